@@ -1,0 +1,58 @@
+"""A modality turns raw rows into tensors and tensors back into what the person brought."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from isthmus.data.source import Rows
+
+
+class Modality(ABC):
+    """What was learned about the raw rows: columns, scaling, categories, image size. Travels in the model file.
+
+    The constructor takes exactly what :meth:`to_json` returns; :meth:`fit` looks at rows and calls it.
+    """
+
+    kind: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, rows: Rows, **options: Any) -> Self:
+        """Learn the schema from (training) rows. Options override what would be chosen."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row's ``x``: ``(columns,)`` or ``(channels, height, width)``."""
+
+    @property
+    @abstractmethod
+    def names(self) -> list[str]:
+        """What the entries of ``x`` are called, one name per entry of a flat shape; empty for images."""
+
+    @abstractmethod
+    def to_tensors(self, rows: Rows) -> dict[str, Tensor]:
+        """Raw rows → ``{"x": float32 (n, *shape)}``, plus ``"observed"`` (bool, like x) if a cell is missing.
+
+        Missing cells are 0 in ``x``. Categories are their level's number.
+        """
+
+    @abstractmethod
+    def from_tensors(self, x: Tensor) -> Any:
+        """Tensors like ``x`` → raw rows: ndarray, ``pyarrow.Table`` or image array."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Any]:
+        """The parts that suit such rows: ``{"encoder": ..., "decoder": ..., "likelihood": ...}``."""
+
+    @abstractmethod
+    def describe(self) -> list[str]:
+        """The choices made, one sentence each, for people."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """The whole state as JSON; ``cls(**state)`` is this modality again."""
