@@ -59,7 +59,10 @@ SINGLE = ("corruption", "encoder", "bottleneck", "decoder", "likelihood", "objec
 
 @dataclass(frozen=True)
 class Spec:
-    """The composition of one model: a part for every place, and the size of the code."""
+    """The composition of one model: a part for every place, and the size of the code.
+
+    ``tell_missing`` shows the encoder which entries are there, beside their values.
+    """
 
     encoder: Part
     decoder: Part
@@ -72,6 +75,7 @@ class Spec:
     critic: Part | None = None
     latent_dim: int | str = AUTO
     warm_start: str | None = "pca"
+    tell_missing: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -80,6 +84,7 @@ class Spec:
             "critic": self.critic.to_json() if self.critic else None,
             "latent_dim": self.latent_dim,
             "warm_start": self.warm_start,
+            "tell_missing": self.tell_missing,
         }
 
     @classmethod
@@ -94,6 +99,7 @@ class Spec:
             critic=Part.of(said["critic"]) if said.get("critic") else None,
             latent_dim=said.get("latent_dim", AUTO),
             warm_start=said.get("warm_start", "pca"),
+            tell_missing=bool(said.get("tell_missing", False)),
         )
 
     def replace(self, **changes: Any) -> Spec:

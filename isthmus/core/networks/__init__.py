@@ -1,1 +1,8 @@
+"""The menus of bodies."""
 
+from isthmus.core.networks.conv import ConvDecoder, ConvEncoder
+from isthmus.core.networks.dense import MLP, Linear
+from isthmus.core.parts import Body
+
+ENCODERS: dict[str, type[Body]] = {"conv": ConvEncoder, "linear": Linear, "mlp": MLP}
+DECODERS: dict[str, type[Body]] = {"conv": ConvDecoder, "linear": Linear, "mlp": MLP}

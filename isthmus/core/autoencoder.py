@@ -1,0 +1,254 @@
+"""The wiring: builds a network from a spec, passes sizes along, and runs the equation.
+
+.. math::
+    \\text{loss} = \\text{objective}(\\log p(x), \\text{code}, \\text{prior})
+    + \\sum_i \\lambda_i \\cdot \\text{penalty}_i(\\text{trace}) \\; (+ \\text{critic})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.core.bottlenecks import BOTTLENECKS
+from isthmus.core.corruptions import CORRUPTIONS
+from isthmus.core.critics import CRITICS
+from isthmus.core.likelihoods import LIKELIHOODS
+from isthmus.core.networks import DECODERS, ENCODERS
+from isthmus.core.objectives import OBJECTIVES
+from isthmus.core.parts import (
+    Body,
+    Corrupted,
+    Distribution,
+    Losses,
+    Shape,
+    Trace,
+    make,
+    size,
+)
+from isthmus.core.pca import PCA
+from isthmus.core.penalties import PENALTIES
+from isthmus.core.priors import PRIORS
+from isthmus.errors import SpecError
+from isthmus.spec import Part, Spec
+
+#: Every menu by the name of its place in a spec.
+MENUS: dict[str, Mapping[str, type]] = {
+    "corruption": CORRUPTIONS,
+    "encoder": ENCODERS,
+    "bottleneck": BOTTLENECKS,
+    "decoder": DECODERS,
+    "likelihood": LIKELIHOODS,
+    "objective": OBJECTIVES,
+    "penalties": PENALTIES,
+    "prior": PRIORS,
+    "critic": CRITICS,
+}
+
+
+class Net(nn.Module):
+    """One autoencoder: the parts, wired.
+
+    Args:
+        spec: which part stands in each place; ``latent_dim`` and every option already decided.
+        shape: of one row's x.
+        own: modules that a person brings in place of the encoder or decoder body.
+
+    Batches are keyword tensors: ``x`` (B, *shape), and where there is reason for it ``observed``
+    (like x, True where known), ``target`` (the clean x) and ``condition`` (B, …).
+    """
+
+    def __init__(self, spec: Spec, shape: Shape, own: Mapping[str, nn.Module] | None = None):
+        super().__init__()
+        own = own or {}
+        assert isinstance(spec.latent_dim, int)
+        self.spec, self.shape, self.progress = spec, tuple(shape), 1.0
+        self.corruption = make(CORRUPTIONS, "corruption", spec.corruption)
+        # networks see the likelihood's features, so their shape is needed before the likelihood's own input
+        features = _features_shape(spec.likelihood, self.shape)
+        seen = (features[0] + self.shape[0], *features[1:]) if spec.tell_missing else features
+        code_hint = (spec.latent_dim,)
+        self.encoder = _body(ENCODERS, "encoder", spec.encoder, own.get("encoder"), seen, code_hint)
+        self.bottleneck = make(
+            BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim
+        )
+        code_shape = self.bottleneck.code_shape
+        self.decoder = _body(DECODERS, "decoder", spec.decoder, own.get("decoder"), code_shape, self.shape)
+        self.likelihood = make(
+            LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape
+        )
+        self.objective = make(OBJECTIVES, "objective", spec.objective)
+        self.penalties = nn.ModuleDict(
+            {part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties}
+        )
+        self.prior = make(PRIORS, "prior", spec.prior, code_shape)
+        self.critic = make(CRITICS, "critic", spec.critic, code_shape) if spec.critic else None
+
+    # -- the equation ---------------------------------------------------------------------------
+
+    def features(self, x: Tensor, observed: Tensor | None = None, hidden: Tensor | None = None) -> Tensor:
+        """What the encoder is shown: the features of x, and (with ``tell_missing``) which entries are there."""
+        visible = observed
+        if hidden is not None:
+            visible = ~hidden if observed is None else observed & ~hidden
+        shown = self.likelihood.represent(x, visible)
+        if not self.spec.tell_missing:
+            return shown
+        there = torch.ones_like(x) if visible is None else visible.to(x)
+        return torch.cat([shown, there], dim=1)
+
+    def trace(
+        self,
+        x: Tensor,
+        *,
+        observed: Tensor | None = None,
+        target: Tensor | None = None,
+        condition: Tensor | None = None,
+    ) -> Trace:
+        """One pass, with everything that it made."""
+        corrupted = self.corruption(x, observed) if self.training else Corrupted(x)
+        features = self.features(corrupted.x, observed, corrupted.hidden)
+        h = self.encoder(features)
+        code = self.bottleneck(h)
+        return Trace(
+            x=x if target is None else target,
+            observed=observed,
+            corrupted=corrupted,
+            features=features,
+            h=h,
+            code=code,
+            p=self.decode(code.z),
+            prior=self.prior,
+            decode=self.decode,
+            encode=lambda features: self.bottleneck(self.encoder(features)),
+            condition=condition,
+            progress=self.progress,
+        )
+
+    def losses(self, **batch: Tensor) -> Losses:
+        """The loss of every parameter group, in nats per row, and the terms they are made of."""
+        trace = self.trace(**batch)
+        terms = self.terms(trace)
+        groups = {}
+        if self.critic is not None:
+            terms["critic"] = self.critic.persuade(trace)
+            groups["critic"] = self.critic.judge(trace)
+        means = {name: nats.mean() for name, nats in terms.items()}
+        return Losses({"main": sum(means.values()), **groups}, {k: v.detach() for k, v in means.items()})
+
+    def terms(self, trace: Trace) -> dict[str, Tensor]:
+        """Objective and penalties by name, nats."""
+        terms = self.objective(trace)
+        for name, penalty in self.penalties.items():
+            terms[name] = penalty(trace)
+        return terms
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters that each loss moves."""
+        critic = list(self.critic.parameters()) if self.critic is not None else []
+        ours = {id(p) for p in critic}
+        groups = {"main": [p for p in self.parameters() if id(p) not in ours and p.requires_grad]}
+        if critic:
+            groups["critic"] = critic
+        return groups
+
+    # -- at use: deterministic ------------------------------------------------------------------
+
+    def encode(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """(B, *shape) → the code's mode (B, *code_shape)."""
+        return self.bottleneck.mode(self.encoder(self.features(x, observed)))
+
+    def decode(self, z: Tensor) -> Distribution:
+        """(B, *code_shape) → a distribution over x."""
+        return self.likelihood(self.decoder(z))
+
+    def squared_error(self, x: Tensor, observed: Tensor | None, p: Distribution) -> Tensor:
+        """‖features − expectation‖² over the observed entries, (B,): what every model can be compared by."""
+        squares = (self.likelihood.represent(x, observed) - p.expected).square()
+        if observed is not None:
+            squares = squares * self.likelihood.reach(observed)
+        return squares.flatten(1).sum(1)
+
+    # -- where training begins ------------------------------------------------------------------
+
+    @property
+    def starts_linear(self) -> bool:
+        """Whether both ends have a linear path that can be set to PCA."""
+        return self.encoder.linear is not None and self.decoder.linear is not None
+
+    @torch.no_grad()
+    def start_at_pca(self, pca: PCA) -> None:
+        """Set the linear path to principal components and everything beside it to no effect.
+
+        Codes are the components' scores, divided by one common scale (so that distances stay), or each
+        by its own where a rate asks for unit size.
+        """
+        k, n_in = len(pca.components), size(self._seen_shape())
+        dim = self.spec.latent_dim
+        scales = pca.variances.clamp(min=1e-12).sqrt()
+        if not self.bottleneck.whitened:
+            scales = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
+        down = torch.zeros(dim, n_in)
+        up = torch.zeros(len(pca.mean), dim)
+        shift = torch.zeros(dim)
+        down[:k, : len(pca.mean)] = pca.components / scales[:, None]
+        up[:, :k] = pca.components.T * scales
+        shift[:k] = -(pca.components @ pca.mean) / scales
+        if k < dim:  # fewer components than codes: the rest begin at random, small
+            nn.init.normal_(down[k:, : len(pca.mean)], std=len(pca.mean) ** -0.5 * 0.1)
+        self.bottleneck.start_linear(self.encoder.linear, down, shift)
+        self.likelihood.start_linear(self.decoder.linear, up, pca.mean)
+
+    def _seen_shape(self) -> Shape:
+        features = self.likelihood.features_shape
+        return (features[0] + self.shape[0], *features[1:]) if self.spec.tell_missing else features
+
+
+def _features_shape(part: Part, shape: Shape) -> Shape:
+    return make(LIKELIHOODS, "likelihood", part, (1,), shape).features_shape
+
+
+def _body(
+    menu: Mapping[str, type[Body]],
+    what: str,
+    part: Part,
+    own: nn.Module | None,
+    in_shape: Shape,
+    target_shape: Shape,
+) -> Body:
+    if part.kind == "own":
+        if own is None:
+            raise SpecError(
+                f"The {what} of this model is a person's own module ({part.options.get('name', 'unknown')}), "
+                f"which a file cannot hold. Hand it again: open_model(path, {what}=my_module)."
+            )
+        return Own(own, in_shape)
+    return make(menu, what, part, in_shape, target_shape)
+
+
+class Own(Body):
+    """A person's module as a body. Its output shape is found by trying it on zeros."""
+
+    def __init__(self, module: nn.Module, in_shape: Shape):
+        super().__init__()
+        self.module = module
+        was_training = module.training
+        try:
+            with torch.no_grad():
+                out = module.eval()(torch.zeros(1, *in_shape))
+        except Exception as error:
+            raise SpecError(
+                f"{type(module).__name__} cannot take rows of shape {tuple(in_shape)}: {error}"
+            ) from error
+        module.train(was_training)
+        if not isinstance(out, Tensor) or out.ndim < 2:
+            raise SpecError(
+                f"{type(module).__name__} must return a tensor (batch, …), got "
+                f"{tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__}."
+            )
+        self.out_shape = tuple(out.shape[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x)

@@ -1,0 +1,55 @@
+"""Corruptions: what is done to x before the encoder sees it. In training only.
+
+References:
+    Vincent et al., Extracting and Composing Robust Features with Denoising Autoencoders, 2008.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from isthmus.core.parts import Corrupted, Corruption
+
+
+class Identity(Corruption):
+    """Nothing."""
+
+    def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
+        return Corrupted(x)
+
+
+class Gaussian(Corruption):
+    """x̃ = x + σ ε with ε ~ N(0, I). ``sigma`` is in the units of the network's input."""
+
+    def __init__(self, *, sigma: float = 0.3):
+        super().__init__()
+        if not sigma > 0:
+            raise ValueError(f"sigma is above 0, got {sigma}")
+        self.sigma = sigma
+
+    def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
+        return Corrupted(torch.add(x, torch.randn_like(x), alpha=self.sigma))
+
+    def extra_repr(self) -> str:
+        return f"sigma={self.sigma}"
+
+
+class Masking(Corruption):
+    """Every entry is hidden with probability ``rate``: it becomes 0 and the encoder is told."""
+
+    def __init__(self, *, rate: float = 0.3):
+        super().__init__()
+        if not 0 < rate < 1:
+            raise ValueError(f"rate is in (0, 1), got {rate}")
+        self.rate = rate
+
+    def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
+        hidden = torch.rand_like(x) < self.rate
+        return Corrupted(x.masked_fill(hidden, 0.0), hidden)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+CORRUPTIONS: dict[str, type[Corruption]] = {"gaussian": Gaussian, "identity": Identity, "masking": Masking}

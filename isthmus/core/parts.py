@@ -1,0 +1,282 @@
+"""The vocabulary of the maths: what every part takes and gives.
+
+.. math::
+    \\tilde x, m = \\mathrm{corrupt}(x), \\quad h = \\mathrm{encoder}(\\tilde x), \\quad
+    \\mathrm{code} = \\mathrm{bottleneck}(h), \\quad p = \\mathrm{likelihood}(\\mathrm{decoder}(z))
+
+Everything about a loss is in nats per sample: summed over the entries of a row, averaged over the
+batch. Positional arguments of a part are sizes, which the wiring passes; keyword-only arguments are
+choices, which stand in the spec, so the signature of a part is the schema of its options.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.errors import SpecError, unknown
+from isthmus.spec import Part
+
+Shape = tuple[int, ...]
+P = TypeVar("P")
+
+
+@dataclass
+class Corrupted:
+    """What the encoder is shown, and which entries were taken away from it (True), if any were."""
+
+    x: Tensor
+    hidden: Tensor | None = None
+
+
+@dataclass
+class Code:
+    """What passes the isthmus: ``z`` (B, *code_shape), its cost ``rate`` (B,) in nats, and extras."""
+
+    z: Tensor
+    rate: Tensor
+    aux: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Distribution(ABC):
+    """A distribution over x, one per row of the batch."""
+
+    #: The best single guess, like x (B, *shape): the mean, or the likeliest level of a category.
+    mean: Tensor
+    #: The expectation of the *features* (B, *features_shape): probabilities where x is a level.
+    expected: Tensor
+
+    @abstractmethod
+    def log_probs(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Nats per entry, like x (B, *shape); 0 where x is not observed."""
+
+    @abstractmethod
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw, like x."""
+
+    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Nats per row (B,), summed over the observed entries."""
+        return self.log_probs(x, observed).flatten(1).sum(1)
+
+
+@dataclass
+class Trace:
+    """Everything that one pass through the network made, for objectives, penalties and critics."""
+
+    x: Tensor  # the target, (B, *shape)
+    observed: Tensor | None  # True where x is known, like x
+    corrupted: Corrupted
+    features: Tensor  # what the encoder was shown
+    h: Tensor
+    code: Code
+    p: Distribution
+    prior: Prior
+    decode: Any  # z → Distribution, for parts that decode again
+    encode: Any  # features → Code
+    condition: Tensor | None = None
+    progress: float = 1.0  # the fraction of the training that is done
+
+
+@dataclass
+class Losses:
+    """One scalar per parameter group, and what they were made of, for people."""
+
+    groups: dict[str, Tensor]
+    terms: dict[str, Tensor]
+
+
+class Corruption(nn.Module, ABC):
+    """x → what the encoder is shown. Acts in training only."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted: ...
+
+
+class Body(nn.Module, ABC):
+    """A network without heads: (B, *in_shape) → (B, *out_shape).
+
+    ``target_shape`` tells it where the journey goes: an encoder the code's shape, a decoder the data's.
+    """
+
+    out_shape: Shape
+    #: The outputs that are the body's flattened input itself: its linear path. None without one.
+    linear: slice | None = None
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor: ...
+
+
+class Bottleneck(nn.Module, ABC):
+    """h → Code. Owns its heads."""
+
+    #: Are codes kept near unit size by a rate? Then a linear start is whitened.
+    whitened: ClassVar[bool] = False
+    code_shape: Shape
+
+    @abstractmethod
+    def forward(self, h: Tensor) -> Code: ...
+
+    @abstractmethod
+    def mode(self, h: Tensor) -> Tensor:
+        """The code's one deterministic value (B, *code_shape), used everywhere outside training."""
+
+    def start_linear(self, path: slice, weight: Tensor, bias: Tensor) -> None:
+        """Begin as ``z = weight @ h[path] + bias`` with everything else at zero."""
+        raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
+
+
+class Likelihood(nn.Module, ABC):
+    """Decoder output → Distribution. Owns its heads, and knows what kind of numbers x is made of."""
+
+    features_shape: Shape
+
+    @abstractmethod
+    def forward(self, h: Tensor) -> Distribution: ...
+
+    def represent(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """What networks are shown of x (B, *features_shape): numbers as they are, levels as one-hot."""
+        return x
+
+    def reach(self, mask: Tensor) -> Tensor:
+        """A mask over x as a mask over the features."""
+        return mask
+
+    def start_linear(self, path: slice, weight: Tensor, mean: Tensor) -> None:
+        """Begin as ``expected ≈ weight @ h[path] + mean``, features flattened, to first order."""
+        raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
+
+    def calibrate(self, x: Tensor, observed: Tensor | None, p: Distribution) -> None:  # noqa: B027
+        """Settle what training left open (a noise level), on held-out rows."""
+
+    def problem(self, x: Tensor) -> str | None:
+        """Why x cannot be modelled, in words; None if it can."""
+        return None
+
+
+class Objective(nn.Module, ABC):
+    """Trace → named terms, each (B,) nats; their sum is the loss."""
+
+    @abstractmethod
+    def forward(self, trace: Trace) -> dict[str, Tensor]: ...
+
+
+class Penalty(nn.Module, ABC):
+    """Trace → nats, (B,) or one scalar for the batch."""
+
+    @abstractmethod
+    def forward(self, trace: Trace) -> Tensor: ...
+
+
+class Prior(nn.Module, ABC):
+    """A density over codes: fitted to codes after training, or learned along."""
+
+    @abstractmethod
+    def fit(self, z: Tensor) -> None:
+        """Fit to codes (n, *code_shape)."""
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """(B, *code_shape) → (B,) nats."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """(n, *code_shape)."""
+
+
+class Critic(nn.Module, ABC):
+    """A discriminator with its own parameter group: ``persuade`` goes to the main loss, ``judge`` is its own."""
+
+    @abstractmethod
+    def persuade(self, trace: Trace) -> Tensor:
+        """(B,) nats that the autoencoder pays for being told apart."""
+
+    @abstractmethod
+    def judge(self, trace: Trace) -> Tensor:
+        """The critic's own loss, one scalar; gradients reach the critic alone."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A scalar option over the *fraction* of training, so that a warm-up cannot outlast it.
+
+    >>> beta = Schedule.of({"start": 0.0, "end": 4.0, "over": 0.5})
+    >>> beta.at(0.25), beta.at(0.5), beta.at(1.0)
+    (2.0, 4.0, 4.0)
+    >>> Schedule.of(3).at(0.1)
+    3.0
+    """
+
+    start: float
+    end: float
+    over: float = 1.0
+
+    @classmethod
+    def of(cls, said: float | Mapping[str, float] | Schedule) -> Schedule:
+        if isinstance(said, Schedule):
+            return said
+        if isinstance(said, Mapping):
+            wrong = set(said) - {"start", "end", "over"}
+            if wrong or "start" not in said or "end" not in said:
+                raise SpecError(
+                    f"A schedule is {{'start': a, 'end': b, 'over': fraction}}; got {dict(said)!r}."
+                )
+            schedule = cls(float(said["start"]), float(said["end"]), float(said.get("over", 1.0)))
+            if not 0 < schedule.over <= 1:
+                raise SpecError(
+                    f"A schedule ends within the training: 'over' is in (0, 1], got {schedule.over}."
+                )
+            return schedule
+        return cls(float(said), float(said))
+
+    def at(self, progress: float) -> float:
+        return self.start + (self.end - self.start) * min(progress / self.over, 1.0)
+
+    def __repr__(self) -> str:
+        return f"{self.end:g}" if self.start == self.end else f"{self.start:g}→{self.end:g}"
+
+
+def options_of(part: type) -> dict[str, inspect.Parameter]:
+    """The choices of a part: the keyword-only arguments of its constructor."""
+    signature = inspect.signature(part.__init__)
+    return {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def make(menu: Mapping[str, type[P]], what: str, part: Part, *sizes: Any) -> P:
+    """Build the part that a spec names, from its menu; a wrong name or option says what there is."""
+    if part.kind not in menu:
+        raise unknown(what, part.kind, menu)
+    cls = menu[part.kind]
+    known = options_of(cls)
+    for name in part.options:
+        if name not in known:
+            raise unknown(f"option of the {what} {part.kind!r}", name, known)
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in part.options:
+            raise SpecError(f"The {what} {part.kind!r} needs the option {name!r}.")
+    try:
+        return cls(*sizes, **part.options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(
+            f"The {what} {part.kind!r} cannot be built from {dict(part.options)!r}: {error}."
+        ) from error
+
+
+def size(shape: Sequence[int]) -> int:
+    """The number of entries."""
+    return math.prod(shape)
+
+
+def one_of(what: str, got: str, known: Sequence[str]) -> str:
+    """Check an option that is a word."""
+    if got not in known:
+        raise unknown(what, got, known)
+    return got

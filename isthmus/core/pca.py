@@ -1,0 +1,90 @@
+"""Principal components: the baseline beside every fit, and where the linear path starts.
+
+.. math:: \\hat x = m + V V^\\top (x - m), \\quad V = \\text{leading eigenvectors of the covariance}
+
+References:
+    Halko, Martinsson, Tropp, Finding structure with randomness, 2011, https://arxiv.org/abs/0909.4061
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: Up to this many columns the covariance is decomposed exactly; beyond, by random projections.
+_EXACT = 2048
+
+
+@dataclass(frozen=True)
+class PCA:
+    """``mean`` (D,), ``components`` (k, D) by falling ``variances`` (k,), and the ``total`` variance."""
+
+    mean: Tensor
+    components: Tensor
+    variances: Tensor
+    total: float
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """(n, D) → (n, D)."""
+        return (x - self.mean) @ self.components.T @ self.components + self.mean
+
+    def first(self, k: int) -> PCA:
+        return PCA(self.mean, self.components[:k], self.variances[:k], self.total)
+
+    def dim_for(self, share: float) -> int:
+        """How many components explain this share of the total variance."""
+        explained = self.variances.double().cumsum(0) / max(self.total, 1e-30)
+        return int((explained < share).sum()) + 1
+
+
+def fit_pca(chunks: Callable[[], Iterable[Tensor]], k: int) -> PCA:
+    """The leading ``k`` components of rows that come in chunks (n, D), however many there are.
+
+    Sums are kept in float64 over chunks of float32 products.
+    """
+    count, total = 0, None
+    for x in chunks():
+        total = x.sum(0, dtype=torch.float64) if total is None else total + x.sum(0, dtype=torch.float64)
+        count += len(x)
+    assert total is not None
+    mean = (total / count).float()
+    width = len(mean)
+    k = max(1, min(k, width, count - 1))
+    if width > _EXACT:
+        return _randomised(chunks, mean, k, count)
+    covariance = torch.zeros(width, width, dtype=torch.float64)
+    for x in chunks():
+        covariance += (x - mean).T @ (x - mean)
+    covariance /= max(count - 1, 1)
+    variances, vectors = torch.linalg.eigh(covariance)
+    total_variance = float(covariance.diagonal().sum())
+    components = vectors.flip(1)[:, :k].T.float().contiguous()
+    return PCA(mean, _signed(components), variances.flip(0)[:k].clamp(min=0).float(), total_variance)
+
+
+def _randomised(chunks: Callable[[], Iterable[Tensor]], mean: Tensor, k: int, count: int) -> PCA:
+    """Subspace iteration: four passes over the rows, memory for k + 10 directions."""
+    generator = torch.Generator().manual_seed(0)
+    n_directions = min(k + 10, len(mean), count)
+    basis = torch.linalg.qr(torch.randn(len(mean), n_directions, generator=generator))[0]
+    spread = 0.0
+    for _ in range(4):
+        image, spread = torch.zeros_like(basis), 0.0
+        for x in chunks():
+            x = x - mean
+            image += x.T @ (x @ basis)
+            spread += float(x.square().sum(dtype=torch.float64))
+        basis, triangle = torch.linalg.qr(image)
+    left, values, _ = torch.linalg.svd(triangle)
+    degrees = max(count - 1, 1)
+    components = (basis @ left)[:, :k].T.contiguous()
+    return PCA(mean, _signed(components), values[:k] / degrees, spread / degrees)
+
+
+def _signed(components: Tensor) -> Tensor:
+    """Each component with its largest entry positive, so that a fit repeats."""
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    return components * torch.where(largest < 0, -1.0, 1.0)

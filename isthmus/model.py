@@ -1,0 +1,481 @@
+"""A fitted model: rows in, rows out. Here data meets maths.
+
+``Model.fit`` looks at rows, composes parts that suit them, trains, and calibrates on held-out rows.
+What it learned about the rows travels with the weights in one file.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import isthmus
+from isthmus import devices, modelfile
+from isthmus.core.autoencoder import Net
+from isthmus.core.pca import PCA, fit_pca
+from isthmus.data.batches import InMemory, in_order
+from isthmus.data.source import Rows, open_rows
+from isthmus.errors import DataError, FileError, SpecError
+from isthmus.modalities import fit_modality, modality_from_json, modality_to_json
+from isthmus.modalities.base import Modality
+from isthmus.recipes import compose
+from isthmus.spec import AUTO, Part, Plan, Spec
+from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
+from isthmus.training.loop import CHUNK, Epoch, evaluate, train
+
+#: Held-out scores that are kept to calibrate new ones.
+_MOST_CALIBRATION = 100_000
+
+
+@dataclass
+class Record:
+    """What happened while fitting, for people and for the file."""
+
+    recipe: str = "plain"
+    origin: str = ""
+    n_train: int = 0
+    n_held_out: int = 0
+    seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped: str | None = None
+    #: Mean squared error per held-out row, in the network's features: ours, same-size PCA's, the mean row's.
+    error: float | None = None
+    pca_error: float | None = None
+    mean_error: float | None = None
+    train_error: float | None = None
+    remarks: list[str] = field(default_factory=list)
+    made: dict[str, str] = field(default_factory=dict)
+
+
+class Model:
+    """A network with the modality that feeds it and the record of how it was fitted."""
+
+    def __init__(
+        self,
+        net: Net,
+        modality: Modality,
+        plan: Plan,
+        record: Record,
+        calibration: np.ndarray | None,
+        pca: PCA | None,
+    ):
+        self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
+        self.calibration, self.pca = calibration, pca
+
+    @property
+    def spec(self) -> Spec:
+        return self.net.spec
+
+    @property
+    def latent_dim(self) -> int:
+        """Numbers per code: the size of the isthmus."""
+        return int(np.prod(self.net.bottleneck.code_shape))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+    # -- fitting --------------------------------------------------------------------------------
+
+    @classmethod
+    def fit(
+        cls,
+        source: Any,
+        recipe: str = "plain",
+        *,
+        latent_dim: int | str = AUTO,
+        parts: Mapping[str, Any] | None = None,
+        plan: Plan | None = None,
+        validation_rows: Any = None,
+        warm_start: str | None = "pca",
+        modality: str | None = None,
+        modality_options: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        hooks: Sequence[Hook] = (),
+        callbacks: Sequence[Callable[[Epoch], Any]] = (),
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        strict: bool = False,
+    ) -> Model:
+        """Fit an autoencoder to rows.
+
+        Args:
+            source: anything that :func:`isthmus.open_rows` opens.
+            recipe: a name from ``isthmus.recipes.RECIPES``.
+            latent_dim: numbers per code; ``"auto"`` asks PCA how many explain nine tenths of the variance.
+            parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
+            validation_rows: rows to hold out, instead of a fraction of ``source``.
+            modality: ``"array"``, ``"table"`` or ``"image"``, where the rows' own kind is not meant.
+            checkpoint: where to keep the state of the training; with ``resume`` it goes on from there.
+
+        Raises:
+            DataError: rows that cannot be learned from.
+            SpecError: a part or option that does not exist or does not fit the rows.
+        """
+        began, phases = time.perf_counter(), {}
+        plan = plan or Plan()
+        said, own = _split_own(parts or {})
+
+        with _phase(phases, "read"):
+            rows = open_rows(source, strict=strict)
+            if validation_rows is None:
+                kept, held = _split(rows, plan)
+            else:
+                kept, held = rows, open_rows(validation_rows, strict=strict)
+            if len(kept) < 2:
+                raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
+        with _phase(phases, "prepare"):
+            face = fit_modality(kept, modality, **(modality_options or {}))
+            tensors = face.to_tensors(kept)
+            held_tensors = face.to_tensors(held) if held is not None else None
+
+        spec = compose(recipe, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
+        hides = spec.corruption.kind == "masking"
+        spec = spec.replace(tell_missing="observed" in tensors or hides)
+        where = devices.pick(device)
+        with _phase(phases, "pca"):
+            probe = _probe(spec, face.shape)
+            _check_range(probe, tensors)
+            pca = _fit_pca(probe, tensors, latent_dim)
+        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, own, face))
+        plan = _decide(plan, len(kept))
+        pca = pca.first(int(spec.latent_dim))
+        with devices.seeded(plan.seed):
+            net = Net(spec, face.shape, own)
+            if spec.warm_start == "pca" and net.starts_linear:
+                net.start_at_pca(pca)
+            net.to(where)
+            tensors = {name: t.to(where) for name, t in tensors.items()}
+            if held_tensors is not None:
+                held_tensors = {name: t.to(where) for name, t in held_tensors.items()}
+            all_hooks = [Guard(), KeepBest(plan.patience), *map(Callback, callbacks), *hooks]
+            if plan.max_time is not None:
+                all_hooks.append(Watch(plan.max_time - (time.perf_counter() - began)))
+            if checkpoint is not None:
+                mark = _fingerprint(spec, plan, face, tensors)
+                all_hooks.append(Checkpoint(Path(checkpoint), mark, resume))
+            with _phase(phases, "train"):
+                batches = InMemory(tensors, int(plan.batch_size), plan.seed)
+                run = train(net, batches, plan, held_out=held_tensors, hooks=all_hooks)
+
+        record = Record(
+            recipe=recipe,
+            origin=rows.origin,
+            n_train=len(kept),
+            n_held_out=0 if held is None else len(held),
+            phases=phases,
+            history=[asdict(epoch) for epoch in run.history],
+            best_epoch=run.best["epoch"] if run.best else run.epoch,
+            stopped=run.stopped,
+            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
+            made=_made(),
+        )
+        model = cls(net, face, plan, record, None, pca)
+        with _phase(phases, "calibrate"):
+            model._calibrate(tensors, held_tensors)
+        record.seconds = time.perf_counter() - began
+        return model
+
+    @torch.inference_mode()
+    def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
+        """Settle the noise level and the prior, then score the held-out rows once and for all."""
+        net, record = self.net, self.record
+        few = {name: t[:_MOST_CALIBRATION] for name, t in tensors.items()}
+        settle = few if held is None else {name: t[:_MOST_CALIBRATION] for name, t in held.items()}
+        with devices.threads_for(self._work(), self.device):
+            for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, CHUNK)])
+            net.prior.fit(for_prior)
+            p = net.decode(net.encode(settle["x"], settle.get("observed")))
+            net.likelihood.calibrate(settle["x"], settle.get("observed"), p)
+            record.train_error = evaluate(net, few)[1]
+            if held is None:
+                return
+            record.error = evaluate(net, held)[1]
+            record.pca_error, record.mean_error = self._linear_errors(held)
+            self.calibration = np.sort(self._scores(settle))
+
+    @torch.inference_mode()
+    def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
+        """Squared error per row of same-size PCA and of the mean row, like ``record.error``."""
+        assert self.pca is not None
+        by_pca = by_mean = count = 0.0
+        for b in in_order(tensors, CHUNK):
+            x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
+            there = 1.0
+            if "observed" in b:
+                there = self.net.likelihood.reach(b["observed"]).flatten(1).cpu().to(x)
+            by_pca += float(((x - self.pca.reconstruct(x)).square() * there).sum())
+            by_mean += float(((x - self.pca.mean).square() * there).sum())
+            count += len(x)
+        return by_pca / count, by_mean / count
+
+    # -- use: always deterministic --------------------------------------------------------------
+
+    def encode(self, source: Any) -> np.ndarray:
+        """Rows → codes (n, *code_shape), float32: the code's mode, never a random draw."""
+        return self._over(source, lambda b: self.net.encode(b["x"], b.get("observed")))
+
+    def decode(self, z: Any) -> Any:
+        """Codes (n, *code_shape) → rows as they were brought: array, ``pyarrow.Table`` or images."""
+        z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
+        shape = self.net.bottleneck.code_shape
+        if tuple(z.shape[1:]) != shape:
+            raise DataError(
+                f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}."
+            )
+        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
+            means = [self.net.decode(part.to(self.device)).mean.cpu() for part in z.split(CHUNK)]
+        return self.modality.from_tensors(torch.cat(means) if means else torch.zeros(0, *self.net.shape))
+
+    def reconstruct(self, source: Any) -> Any:
+        """Rows → the rows that come back through the isthmus, as they were brought."""
+        return self.modality.from_tensors(torch.from_numpy(self._over(source, self._mean)))
+
+    def score(self, source: Any) -> np.ndarray:
+        """Negative log-likelihood of each row in nats, float64 (n,): higher is stranger.
+
+        It is −log p(x | z) plus what the code costs: its rate, or −log of the fitted prior's density.
+        """
+        return self._over(source, self._nats).astype(np.float64)
+
+    def contributions(self, source: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the nats come from: per entry (n, *shape), of the code (n,), and the expected x (n, *shape)."""
+
+        def explain(b: Mapping[str, Tensor]) -> Tensor:
+            entries, cost, mean = self._explained(b)
+            return torch.cat([entries.flatten(1), cost[:, None], mean.flatten(1)], dim=1)
+
+        found = self._over(source, explain)
+        n = int(np.prod(self.net.shape))
+        entries, cost, mean = found[:, :n], found[:, n], found[:, n + 1 :]
+        return entries.reshape(-1, *self.net.shape), cost, mean.reshape(-1, *self.net.shape)
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Conformal p-values against the held-out rows: (1 + #{calibration ≥ s}) / (n + 1).
+
+        References:
+            Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005.
+        """
+        if self.calibration is None:
+            raise DataError(
+                "This model was fitted without held-out rows, so nothing says how high a score is usual. "
+                "Fit again with validation=0.1."
+            )
+        at_least = len(self.calibration) - np.searchsorted(self.calibration, scores, side="left")
+        return (1 + at_least) / (len(self.calibration) + 1)
+
+    def compare(self, source: Any) -> dict[str, float]:
+        """Squared error per row (in the network's features) of this model, same-size PCA and the mean row."""
+        tensors = self.modality.to_tensors(open_rows(source))
+        pca, mean = self._linear_errors(tensors)
+        where = {name: t.to(self.device) for name, t in tensors.items()}
+        return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
+
+    def _mean(self, b: Mapping[str, Tensor]) -> Tensor:
+        return self.net.decode(self.net.encode(b["x"], b.get("observed"))).mean
+
+    def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        trace = self.net.trace(**b)
+        return -trace.p.log_probs(trace.x, trace.observed), self.net.code_nats(trace.code), trace.p.mean
+
+    def _nats(self, b: Mapping[str, Tensor]) -> Tensor:
+        entries, cost, _ = self._explained(b)
+        return entries.flatten(1).sum(1) + cost
+
+    def _scores(self, tensors: Mapping[str, Tensor]) -> np.ndarray:
+        found = [self._nats(b) for b in in_order(tensors, CHUNK)]
+        return torch.cat(found).cpu().numpy().astype(np.float64)
+
+    def _over(self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor]) -> np.ndarray:
+        """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
+        rows = open_rows(source)
+        found = []
+        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
+            for chunk in rows.chunks(8 * CHUNK):
+                for b in in_order(self.modality.to_tensors(chunk), CHUNK):
+                    found.append(function({n: t.to(self.device) for n, t in b.items()}).cpu())
+        return torch.cat(found).numpy()
+
+    def _work(self) -> float:
+        return CHUNK * sum(p.numel() for p in self.net.parameters())
+
+    # -- the file -------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model to one file, whole or not at all."""
+        header = {
+            "shape": list(self.net.shape),
+            "spec": self.spec.to_json(),
+            "plan": self.plan.to_json(),
+            "modality": modality_to_json(self.modality),
+            "record": asdict(self.record),
+            "pca_total": self.pca.total if self.pca else None,
+        }
+        tensors = {f"net/{name}": value for name, value in self.net.state_dict().items()}
+        if self.calibration is not None:
+            tensors["calibration"] = torch.from_numpy(self.calibration)
+        if self.pca is not None:
+            for name in ("mean", "components", "variances"):
+                tensors[f"pca/{name}"] = getattr(self.pca, name)
+        path = Path(path)
+        modelfile.write(path, header, tensors)
+        return path
+
+
+def open_model(
+    path: str | Path,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    device: str = "auto",
+) -> Model:
+    """Open a model file. Nothing in it can run code: a person's own module is handed in again.
+
+    Raises:
+        FileError: no such file, not a model, damaged, or of a newer version.
+        SpecError: the model has a person's own module and it was not given.
+    """
+    path = Path(path)
+    header, tensors = modelfile.read(path)
+    own = {name: module for name, module in (("encoder", encoder), ("decoder", decoder)) if module is not None}
+    try:
+        spec = Spec.from_json(header["spec"])
+        face = modality_from_json(header["modality"])
+        net = Net(spec, tuple(header["shape"]), {n: copy.deepcopy(m) for n, m in own.items()})
+        record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
+        pca = None
+        if "pca/mean" in tensors:
+            parts = (tensors[f"pca/{n}"] for n in ("mean", "components", "variances"))
+            pca = PCA(*parts, total=header["pca_total"])
+    except SpecError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise FileError(f"{path} is not a model of isthmus, or a damaged one: {error!r}. Fit it again.") from error
+    weights = {name[4:]: value for name, value in tensors.items() if name.startswith("net/")}
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
+    calibration = tensors["calibration"].numpy() if "calibration" in tensors else None
+    return Model(net.to(devices.pick(device)), face, plan, record, calibration, pca)
+
+
+# -- decisions ----------------------------------------------------------------------------------
+
+
+def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.Module]]:
+    """Separate a person's modules from parts that a spec can name."""
+    said, own = dict(parts), {}
+    for place, part in parts.items():
+        if isinstance(part, nn.Module):
+            if place not in ("encoder", "decoder"):
+                raise SpecError(f"Only encoder and decoder take a module of your own, not {place!r}.")
+            own[place] = copy.deepcopy(part)  # the person's own stays as it is
+            said[place] = Part("own", {"name": type(part).__name__})
+    return said, own
+
+
+def _split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
+    """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it."""
+    n = len(rows)
+    if plan.validation == AUTO:
+        held = max(n // 10, min(128, n // 4), 1)
+    else:
+        if isinstance(plan.validation, str) or not 0 <= plan.validation < 1:
+            raise SpecError(f"validation is a fraction from 0 to below 1, or rows; got {plan.validation!r}.")
+        held = round(n * plan.validation)
+    if held == 0 or n < 3:
+        return rows, None
+    order = np.random.default_rng(plan.seed).permutation(n)
+    return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
+
+
+def _decide(plan: Plan, n_rows: int) -> Plan:
+    """Fill in what was left to us, from the number of rows."""
+    batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
+    if batch_size == AUTO:
+        batch_size = int(2 ** np.clip(np.round(np.log2(max(n_rows, 1) / 40)), 4, 8))
+    if epochs == AUTO:
+        steps = -(-n_rows // int(batch_size))
+        epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))
+    if rate == AUTO:
+        rate = 1e-3 * float(np.sqrt(np.clip(int(batch_size) / 64, 0.5, 4)))
+    return plan.replace(batch_size=int(batch_size), epochs=int(epochs), learning_rate=float(rate))
+
+
+def _probe(spec: Spec, shape: tuple[int, ...]) -> Net:
+    """A network of the same likelihood and no size, to ask how it represents rows."""
+    bare = spec.replace(
+        encoder=Part("linear"), decoder=Part("linear"), bottleneck=Part("plain"), latent_dim=1,
+        objective=Part("reconstruction"), penalties=(), critic=None, tell_missing=False,
+    )  # fmt: skip
+    return Net(bare, shape)
+
+
+def _check_range(probe: Net, tensors: Mapping[str, Tensor]) -> None:
+    problem = probe.likelihood.problem(tensors["x"])
+    if problem:
+        raise SpecError(f"The likelihood does not fit the rows: {problem}.")
+
+
+def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -> PCA:
+    def chunks() -> Iterator[Tensor]:
+        for b in in_order(tensors, CHUNK):
+            yield probe.likelihood.represent(b["x"], b.get("observed")).flatten(1)
+
+    return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
+
+
+def _latent_dim(said: int | str, pca: PCA, own: Mapping[str, nn.Module], face: Modality) -> int:
+    if said != AUTO:
+        if isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1:
+            raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
+        n_in = int(np.prod(face.shape))
+        if said > len(pca.mean):
+            raise SpecError(
+                f"latent_dim={said} is larger than the {n_in} entries of a row: nothing would be narrowed. "
+                f"Choose at most {n_in}, or 'auto'."
+            )
+        return int(said)
+    return max(1, min(pca.dim_for(0.9), len(pca.components), max(1, len(pca.mean) // 2)))
+
+
+def _fingerprint(spec: Spec, plan: Plan, face: Modality, tensors: Mapping[str, Tensor]) -> str:
+    """What a checkpoint must agree on before it is taken up again."""
+    said = json.dumps([spec.to_json(), plan.to_json(), modality_to_json(face)], sort_keys=True)
+    digest = hashlib.sha256(said.encode())
+    for name, t in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(t.shape)}{t.double().sum().item()!r}".encode())
+    return digest.hexdigest()
+
+
+def _made() -> dict[str, str]:
+    return {
+        "isthmus": isthmus.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextmanager
+def _phase(phases: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    phases[name] = phases.get(name, 0.0) + time.perf_counter() - began
