@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Modality(ABC):
-    """What was learned about the raw rows: columns, scaling, categories, image size. Travels in the model file.
+    """What was learned about the raw rows: columns, scaling, categories, image size. It is part of the model.
 
     The constructor takes exactly what :meth:`to_json` returns; :meth:`fit` looks at rows and calls it.
     """
