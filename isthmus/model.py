@@ -351,7 +351,8 @@ def open_model(
         SpecError: the model has a person's own module and it was not given.
     """
     path = Path(path)
-    header, tensors = modelfile.read(path)
+    file = modelfile.read(path)
+    header, tensors = file.header, file.tensors
     own = {name: module for name, module in (("encoder", encoder), ("decoder", decoder)) if module is not None}
     try:
         spec = Spec.from_json(header["spec"])

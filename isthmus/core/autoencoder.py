@@ -20,8 +20,10 @@ from isthmus.core.networks import DECODERS, ENCODERS
 from isthmus.core.objectives import OBJECTIVES
 from isthmus.core.parts import (
     Body,
+    Code,
     Corrupted,
     Distribution,
+    Finished,
     Losses,
     Shape,
     Trace,
@@ -171,6 +173,10 @@ class Net(nn.Module):
             squares = squares * self.likelihood.reach(observed)
         return squares.flatten(1).sum(1)
 
+    def code_nats(self, code: Code) -> Tensor:
+        """What the code costs (B,): its rate, or where it has none −log of the fitted prior's density."""
+        return code.rate if self.bottleneck.rated else -self.prior.log_prob(code.z)
+
     # -- where training begins ------------------------------------------------------------------
 
     @property
@@ -188,7 +194,7 @@ class Net(nn.Module):
         k, n_in = len(pca.components), size(self._seen_shape())
         dim = self.spec.latent_dim
         scales = pca.variances.clamp(min=1e-12).sqrt()
-        if not self.bottleneck.whitened:
+        if not self.bottleneck.rated:
             scales = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
         down = torch.zeros(dim, n_in)
         up = torch.zeros(len(pca.mean), dim)
@@ -224,14 +230,16 @@ def _body(
                 f"The {what} of this model is a person's own module ({part.options.get('name', 'unknown')}), "
                 f"which a file cannot hold. Hand it again: open_model(path, {what}=my_module)."
             )
-        return Own(own, in_shape)
+        return Own(own, in_shape, target_shape)
     return make(menu, what, part, in_shape, target_shape)
 
 
 class Own(Body):
-    """A person's module as a body. Its output shape is found by trying it on zeros."""
+    """A person's module as a body. Its output shape is found by trying it on zeros; where that is already
+    the code's (or the data's) shape, no head is put on top.
+    """
 
-    def __init__(self, module: nn.Module, in_shape: Shape):
+    def __init__(self, module: nn.Module, in_shape: Shape, target_shape: Shape):
         super().__init__()
         self.module = module
         was_training = module.training
@@ -248,7 +256,8 @@ class Own(Body):
                 f"{type(module).__name__} must return a tensor (batch, …), got "
                 f"{tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__}."
             )
-        self.out_shape = tuple(out.shape[1:])
+        shape = tuple(out.shape[1:])
+        self.out_shape = Finished(shape) if shape == tuple(target_shape) else shape
 
     def forward(self, x: Tensor) -> Tensor:
         return self.module(x)

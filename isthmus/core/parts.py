@@ -25,6 +25,14 @@ from isthmus.errors import SpecError, unknown
 from isthmus.spec import Part
 
 Shape = tuple[int, ...]
+
+
+class Finished(tuple[int, ...]):
+    """The output shape of a body that is a person's own and already ends where a head would lead."""
+
+    __slots__ = ()
+
+
 P = TypeVar("P")
 
 
@@ -116,8 +124,8 @@ class Body(nn.Module, ABC):
 class Bottleneck(nn.Module, ABC):
     """h → Code. Owns its heads."""
 
-    #: Are codes kept near unit size by a rate? Then a linear start is whitened.
-    whitened: ClassVar[bool] = False
+    #: Does ``rate`` price the code? Then codes stay near unit size; else the fitted prior prices them.
+    rated: ClassVar[bool] = False
     code_shape: Shape
 
     @abstractmethod

@@ -1,1 +1,13 @@
+"""The menu of tasks: a subcommand each."""
 
+from isthmus.tasks.base import Result, Task
+
+TASKS: dict[str, Task] = {
+    "detect": Task("isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised false-alarm rate, say why."),
+    "encode": Task("isthmus.tasks.codes:encode", "Turn rows into codes."),
+    "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),
+    "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back."),
+    "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
+}  # fmt: skip
+
+__all__ = ["TASKS", "Result", "Task"]

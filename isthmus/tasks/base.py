@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """A line of the menu: where the function is, and what it does in one sentence.
+
+    The function's keyword-only arguments are the options of its subcommand.
+    """
+
+    where: str
+    about: str
+
+    def load(self) -> Callable[..., Result]:
+        """The function itself. Only now is anything heavy imported."""
+        module, _, name = self.where.partition(":")
+        function: Callable[..., Result] = getattr(import_module(module), name)
+        return function
 
 
 class Result(ABC):
@@ -12,11 +32,11 @@ class Result(ABC):
 
     @abstractmethod
     def to_frame(self) -> Any:
-        """The result as a pandas DataFrame, one line per row."""
+        """The result as a pandas DataFrame, one line per row (pandas must be installed)."""
 
     @abstractmethod
     def save(self, path: Path) -> list[Path]:
-        """Write to ``path`` (its ending chooses the format), atomically; return the files written."""
+        """Write to ``path`` (its ending chooses the format), whole or not at all; return the files written."""
 
     @abstractmethod
     def summary(self) -> list[str]:

@@ -98,7 +98,8 @@ class Checkpoint(Hook):
     def start(self, run: Run) -> None:
         if not self.resume or not self.path.exists():
             return
-        header, tensors = modelfile.read(self.path)
+        saved = modelfile.read(self.path)
+        header, tensors = saved.header, saved.tensors
         if header.get("fingerprint") != self.fingerprint:
             raise FileError(
                 f"The checkpoint {self.path} belongs to another run (other rows, parts or options). "

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isthmus.core.parts import Body, Shape, one_of, size
+from isthmus.core.parts import Body, Finished, Shape, one_of, size
 
 _aten = torch.ops.aten
 
@@ -106,7 +106,8 @@ def chain(x: Tensor, layers: Sequence[nn.Linear], activation: str = "identity") 
 class Head(nn.Module):
     """The linear map between a body and a part: (B, *in_shape) → (B, *out_shape).
 
-    Between two feature maps of one size it is a 1 × 1 convolution, else a dense layer over all entries.
+    Between two feature maps of one size it is a 1 × 1 convolution, else a dense layer over all entries;
+    behind a body that is :class:`~isthmus.core.parts.Finished` it is nothing.
     """
 
     def __init__(self, in_shape: Shape, out_shape: Shape):
@@ -114,9 +115,12 @@ class Head(nn.Module):
         self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
         self.pointwise = len(in_shape) > 1 and in_shape[1:] == out_shape[1:]
         sizes = (in_shape[0], out_shape[0]) if self.pointwise else (size(in_shape), size(out_shape))
-        self.layer = nn.Linear(*sizes)
+        finished = isinstance(in_shape, Finished) and self.in_shape == self.out_shape
+        self.layer = None if finished else nn.Linear(*sizes)
 
     def forward(self, h: Tensor) -> Tensor:
+        if self.layer is None:
+            return h
         if self.pointwise:
             return self.layer(h.movedim(1, -1)).movedim(-1, 1)
         return chain(h.flatten(1), [self.layer]).reshape(-1, *self.out_shape)
@@ -124,7 +128,7 @@ class Head(nn.Module):
     @torch.no_grad()
     def start_linear(self, path: slice, weight: Tensor, bias: Tensor) -> None:
         """Begin as ``weight @ h[path] + bias``; whatever else h holds starts without effect."""
-        assert not self.pointwise
+        assert self.layer is not None and not self.pointwise
         self.layer.weight.zero_()
         self.layer.weight[:, path] = weight.to(self.layer.weight)
         self.layer.bias.copy_(bias)

@@ -1,0 +1,87 @@
+"""Is the autoencoder worth it? The same rows through same-size PCA and through the mean row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isthmus.data.sink import save_rows, to_pandas
+from isthmus.tasks.base import Result
+
+if TYPE_CHECKING:
+    from isthmus.model import Model
+
+
+@dataclass
+class Comparison(Result):
+    """Squared errors per row, in the units of the network's input, all at the same code size."""
+
+    autoencoder: float
+    pca: float
+    mean: float
+    latent_dim: int
+
+    @property
+    def ratio(self) -> float:
+        """Our error ÷ PCA's: below 1 the autoencoder is worth it."""
+        return self.autoencoder / max(self.pca, 1e-30)
+
+    def explained(self, error: float) -> float:
+        """The share of the variance that came back (1 − FVU)."""
+        return 1 - error / max(self.mean, 1e-30)
+
+    def _table(self) -> Any:
+        import pyarrow as pa
+
+        errors = [self.autoencoder, self.pca, self.mean]
+        return pa.table(
+            {
+                "model": ["autoencoder", f"PCA-{self.latent_dim}", "mean row"],
+                "squared_error_per_row": errors,
+                "explained": [self.explained(e) for e in errors],
+            }
+        )
+
+    def to_frame(self) -> Any:
+        return to_pandas(self._table())
+
+    def save(self, path: Path) -> list[Path]:
+        return save_rows(self._table(), path)
+
+    def summary(self) -> list[str]:
+        ours, pca = self.explained(self.autoencoder), self.explained(self.pca)
+        lines = [
+            f"autoencoder  error {self.autoencoder:.4g} per row, {ours:.1%} of the variance comes back",
+            f"PCA-{self.latent_dim:<8} error {self.pca:.4g} per row, {pca:.1%}",
+        ]
+        if self.ratio > 1.0001:
+            lines.append("PCA is better on these rows: use it, or fit longer or with a wider code")
+        elif self.ratio > 0.97:
+            lines.append("hardly better than PCA: what these rows hold is close to linear")
+        else:
+            lines.append(f"the autoencoder's error is {1 - self.ratio:.0%} below PCA's at the same size")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "autoencoder": self.autoencoder,
+            "pca": self.pca,
+            "mean": self.mean,
+            "ratio": self.ratio,
+            "latent_dim": self.latent_dim,
+        }
+
+
+def compare(model: Model, rows: Any) -> Comparison:
+    """Hold the model against PCA of the same size, fitted on the same training rows."""
+    found = model.compare(rows)
+    return Comparison(found["autoencoder"], found["pca"], found["mean"], model.latent_dim)
+
+
+def compared_at_fit(model: Model) -> Comparison | None:
+    """The comparison that was made while fitting, on the held-out rows; None without any."""
+    record = model.record
+    if record.error is None or record.pca_error is None or record.mean_error is None:
+        return None
+    return Comparison(record.error, record.pca_error, record.mean_error, model.latent_dim)
