@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import io
 import os
@@ -110,19 +111,15 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
         )
 
     try:
-        try:
+        table = read(encoding)
+        # pyarrow leaves as bytes what is not UTF-8
+        if encoding == "utf8" and any(pa.types.is_binary(column.type) for column in table.columns):
+            encoding = "latin-1"
             table = read(encoding)
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            if encoding != "utf8" or "utf" not in str(error).lower():
-                raise
-            table = read("latin-1")
-            remarks.append(f"{origin} is not UTF-8; it was read as Latin-1.")
     except (pa.ArrowInvalid, UnicodeError) as error:
         why = str(error).strip().splitlines()[0][:200]
         raise FileError(f"{origin} cannot be read as CSV: {why}. Every line needs the same number of cells.") from error
-
-    # pyarrow leaves as bytes what is not UTF-8, and does not say so
-    if any(pa.types.is_binary(column.type) for column in table.columns):
+    if encoding == "latin-1":
         remarks.append(f"{origin} is not UTF-8; it was read as Latin-1.")
     columns = [_tidy(column) for column in table.columns]
     names = [name.strip().strip("\ufeff") for name in table.column_names]
@@ -146,6 +143,11 @@ def _encoding(head: bytes, origin: str) -> str:
         return "utf-16"
     if b"\x00" in head:
         raise FileError(f"{origin} is not a CSV: it holds binary data. Save it as text in UTF-8.")
+    try:
+        # incremental, because the head may end in the middle of a letter
+        codecs.getincrementaldecoder("utf8")().decode(head)
+    except UnicodeDecodeError:
+        return "latin-1"
     return "utf8"
 
 
@@ -171,8 +173,6 @@ def _tidy(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_binary(column.type):
-        column = pa.chunked_array([pa.array([None if v is None else v.decode("latin-1") for v in column.to_pylist()], pa.string())])
     if not pa.types.is_string(column.type) or not pc.any(pc.match_substring_regex(column, r"^\s|\s$")).as_py():
         return column
     column = pc.utf8_trim_whitespace(column)
