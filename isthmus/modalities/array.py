@@ -89,8 +89,12 @@ class Array(Modality):
         return with_missing(x)
 
     def from_tensors(self, x: Tensor) -> np.ndarray:
-        values = self.scaling.inverse(x.detach().cpu().reshape(len(x), -1).numpy())
-        return cast(values, self.dtype).reshape(len(x), *self.row_shape)
+        flat = x.detach().cpu().reshape(len(x), -1).numpy()
+        raw = np.empty(flat.shape, self.dtype)
+        step = max(1, BLOCK // flat.shape[1])
+        for start in range(0, len(flat), step):
+            raw[start : start + step] = cast(self.scaling.inverse(flat[start : start + step]), self.dtype)
+        return raw.reshape(len(x), *self.row_shape)
 
     def parts(self) -> dict[str, Any]:
         return {"encoder": {"kind": "mlp"}, "decoder": {"kind": "mlp"}, "likelihood": {"kind": "gaussian"}}

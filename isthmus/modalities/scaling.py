@@ -73,8 +73,8 @@ class Scaling:
             return cls(["none"] * d, [0.0] * d, [1.0] * d, [0.0] * d, [1.0] * d)
         finite = np.isfinite(values)
         if how == "global":
-            low, high = (float(f(values, where=finite, initial=i)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
-            low, high = (low, high) if low <= high else (0.0, 0.0)
+            cells = values if finite.all() else values[finite]
+            low, high = (float(cells.min()), float(cells.max())) if cells.size else (0.0, 0.0)
             return cls(["global"] * d, [low] * d, [(high - low) or 1.0] * d, [0.0] * d, [1.0] * d)
         whole = finite.all(axis=0)
         state = np.empty((5, d), dtype=object)
