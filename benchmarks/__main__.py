@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.figures import Settings
-from benchmarks.runner import Row, bar_text, run, table
+from benchmarks.runner import Row, bar_text, run, table, tally
 from benchmarks.suite import FIGURES
 
 
@@ -34,9 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     if output is None and not said.quick:
         output = record.HISTORY / f"{date.today().isoformat()}.jsonl"
     rows = run(chosen, settings, output)
-    print(table(rows))
+    print(f"{table(rows)}\n\n{tally(rows)}")
     if output:
-        print(f"\nWritten to {output}")
+        print(f"Written to {output}")
     return int(any(row.met == "failed" for row in rows))
 
 

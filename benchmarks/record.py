@@ -47,7 +47,12 @@ def line(name: str, figure: Figure, measured: Measured, *, quick: bool) -> dict[
 def append(path: Path, entry: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as history:
-        history.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        history.write(json.dumps(entry, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(scalar: Any) -> Any:
+    """numpy's scalars as Python's; anything else is our own mistake."""
+    return scalar.item()
 
 
 @cache

@@ -78,9 +78,21 @@ def table(rows: list[Row]) -> str:
     """Aligned columns; the note comes last because it may be long."""
     heads = ("figure", "value", "bar", "met", "note")
     cells = [heads, *[(row.name, row.value, row.bar, row.met, row.note) for row in rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(heads) - 1)] + [0]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
-    return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+    rule = "─" * (sum(widths) + 2 * len(widths) + len("note"))
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def tally(rows: list[Row]) -> str:
+    """What a person reads first: how many bars are met, missed and not measured.
+
+    >>> tally([Row("a", met="yes"), Row("b", met="skipped"), Row("c")])
+    '3 figures: 1 met, 0 missed, 1 without a bar, 1 skipped, 0 failed'
+    """
+    words = {"yes": "met", "no": "missed", "": "without a bar", "skipped": "skipped", "failed": "failed"}
+    counts = [f"{sum(row.met == met for row in rows)} {word}" for met, word in words.items()]
+    return f"{len(rows)} figures: {', '.join(counts)}"

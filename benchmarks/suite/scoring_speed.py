@@ -1,7 +1,8 @@
 """Scoring a million rows of 30 columns, beside PyOD's AutoEncoder.
 
 `defaults` is what a person gets on either side without a word about the net. `same_net` gives us
-PyOD's net, and PyOD batches of 1,024 rows instead of its 32.
+PyOD's net, and PyOD batches of 1,024 rows instead of its 32. PyOD scores the first tenth of the rows:
+it takes minutes for all of them, at the same rows a second.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ def against_pyod(our_options: dict[str, Any], their_options: dict[str, Any], set
     rows = generator.normal(size=(settings.pick(1_000_000, 20_000), COLUMNS)) @ mixing
     rows = rows.astype(np.float32)
     train, many = data.hand_over("train", rows[:FIT_ROWS]), data.hand_over("rows", rows)
+    tenth = data.hand_over("tenth", rows[: len(rows) // 10])
     repeats = settings.pick(5, 1)
     with Contestant("ours") as ours, Contestant("pyod") as theirs:
         ours("fit_detector", train=train, options={**our_options, "random_state": settings.seed})
         theirs("fit_detector", train=train, seed=settings.seed, options={"epoch_num": 1, **their_options})
         result = paired(
             lambda _: ours("score", rows=many),
-            lambda _: theirs("score", rows=many),
+            lambda _: theirs("score", rows=tenth),
             repeats=repeats,
             key="rows_per_second",
         )
