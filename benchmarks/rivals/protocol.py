@@ -16,7 +16,7 @@ Handler = Callable[..., dict[str, Any]]
 def serve(**handlers: Handler) -> None:
     """Answer requests by name until the input ends.
 
-    >>> # {"request": "fit", "options": {"epochs": 3}}  →  {"seconds": 4.2, "memory_mb": 312.0}
+    ``{"request": "fit", "options": {"epochs": 3}}`` → ``{"seconds": 4.2, "memory_mb": 312.0}``
     """
     answers = os.fdopen(os.dup(1), "w")
     # libraries print progress where they like: all of it belongs in the log, not among the answers

@@ -34,8 +34,8 @@ def tensors(model: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 def killed(settings: Settings) -> Measured:
-    rows = Path(data.hand_over("rows", data.flat(data.mnist().train[: settings.pick(20_000, 2_000)])))
-    epochs = settings.pick(5, 2)
+    count, epochs = settings.pick(20_000, 2_000), settings.pick(5, 2)
+    rows = Path(data.hand_over("rows", data.flat(data.mnist().train[:count])))
     whole = data.scratch("whole.isthmus")
     start = perf_counter()
     run = subprocess.run(command(rows, whole, epochs), cwd=ROOT, capture_output=True, text=True, check=False)
@@ -45,7 +45,7 @@ def killed(settings: Settings) -> Measured:
     expected = tensors(whole)
 
     generator = np.random.default_rng(settings.seed)
-    runs = []
+    runs: list[dict[str, Any]] = []
     while len(runs) < settings.pick(KILLS, 2):
         model = data.scratch(f"killed-{len(runs)}.isthmus")
         outcome = kill_once(command(rows, model, epochs), model, after=seconds * generator.uniform(0.1, 1))
@@ -60,7 +60,7 @@ def killed(settings: Settings) -> Measured:
     return Measured(
         value=sum(run["identical"] for run in runs) / len(runs),
         runs=runs,
-        data="mnist, 20,000 rows",
+        data=f"mnist, {count:,} rows",
         seed=settings.seed,
         note=f"{len(runs)} kills, {with_checkpoint} of them after a first checkpoint",
     )

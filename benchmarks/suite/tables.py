@@ -1,6 +1,6 @@
 """Sixteen tables with labelled anomalies, fitted on a random half of their normal rows, five seeds.
 
-Default settings, one model a table and seed; equal rows never stand on both sides of a split. Beside us,
+Default settings, one model a table and seed; every distinct row is taken once, so none stands on both sides. Beside us,
 on the same rows, standardised:
 
 - *PCA*, the squared reconstruction error: with as many components as our code has numbers (all but one at
@@ -110,10 +110,9 @@ def ranking(labels: np.ndarray, scores: dict[str, np.ndarray]) -> dict[str, dict
 def ours(measure: str, settings: Settings) -> Measured:
     found = evaluate(settings)
     pca, knn = found.best(measure, PCAS), found.best(measure, KNNS)
+    bar = Bar(at_least=found.mean(measure, pca), goal=measure != "auroc")
     beside = f"{pca} {found.mean(measure, pca):.4f}, {knn} {found.mean(measure, knn):.4f}"
-    return _measured(
-        found, found.mean(measure, "ours"), bar=Bar(at_least=found.mean(measure, pca)), note=beside
-    )
+    return _measured(found, found.mean(measure, "ours"), bar=bar, note=beside)
 
 
 def auroc(settings: Settings) -> Measured:
@@ -134,7 +133,12 @@ def false_alarms(settings: Settings) -> Measured:
     found = evaluate(settings)
     alarms = sum(run["false_alarms"] for run in found.runs)
     fresh = sum(run["fresh_rows"] for run in found.runs)
-    return _measured(found, alarms / fresh, note=f"{alarms:,} of {fresh:,} fresh normal rows")
+    by_table = mean(run["false_alarms"] / run["fresh_rows"] for run in found.runs)
+    return _measured(
+        found,
+        alarms / fresh,
+        note=f"{alarms:,} of {fresh:,} fresh normal rows; mean over tables {by_table:.4f}",
+    )
 
 
 def _measured(found: Evaluation, value: float, *, bar: Bar | None = None, note: str = "") -> Measured:
