@@ -1,7 +1,7 @@
 """Sixteen tables with labelled anomalies, fitted on a random half of their normal rows, five seeds.
 
-Default settings, one model a table and seed; every distinct row is taken once, so none stands on both sides. Beside us,
-on the same rows, standardised:
+Default settings, one model a table and seed; every distinct row is taken once, so none stands on both
+sides. Beside us, on the same rows, standardised:
 
 - *PCA*, the squared reconstruction error: with as many components as our code has numbers (all but one at
   most), and with each fixed share of explained variance in `SHARES`. The best mean among them is the bar.
