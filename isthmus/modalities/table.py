@@ -156,7 +156,12 @@ class Table(Modality):
         import pyarrow as pa
 
         values = x.detach().cpu().reshape(len(x), -1).numpy()
-        numbers = iter(self.scaling.inverse(values[:, self._numeric]).T)
+        raw = np.empty((len(self._numeric), len(values)))
+        step = max(1, BLOCK // max(1, len(self.used)))
+        for start in range(0, len(values), step):
+            part = slice(start, start + step)
+            raw[:, part] = self.scaling.inverse(values[part, self._numeric]).T
+        numbers = iter(raw)
         given, used = {}, iter(range(len(self.used)))
         for column in self.columns:
             type_ = _arrow_type(column.dtype)
