@@ -83,7 +83,7 @@ class Image(Modality):
             array = _as_pictures(rows)
             sizes = Counter({array.shape[1:3]: len(array)})
             dtype, channel_axis, high = array.dtype.name, rows.data.ndim == 4, _high(array, rows.origin)
-            auto = 3 if array.shape[3] == 3 else array.shape[3]
+            auto = array.shape[3]
         chosen, why = (given, "as you said") if given else _choose_size(sizes)
         seen = []
         if len(sizes) > 1 or chosen not in sizes:
@@ -133,17 +133,20 @@ class Image(Modality):
         return {"encoder": {"kind": body}, "decoder": {"kind": body}, "likelihood": {"kind": "gaussian"}}
 
     def describe(self) -> list[str]:
-        colour = {1: "grey", 2: "two-channel", 3: "RGB", 4: "RGBA"}[self.channels]
+        colour = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]
         height, width = self.size
         return [f"{colour[0].upper()}{colour[1:]} pictures of {height} x {width} ({self.dtype}); 0 to {self.high:g} became 0 to 1.", *self.seen]
 
     def remarks(self, rows: Rows) -> list[str]:
         if isinstance(rows.data, list):
             return []
-        found = _as_pictures(rows).shape[1:]
-        if found[:2] == self.size:
-            return []
-        return [f"The pictures are {found[0]} x {found[1]}; they are resized to {self.size[0]} x {self.size[1]}."]
+        height, width, channels = _as_pictures(rows).shape[1:]
+        said = []
+        if (height, width) != self.size:
+            said.append(f"The pictures are {height} x {width}; they are resized to {self.size[0]} x {self.size[1]}.")
+        if channels != self.channels:
+            said.append(f"The pictures have {channels} channel(s); they are converted to {self.channels}.")
+        return said
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -171,6 +174,9 @@ class Image(Modality):
                     pixels = np.clip(np.asarray(picture, np.float32) / 65535, 0, 1)[..., None]
                     self._place(pixels, out)
                     return
+                if picture.mode == "P" and "transparency" in picture.info:
+                    # straight to grey or RGB, Pillow warns that the transparency is lost
+                    picture = picture.convert("RGBA")
                 picture = picture.convert({1: "L", 3: "RGB", 4: "RGBA"}[self.channels])
                 if picture.size != self.size[::-1]:
                     picture = picture.resize(self.size[::-1], _filter(picture.size[::-1], self.size))
@@ -250,9 +256,10 @@ def _choose_size(sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], str]
 
 
 def _size(said: int | Sequence[int]) -> tuple[int, int]:
-    size = (said, said) if isinstance(said, int) else tuple(said)
-    if len(size) != 2 or not all(isinstance(side, int) and 1 <= side <= 8192 for side in size):
+    size = said if isinstance(said, (list, tuple)) else (said, said)
+    if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and 1 <= side <= 8192 for side in size):
         raise SpecError(f"size is one number or (height, width), each from 1 to 8192; got {said!r}.")
+    size = (int(size[0]), int(size[1]))
     return size
 
 

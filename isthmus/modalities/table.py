@@ -284,7 +284,7 @@ def _study(name: str, raw: pa.Array, said: str | None, max_levels: int, seen: li
             return _categorical(name, raw, max_levels, seen), None
     if said == "boolean":
         _cells(Column(name, "boolean", dtype), raw, "the rows", seen)
-        return Column(name, "boolean", _returned(type_)), None
+        return Column(name, "boolean", "bool" if _is_text(type_) else _returned(type_)), None
 
     before = len(seen)
     numbers = _cells(Column(name, "numeric", dtype), raw, "the rows", seen)
@@ -445,9 +445,14 @@ def _changed(column: Column, raw: pa.Array) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_temporal(raw.type) or _is_text(raw.type) != isinstance(column.value, str):
-        return 0 if not pa.types.is_temporal(raw.type) else int((_seconds(raw) != column.value).sum()) - raw.null_count
-    return pc.sum(pc.not_equal(raw, pa.scalar(column.value).cast(raw.type, safe=False))).as_py() or 0
+    try:
+        if isinstance(column.value, str) or _is_text(raw.type):
+            return pc.sum(pc.not_equal(raw.cast(pa.string()), str(column.value))).as_py() or 0
+        numbers = _seconds(raw) if pa.types.is_temporal(raw.type) else raw.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        # of a type that cannot be compared, so surely not what it was
+        return len(raw) - raw.null_count
+    return int(((numbers != column.value) & ~np.isnan(numbers)).sum())
 
 
 # --- Arrow types ------------------------------------------------------------------------------------
