@@ -39,6 +39,9 @@ from isthmus.training.loop import CHUNK, Epoch, evaluate, train
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
 
+#: Fewer rows than this are scored as this many.
+_FEW = 64
+
 
 @dataclass
 class Record:
@@ -135,7 +138,8 @@ class Model:
             DataError: rows that cannot be learned from.
             SpecError: a part or option that does not exist or does not fit the rows.
         """
-        began, phases = time.perf_counter(), {}
+        began = time.perf_counter()
+        phases: dict[str, float] = {}
         plan = plan or Plan()
         said, own = _split_own(parts or {})
 
@@ -230,6 +234,7 @@ class Model:
         """Squared error per row of same-size PCA and of the mean row, like ``record.error``."""
         assert self.pca is not None
         by_pca = by_mean = count = 0.0
+        there: Tensor | float
         for b in in_order(tensors, CHUNK):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
             there = 1.0
@@ -251,9 +256,7 @@ class Model:
         z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         shape = self.net.bottleneck.code_shape
         if tuple(z.shape[1:]) != shape:
-            raise DataError(
-                f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}."
-            )
+            raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             means = [self.net.decode(part.to(self.device)).mean.cpu() for part in z.split(CHUNK)]
         return self.modality.from_tensors(torch.cat(means) if means else torch.zeros(0, *self.net.shape))
@@ -287,27 +290,33 @@ class Model:
         References:
             Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005.
         """
+        calibration = self._held_out_scores()
+        at_least = len(calibration) - np.searchsorted(calibration, scores - _tie(scores), side="left")
+        return (1 + at_least) / (len(calibration) + 1)
+
+    def threshold(self, false_alarm_rate: float) -> float:
+        """The least score whose p-value is at most ``false_alarm_rate``; infinite where too few rows were held out."""
+        calibration = self._held_out_scores()
+        # p ≤ rate where at most this many calibration scores are as high (the 1e-9 is for 0.07 · 100 = 7.000…1)
+        allowed = int(np.floor(false_alarm_rate * (len(calibration) + 1) + 1e-9)) - 1
+        if allowed < 0:
+            return float("inf")
+        beaten = calibration[max(len(calibration) - 1 - allowed, 0)]
+        return float(beaten + 2 * _tie(beaten))
+
+    def _held_out_scores(self) -> np.ndarray:
         if self.calibration is None:
             raise DataError(
                 "This model was fitted without held-out rows, so nothing says how high a score is usual. "
                 "Fit again with validation=0.1."
             )
-        at_least = len(self.calibration) - np.searchsorted(self.calibration, scores, side="left")
-        return (1 + at_least) / (len(self.calibration) + 1)
-
-    def threshold(self, false_alarm_rate: float) -> float:
-        """The least score whose p-value is at most ``false_alarm_rate``; infinite where too few rows were held out."""
-        self.p_values(np.zeros(1))  # says why if there is no calibration
-        allowed = int(np.floor(false_alarm_rate * (len(self.calibration) + 1))) - 1
-        if allowed < 0:
-            return float("inf")
-        # scores above the calibration score number n - allowed have at most ``allowed`` of them at or above
-        return float(np.nextafter(self.calibration[len(self.calibration) - 1 - allowed], np.inf))
+        return self.calibration
 
     @property
     def usual(self) -> tuple[np.ndarray, float]:
         """The nats that held-out rows pay on average: per entry (*shape), and for the code."""
-        self.p_values(np.zeros(1))
+        self._held_out_scores()
+        assert self._usual is not None
         usual = self._usual.numpy()
         return usual[:-1].reshape(self.net.shape), float(usual[-1])
 
@@ -336,7 +345,8 @@ class Model:
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             for chunk in rows.chunks(8 * CHUNK):
                 for b in in_order(self.modality.to_tensors(chunk), CHUNK):
-                    found.append(function({n: t.to(self.device) for n, t in b.items()}).cpu())
+                    n = len(b["x"])
+                    found.append(function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu())
         return torch.cat(found).numpy()
 
     def _work(self) -> float:
@@ -390,8 +400,8 @@ def open_model(
         record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
         pca = None
         if "pca/mean" in tensors:
-            parts = (tensors[f"pca/{n}"] for n in ("mean", "components", "variances"))
-            pca = PCA(*parts, total=header["pca_total"])
+            mean, components, variances = (tensors[f"pca/{n}"] for n in ("mean", "components", "variances"))
+            pca = PCA(mean, components, variances, header["pca_total"])
     except SpecError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -404,6 +414,19 @@ def open_model(
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
     calibration = tensors["calibration"].numpy() if "calibration" in tensors else None
     return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca)
+
+
+def _filled(t: Tensor) -> Tensor:
+    """Few rows are filled up to one size, because products of other sizes round differently: a row alone
+    gives the same bits as among others.
+    """
+    missing = _FEW - len(t)
+    return t if missing <= 0 else torch.cat([t, t.new_zeros(missing, *t.shape[1:])])
+
+
+def _tie(scores: Any) -> Any:
+    """How far apart scores still count as equal: float32 sums differ in their last digits with the batch."""
+    return 1e-5 * (1 + np.abs(scores))
 
 
 # -- decisions ----------------------------------------------------------------------------------
