@@ -1,4 +1,4 @@
-"""The training step of a dense autoencoder with its gradient derived by hand, off the tape.
+r"""The training step of a dense autoencoder with its gradient derived by hand, off the tape.
 
 .. math:: \partial_\mu \; \frac1B \sum \frac{(x-\mu)^2}{2\sigma^2} = \frac{\mu-x}{B\sigma^2}
 
