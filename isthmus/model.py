@@ -39,6 +39,8 @@ from isthmus.training.loop import CHUNK, Epoch, evaluate, train
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
 
+#: The share of the variance that an automatic code explains linearly.
+_EXPLAINED = 0.7
 #: Fewer rows than this are scored as this many.
 _FEW = 64
 
@@ -128,7 +130,7 @@ class Model:
         Args:
             source: anything that :func:`isthmus.open_rows` opens.
             recipe: a name from ``isthmus.recipes.RECIPES``.
-            latent_dim: numbers per code; ``"auto"`` asks PCA how many explain nine tenths of the variance.
+            latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
             modality: ``"array"``, ``"table"`` or ``"image"``, where the rows' own kind is not meant.
@@ -163,13 +165,15 @@ class Model:
         with _phase(phases, "pca"):
             probe = _probe(spec, face.shape)
             _check_range(probe, tensors)
-            pca = _fit_pca(probe, tensors, latent_dim)
-        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, own, face))
+            # a random start without held-out rows has no use for it
+            wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
+            pca = _fit_pca(probe, tensors, latent_dim) if wanted else None
+        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe))
         plan = _decide(plan, len(kept))
-        pca = pca.first(int(spec.latent_dim))
+        pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
-            if spec.warm_start == "pca" and net.starts_linear:
+            if pca is not None and spec.warm_start == "pca" and net.starts_linear:
                 net.start_at_pca(pca)
             net.to(where)
             tensors = {name: t.to(where) for name, t in tensors.items()}
@@ -232,7 +236,11 @@ class Model:
     @torch.inference_mode()
     def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
         """Squared error per row of same-size PCA and of the mean row, like ``record.error``."""
-        assert self.pca is not None
+        if self.pca is None:
+            raise DataError(
+                "This model was fitted without PCA beside it (no held-out rows, a random start). "
+                "Fit again with validation=0.1."
+            )
         by_pca = by_mean = count = 0.0
         there: Tensor | float
         for b in in_order(tensors, CHUNK):
@@ -495,18 +503,19 @@ def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -
     return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
 
 
-def _latent_dim(said: int | str, pca: PCA, own: Mapping[str, nn.Module], face: Modality) -> int:
-    if said != AUTO:
-        if isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1:
-            raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
-        n_in = int(np.prod(face.shape))
-        if said > len(pca.mean):
-            raise SpecError(
-                f"latent_dim={said} is larger than the {n_in} entries of a row: nothing would be narrowed. "
-                f"Choose at most {n_in}, or 'auto'."
-            )
-        return int(said)
-    return max(1, min(pca.dim_for(0.9), len(pca.components), max(1, len(pca.mean) // 2)))
+def _latent_dim(said: int | str, pca: PCA | None, probe: Net) -> int:
+    n_in = int(np.prod(probe.likelihood.features_shape))
+    if said == AUTO:
+        assert pca is not None
+        return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
+    if isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1:
+        raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
+    if said > n_in:
+        raise SpecError(
+            f"latent_dim={said} is larger than the {n_in} entries of a row: nothing would be narrowed. "
+            f"Choose at most {n_in}, or 'auto'."
+        )
+    return int(said)
 
 
 def _fingerprint(spec: Spec, plan: Plan, face: Modality, tensors: Mapping[str, Tensor]) -> str:
