@@ -49,7 +49,7 @@ class ConvEncoder(Body):
         target_shape: Shape,
         *,
         widths: Sequence[int] = (32, 64, 128),
-        activation: str = "silu",
+        activation: str = "gelu",
     ):
         super().__init__()
         _check_image(in_shape)
@@ -75,7 +75,7 @@ class ConvDecoder(Body):
         target_shape: Shape,
         *,
         widths: Sequence[int] = (128, 64, 32),
-        activation: str = "silu",
+        activation: str = "gelu",
     ):
         super().__init__()
         _check_image(target_shape)

@@ -190,7 +190,7 @@ class MLP(Body):
         target_shape: Shape,
         *,
         widths: Sequence[int] | str = "auto",
-        activation: str = "silu",
+        activation: str = "gelu",
         linear_path: bool = False,
     ):
         super().__init__()
