@@ -18,6 +18,10 @@ class DataError(UserError):
     """Rows that cannot be used: empty, of another schema, damaged."""
 
 
+class RowTypeError(DataError, TypeError):
+    """Rows of a type that cannot be used at all. Also a TypeError, as scikit-learn's checks expect."""
+
+
 class FileError(UserError):
     """A file that cannot be read or written, or is not what its name says."""
 

@@ -58,6 +58,7 @@ class Record:
     pca_error: float | None = None
     mean_error: float | None = None
     train_error: float | None = None
+    code_variance: list[float] | None = None
     remarks: list[str] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
 
@@ -71,11 +72,12 @@ class Model:
         modality: Modality,
         plan: Plan,
         record: Record,
-        calibration: np.ndarray | None,
-        pca: PCA | None,
+        calibration: np.ndarray | None = None,
+        usual: Tensor | None = None,
+        pca: PCA | None = None,
     ):
         self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
-        self.calibration, self.pca = calibration, pca
+        self.calibration, self.pca, self._usual = calibration, pca, usual
 
     @property
     def spec(self) -> Spec:
@@ -85,6 +87,12 @@ class Model:
     def latent_dim(self) -> int:
         """Numbers per code: the size of the isthmus."""
         return int(np.prod(self.net.bottleneck.code_shape))
+
+    @property
+    def code_variance(self) -> np.ndarray | None:
+        """The variance of each code over training rows, where the fitted prior knows it."""
+        spread = self.record.code_variance
+        return None if spread is None else np.asarray(spread)
 
     @property
     def device(self) -> torch.device:
@@ -185,7 +193,7 @@ class Model:
             remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
             made=_made(),
         )
-        model = cls(net, face, plan, record, None, pca)
+        model = cls(net, face, plan, record, pca=pca)
         with _phase(phases, "calibrate"):
             model._calibrate(tensors, held_tensors)
         record.seconds = time.perf_counter() - began
@@ -200,6 +208,7 @@ class Model:
         with devices.threads_for(self._work(), self.device):
             for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, CHUNK)])
             net.prior.fit(for_prior)
+            record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
             p = net.decode(net.encode(settle["x"], settle.get("observed")))
             net.likelihood.calibrate(settle["x"], settle.get("observed"), p)
             record.train_error = evaluate(net, few)[1]
@@ -207,7 +216,14 @@ class Model:
                 return
             record.error = evaluate(net, held)[1]
             record.pca_error, record.mean_error = self._linear_errors(held)
-            self.calibration = np.sort(self._scores(settle))
+            entries, costs = [], []
+            for b in in_order(settle, CHUNK):
+                nats, cost, _ = self._explained(b)
+                entries.append(nats.flatten(1).cpu())
+                costs.append(cost.cpu())
+            nats = torch.cat([torch.cat(entries), torch.cat(costs)[:, None]], dim=1)
+            self._usual = nats.mean(0)
+            self.calibration = np.sort(nats.sum(1, dtype=torch.float64).numpy())
 
     @torch.inference_mode()
     def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
@@ -251,7 +267,7 @@ class Model:
 
         It is −log p(x | z) plus what the code costs: its rate, or −log of the fitted prior's density.
         """
-        return self._over(source, self._nats).astype(np.float64)
+        return self._over(source, self._nats)
 
     def contributions(self, source: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where the nats come from: per entry (n, *shape), of the code (n,), and the expected x (n, *shape)."""
@@ -279,6 +295,22 @@ class Model:
         at_least = len(self.calibration) - np.searchsorted(self.calibration, scores, side="left")
         return (1 + at_least) / (len(self.calibration) + 1)
 
+    def threshold(self, false_alarm_rate: float) -> float:
+        """The least score whose p-value is at most ``false_alarm_rate``; infinite where too few rows were held out."""
+        self.p_values(np.zeros(1))  # says why if there is no calibration
+        allowed = int(np.floor(false_alarm_rate * (len(self.calibration) + 1))) - 1
+        if allowed < 0:
+            return float("inf")
+        # scores above the calibration score number n - allowed have at most ``allowed`` of them at or above
+        return float(np.nextafter(self.calibration[len(self.calibration) - 1 - allowed], np.inf))
+
+    @property
+    def usual(self) -> tuple[np.ndarray, float]:
+        """The nats that held-out rows pay on average: per entry (*shape), and for the code."""
+        self.p_values(np.zeros(1))
+        usual = self._usual.numpy()
+        return usual[:-1].reshape(self.net.shape), float(usual[-1])
+
     def compare(self, source: Any) -> dict[str, float]:
         """Squared error per row (in the network's features) of this model, same-size PCA and the mean row."""
         tensors = self.modality.to_tensors(open_rows(source))
@@ -295,11 +327,7 @@ class Model:
 
     def _nats(self, b: Mapping[str, Tensor]) -> Tensor:
         entries, cost, _ = self._explained(b)
-        return entries.flatten(1).sum(1) + cost
-
-    def _scores(self, tensors: Mapping[str, Tensor]) -> np.ndarray:
-        found = [self._nats(b) for b in in_order(tensors, CHUNK)]
-        return torch.cat(found).cpu().numpy().astype(np.float64)
+        return entries.flatten(1).sum(1, dtype=torch.float64) + cost
 
     def _over(self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor]) -> np.ndarray:
         """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
@@ -329,6 +357,7 @@ class Model:
         tensors = {f"net/{name}": value for name, value in self.net.state_dict().items()}
         if self.calibration is not None:
             tensors["calibration"] = torch.from_numpy(self.calibration)
+            tensors["usual"] = self._usual
         if self.pca is not None:
             for name in ("mean", "components", "variances"):
                 tensors[f"pca/{name}"] = getattr(self.pca, name)
@@ -374,7 +403,7 @@ def open_model(
         reason = str(error).splitlines()[-1].strip()
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
     calibration = tensors["calibration"].numpy() if "calibration" in tensors else None
-    return Model(net.to(devices.pick(device)), face, plan, record, calibration, pca)
+    return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca)
 
 
 # -- decisions ----------------------------------------------------------------------------------

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from isthmus.errors import DataError, FileError, RowTypeError
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,8 @@ class Rows:
 
     ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``) or
     ``"image"`` (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``). ``names``
-    are the files of a folder, else None. ``origin`` is how messages call the rows.
+    are the files of a folder, else None. ``origin`` is how messages call the rows. ``remarks`` are
+    the decisions taken while opening that a person would want to know.
     """
 
     kind: str
@@ -31,22 +38,322 @@ class Rows:
     origin: str = "the rows"
     names: tuple[str, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.data.num_rows if self.kind == "table" else len(self.data)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Rows:
-        """The rows at ``indices``, in that order."""
-        raise NotImplementedError
+        """The rows at ``indices`` (or where a boolean mask is true), in that order.
+
+        >>> Rows("array", np.array([[1], [2], [3]])).take([2, 0]).data.tolist()
+        [[3], [1]]
+        """
+        indices = np.asarray(indices)
+        if indices.dtype == bool:
+            indices = np.flatnonzero(indices)
+        # int64 also for [], which numpy would make float
+        indices = indices.astype(np.int64, copy=False)
+        if self.kind == "table":
+            data = self.data.take(indices)
+        elif isinstance(self.data, list):
+            data = [self.data[i] for i in indices]
+        else:
+            data = self.data[indices]
+        names = None if self.names is None else tuple(self.names[i] for i in indices)
+        return self.replace(data=data, names=names)
 
     def chunks(self, size: int) -> Iterator[Rows]:
-        """The rows in order, ``size`` at a time."""
-        raise NotImplementedError
+        """The rows in order, ``size`` at a time. Nothing is copied."""
+        if size < 1:
+            raise DataError(f"A chunk holds at least 1 row; got {size}.")
+        for start in range(0, len(self), size):
+            names = None if self.names is None else self.names[start : start + size]
+            if self.kind == "table":
+                yield self.replace(data=self.data.slice(start, size), names=names)
+            else:
+                yield self.replace(data=self.data[start : start + size], names=names)
 
     def replace(self, **changes: Any) -> Rows:
         return replace(self, **changes)
 
 
 def open_rows(source: Any, *, strict: bool = False) -> Rows:
-    """Open a path, glob, ``example:`` name, ``-``, list of paths, array, tensor or data frame."""
-    raise NotImplementedError
+    """Open a path, glob, ``example:`` name, ``-``, list of paths, array, tensor or data frame.
+
+    Arguments:
+        source: ``.csv .tsv .parquet .arrow .feather .npy .npz`` (``file.npz:key`` chooses an array), a
+            folder, glob or list of pictures, ``example:digits``, ``-`` for a CSV on the standard input,
+            an ndarray, a torch tensor, a pandas, polars or other data frame, a ``pyarrow.Table``, a
+            list of lists, or :class:`Rows`.
+        strict: Refuse a folder that holds anything but sound pictures, instead of skipping the rest.
+
+    Raises:
+        FileError: The file is missing, damaged, or not what its name says.
+        DataError: There are no rows, or they are of no usable type or shape.
+
+    >>> open_rows([[1.0, 2.0], [3.0, 4.0]]).data.shape
+    (2, 2)
+    """
+    if isinstance(source, Rows):
+        rows = source
+    elif isinstance(source, (str, os.PathLike)):
+        rows = _open_path(os.fspath(source), strict)
+    elif isinstance(source, (list, tuple)):
+        rows = _open_list(source, strict)
+    else:
+        rows = _open_object(source)
+    if len(rows) == 0:
+        raise DataError(
+            f"Found 0 sample(s) in {rows.origin} while a minimum of 1 is required. "
+            "A header alone, or a filter that leaves nothing, cannot be learned from."
+        )
+    return rows
+
+
+# --- paths ------------------------------------------------------------------------------------------
+
+
+def _open_path(said: str, strict: bool) -> Rows:
+    if said == "-":
+        from isthmus.data.files import parse_csv
+
+        table, remarks = parse_csv(sys.stdin.buffer.read(), "the standard input", delimiter=None)
+        return _table(table, "the standard input", remarks)
+    if said.startswith("example:"):
+        from isthmus.data.samples import open_example
+
+        return open_example(said.removeprefix("example:"))
+
+    from isthmus.data.files import READERS, missing, read_npz
+
+    name, colon, key = said.rpartition(".npz:")
+    if colon and not os.path.exists(said):
+        path = Path(f"{name}.npz")
+        if not path.exists():
+            raise missing(path)
+        return _array(read_npz(path, key), f"{path.name}:{key}")
+
+    path = Path(said).expanduser()
+    if path.is_dir():
+        return _open_folder(path, strict)
+    if not path.exists():
+        if glob.has_magic(said):
+            return _open_glob(said, strict)
+        raise missing(path)
+    if not path.is_file():
+        raise FileError(f"{said!r} is neither a file nor a folder.")
+    suffix = path.suffix.lower()
+    if suffix in READERS:
+        data, remarks = READERS[suffix](path)
+        if isinstance(data, np.ndarray):
+            return _array(data, path.name)
+        return _table(data, path.name, remarks)
+
+    from isthmus.data.pictures import ALLOWED, SUFFIXES
+
+    if suffix in SUFFIXES:
+        return _pictures([path], [path.name], path.name, (), strict)
+    raise FileError(
+        f"isthmus cannot read {path.name!r}: files end in {' '.join(READERS)}, "
+        f"pictures in {ALLOWED}. Export the rows to one of these, for instance CSV or Parquet."
+    )
+
+
+def _open_folder(folder: Path, strict: bool) -> Rows:
+    from isthmus.data.files import READERS
+    from isthmus.data.pictures import ALLOWED, SUFFIXES, natural
+
+    # .DS_Store and the like are nobody's rows, so they are not worth a remark
+    found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"]
+    names = sorted((p.relative_to(folder).as_posix() for p in found), key=natural)
+    pictures = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    if not pictures:
+        tables = [name for name in names if Path(name).suffix.lower() in READERS]
+        hint = f" It does hold {tables[0]!r}: open that file instead." if tables else ""
+        raise FileError(f"The folder {str(folder)!r} holds no pictures ({ALLOWED}).{hint}")
+    others = [Skipped(name, f"not a picture ({ALLOWED})") for name in names if name not in set(pictures)]
+    return _pictures([folder / name for name in pictures], pictures, str(folder), others, strict)
+
+
+def _open_glob(pattern: str, strict: bool) -> Rows:
+    from isthmus.data.pictures import natural
+
+    found = sorted((p for p in glob.glob(pattern, recursive=True) if os.path.isfile(p)), key=natural)
+    if not found:
+        raise FileError(f"No file matches {pattern!r} (from the folder {os.getcwd()!r}).")
+    if len(found) == 1:
+        return _open_path(found[0], strict)
+    return _open_files(found, pattern, strict)
+
+
+def _open_files(paths: list[str], origin: str, strict: bool) -> Rows:
+    from isthmus.data.files import missing
+    from isthmus.data.pictures import ALLOWED, SUFFIXES
+
+    for path in paths:
+        if not os.path.exists(path):
+            raise missing(Path(path))
+    pictures = [path for path in paths if Path(path).suffix.lower() in SUFFIXES]
+    if not pictures:
+        raise FileError(
+            f"Several files must be pictures ({ALLOWED}); got {len(paths)} files such as {paths[0]!r}. "
+            "Open tables one at a time, or join them into one file first."
+        )
+    others = [Skipped(path, f"not a picture ({ALLOWED})") for path in paths if path not in set(pictures)]
+    return _pictures([Path(path) for path in pictures], pictures, origin, others, strict)
+
+
+def _pictures(paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool) -> Rows:
+    from isthmus.data.pictures import check_pictures
+
+    reasons = check_pictures(paths)
+    skipped = (*others, *(Skipped(name, why) for name, why in zip(names, reasons, strict=True) if why))
+    if strict and skipped:
+        first = skipped[0]
+        more = f" {len(skipped) - 1} more file(s) cannot be used either." if len(skipped) > 1 else ""
+        raise FileError(f"{first.name!r} in {origin} cannot be used: {first.reason}.{more} Remove it, or say strict=False.")
+    sound = [i for i, why in enumerate(reasons) if not why]
+    if not sound:
+        raise FileError(f"No picture in {origin} can be read: {skipped[0].name!r} is {skipped[0].reason}.")
+    return Rows("image", [paths[i] for i in sound], origin, tuple(names[i] for i in sound), tuple(skipped))
+
+
+# --- objects ----------------------------------------------------------------------------------------
+
+
+def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
+    if not rows:
+        raise DataError("Found 0 sample(s) in the list while a minimum of 1 is required. Pass at least one row.")
+    if all(isinstance(row, (str, os.PathLike)) for row in rows):
+        return _open_files([os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict)
+    if all(hasattr(row, "detach") for row in rows):
+        rows = [_from_torch(row) for row in rows]
+    try:
+        array = np.asarray(rows)
+    except ValueError:
+        lengths = sorted({len(row) for row in rows if hasattr(row, "__len__")})
+        raise DataError(
+            f"The rows of a list must have the same length; got lengths such as {lengths[:4]}. "
+            "Fill the missing cells with float('nan')."
+        ) from None
+    if array.dtype.kind in "US" and array.ndim == 2:
+        # numpy made text of every number, so the columns are rebuilt from the cells
+        return _table(_columns({f"x{j}": [row[j] for row in rows] for j in range(array.shape[1])}), "the list")
+    return _array(array, "the list")
+
+
+def _open_object(source: Any) -> Rows:
+    if hasattr(source, "detach"):
+        return _array(_from_torch(source), "the tensor")
+    if hasattr(source, "tocsr"):
+        raise RowTypeError(
+            f"A sparse matrix was passed ({type(source).__name__} of shape {source.shape}), but dense data is "
+            "required. Use X.toarray() to convert it to a dense numpy array."
+        )
+    if isinstance(source, np.ndarray):
+        return _array(source, "the array")
+    table = _frame(source)
+    if table is not None:
+        return _table(table, "the table")
+    if hasattr(source, "__array__"):
+        return _array(np.asarray(source), "the array")
+    raise RowTypeError(
+        f"Rows cannot be made from {type(source).__name__!r}. Pass a file or folder, a 2-D array or tensor, "
+        "a data frame, a pyarrow.Table or a list of lists."
+    )
+
+
+def _from_torch(tensor: Any) -> np.ndarray:
+    if "sparse" in str(tensor.layout):
+        raise RowTypeError(f"A sparse tensor was passed ({tensor.layout}); use tensor.to_dense() first.")
+    tensor = tensor.detach().cpu()
+    # numpy has no bfloat16
+    return (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()
+
+
+def _array(array: np.ndarray, origin: str) -> Rows:
+    array = np.asarray(array)
+    if array.dtype.names:
+        return _table(_columns({name: array[name] for name in array.dtype.names}), origin)
+    if array.dtype.kind == "c":
+        raise DataError(f"Complex data not supported: {origin} is {array.dtype}. Use its real and imaginary parts as columns.")
+    if array.dtype.kind not in "biuf":
+        array = _as_floats(array, origin)
+    if array.ndim < 2:
+        raise DataError(
+            f"Expected 2D array, got {array.ndim}D array instead ({origin}, shape={array.shape}). Reshape your data "
+            "either using array.reshape(-1, 1) if your data has a single feature or array.reshape(1, -1) if it "
+            "contains a single sample."
+        )
+    if 0 in array.shape[1:]:
+        raise DataError(
+            f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required ({origin})."
+        )
+    kind = "image" if array.ndim in (3, 4) and array.dtype in (np.uint8, np.uint16) else "array"
+    return Rows(kind, array, origin)
+
+
+def _as_floats(array: np.ndarray, origin: str) -> np.ndarray:
+    """Numbers kept as objects or text, as scikit-learn converts them."""
+    try:
+        return array.astype(np.float64)
+    except TypeError as error:
+        raise RowTypeError(f"A cell of {origin} is not a number: {error}.") from None
+    except ValueError as error:
+        raise DataError(
+            f"A cell of {origin} (dtype {array.dtype}) is not a number: {error}. "
+            "Text belongs in a data frame, whose columns may have different types."
+        ) from None
+
+
+def _table(table: Any, origin: str, remarks: Sequence[str] = ()) -> Rows:
+    names = list(table.column_names)
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(
+            f"Column names must differ; {origin} has more than one column called {', '.join(map(repr, twice[:5]))}. "
+            "Rename or drop them."
+        )
+    if not names:
+        raise DataError(f"Found 0 feature(s) (shape=({table.num_rows}, 0)) while a minimum of 1 is required ({origin}).")
+    return Rows("table", table, origin, remarks=tuple(remarks))
+
+
+def _frame(source: Any) -> Any:
+    """Any data frame → ``pyarrow.Table``; None when it is no frame."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    if isinstance(source, pa.Table):
+        return source
+    if isinstance(source, pa.RecordBatch):
+        return pa.Table.from_batches([source])
+    if hasattr(source, "iloc") and hasattr(source, "columns"):
+        # by position, because narwhals refuses the names that pandas allows: numbers and duplicates
+        names = [str(name) for name in source.columns]
+        columns = [_column(source.iloc[:, j]) for j in range(len(names))]
+        return pa.table(columns, names=names) if columns else pa.table({})
+    frame = nw.from_native(source, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        frame = frame.collect()
+    return frame.to_arrow() if isinstance(frame, nw.DataFrame) else None
+
+
+def _columns(columns: dict[str, Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.table({name: _column(cells) for name, cells in columns.items()})
+
+
+def _column(cells: Any) -> Any:
+    """One column, whose cells become text when they are of several types."""
+    import pyarrow as pa
+
+    try:
+        column = pa.array(cells, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        # pandas has three more spellings of a missing cell, none equal to itself and one not comparable
+        said = [None if cell is None or str(cell) in ("nan", "NaT", "<NA>") else str(cell) for cell in cells]
+        column = pa.array(said, pa.string())
+    return column

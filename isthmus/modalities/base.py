@@ -53,6 +53,11 @@ class Modality(ABC):
     def describe(self) -> list[str]:
         """The choices made, one sentence each, for people."""
 
+    def remarks(self, rows: Rows) -> list[str]:
+        """What is unusual about these rows and still usable, one sentence each: extra columns, new categories."""
+        # the one method here that has an answer of its own: most modalities have nothing to say
+        return []
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The whole state as JSON; ``cls(**state)`` is this modality again."""

@@ -1,0 +1,287 @@
+"""Read one file of rows: CSV, Parquet, Arrow, ``.npy`` or ``.npz``, or say in a sentence why not."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import io
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus.errors import FileError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: How people write a cell that is not there.
+NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "none", "?")
+
+_MAGIC = {
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\x93NUMPY": "a NumPy file",
+    b"PK\x03\x04": "a zip archive, as .xlsx and .npz files are",
+    b"\xd0\xcf\x11\xe0": "an old Excel file",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"%PDF": "a PDF document",
+}
+
+
+def missing(path: Path) -> FileError:
+    """The error for a file that is not there, with the names beside it that look alike."""
+    folder = path.parent
+    if not folder.is_dir():
+        return FileError(f"There is no file {str(path)!r}: the folder {str(folder)!r} does not exist.")
+    near = difflib.get_close_matches(path.name, os.listdir(folder), n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(repr(str(folder / name)) for name in near)}?" if near else ""
+    return FileError(f"There is no file {str(path)!r}.{hint}")
+
+
+def _guarded(read: Callable[[Path], Any], what: str) -> Callable[[Path], Any]:
+    """Turn what a reader throws at a damaged file into one sentence."""
+
+    def reader(path: Path) -> Any:
+        import pyarrow as pa
+
+        if path.stat().st_size == 0:
+            raise FileError(f"{path.name!r} is empty (0 bytes).")
+        try:
+            return read(path)
+        except FileError:
+            raise
+        except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+            why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            raise FileError(f"{path.name!r} cannot be read as {what}: it is damaged, cut short or something else ({why}).") from error
+
+    return reader
+
+
+# --- CSV --------------------------------------------------------------------------------------------
+
+
+def _read_csv(path: Path) -> tuple[pa.Table, list[str]]:
+    return parse_csv(path, path.name, delimiter=None)
+
+
+def _read_tsv(path: Path) -> tuple[pa.Table, list[str]]:
+    return parse_csv(path, path.name, delimiter="\t")
+
+
+def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tuple[pa.Table, list[str]]:
+    """CSV → table and the decisions taken.
+
+    The first line names the columns, unless all its cells are numbers: then the columns are called x0,
+    x1, … and the line is a row (a header 0, 1, 2, …, as pandas writes it, is a header all the same). Cells
+    such as NA or ? are missing; spaces around names and texts are dropped; an unnamed first column that
+    counts the rows (the index that pandas writes) is dropped and reported. Without ``delimiter`` the
+    first line decides between comma, semicolon, tab and bar.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    remarks: list[str] = []
+    head = source[: 1 << 18] if isinstance(source, bytes) else _head(source)
+    if not head.strip():
+        raise FileError(f"{origin} is empty: a CSV starts with a line of column names.")
+    encoding = _encoding(head, origin)
+    # an odd last byte of a cut multi-byte letter is no reason to refuse the whole head
+    first = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n").splitlines()[0]
+    delimiter = delimiter or max(",;\t|", key=first.count)
+    names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
+    headerless = _is_data(names)
+    if headerless:
+        names = [f"x{j}" for j in range(len(names))]
+        remarks.append(f"{origin} has no header (its first line is all numbers): its columns are called x0, x1, ….")
+
+    def read(encoding: str) -> pa.Table:
+        return csv.read_csv(
+            io.BytesIO(source) if isinstance(source, bytes) else source,
+            read_options=csv.ReadOptions(encoding=encoding, column_names=names if headerless else None),
+            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in head),
+            convert_options=csv.ConvertOptions(null_values=list(NULLS), strings_can_be_null=True, quoted_strings_can_be_null=True),
+        )
+
+    try:
+        table = read(encoding)
+        # pyarrow leaves as bytes what is not UTF-8
+        if encoding == "utf8" and any(pa.types.is_binary(column.type) for column in table.columns):
+            encoding = "latin-1"
+            table = read(encoding)
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        why = str(error).strip().splitlines()[0][:200]
+        raise FileError(f"{origin} cannot be read as CSV: {why}. Every line needs the same number of cells.") from error
+    if encoding == "latin-1":
+        remarks.append(f"{origin} is not UTF-8; it was read as Latin-1.")
+    columns = [_tidy(column) for column in table.columns]
+    names = [name.strip().strip("\ufeff") for name in table.column_names]
+    if len(names) > 1 and _is_index(names[0], columns[0]):
+        names, columns = names[1:], columns[1:]
+        remarks.append(f"The unnamed first column of {origin} counts the rows, so it was left out.")
+    names = [name or f"x{j}" for j, name in enumerate(names)]
+    return pa.table(columns, names=names), remarks
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1 << 18)
+
+
+def _encoding(head: bytes, origin: str) -> str:
+    for magic, what in _MAGIC.items():
+        if head.startswith(magic):
+            raise FileError(f"{origin} is not a CSV: it looks like {what}. Give it its right ending, or export it as CSV.")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if b"\x00" in head:
+        raise FileError(f"{origin} is not a CSV: it holds binary data. Save it as text in UTF-8.")
+    try:
+        # incremental, because the head may end in the middle of a letter
+        codecs.getincrementaldecoder("utf8")().decode(head)
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf8"
+
+
+def _is_data(names: list[str]) -> bool:
+    """Whether the first line is already a row: all numbers, and not merely 0, 1, 2, … as a header."""
+    names = names[1:] if len(names) > 1 and not names[0] else names
+    numbers = [name for name in names if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", name)]
+    if len(numbers) < len(names):
+        return False
+    return len(names) == 1 or names not in ([str(j) for j in range(len(names))], [str(j + 1) for j in range(len(names))])
+
+
+def _is_index(name: str, column: pa.ChunkedArray) -> bool:
+    import pyarrow as pa
+
+    if name or not pa.types.is_integer(column.type) or column.null_count:
+        return False
+    return np.array_equal(column.to_numpy(), np.arange(len(column)))
+
+
+def _tidy(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Drop the spaces around texts, which hide a missing cell or a number (``" ?"``, ``" 3"``)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(column.type) or not pc.any(pc.match_substring_regex(column, r"^\s|\s$")).as_py():
+        return column
+    column = pc.utf8_trim_whitespace(column)
+    column = pc.if_else(pc.is_in(column, pa.array(NULLS)), pa.scalar(None, pa.string()), column)
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return column.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return column
+
+
+# --- Arrow ------------------------------------------------------------------------------------------
+
+
+def _read_parquet(path: Path) -> tuple[pa.Table, list[str]]:
+    import pyarrow.parquet as pq
+
+    # through a file object: a path would let pyarrow read partitions out of folder names
+    with path.open("rb") as file:
+        return _unindexed(pq.read_table(file)), []
+
+
+def _read_arrow(path: Path) -> tuple[pa.Table, list[str]]:
+    import pyarrow as pa
+
+    with path.open("rb") as file:
+        magic = file.read(6)
+        file.seek(0)
+        if magic.startswith((b"ARROW1", b"FEA1")):
+            from pyarrow import feather
+
+            return _unindexed(feather.read_table(file)), []
+        return _unindexed(pa.ipc.open_stream(file).read_all()), []
+
+
+def _unindexed(table: pa.Table) -> pa.Table:
+    """Without the index that pandas stores beside the columns."""
+    return table.select([name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)])
+
+
+# --- NumPy ------------------------------------------------------------------------------------------
+
+
+def _read_npy(path: Path) -> tuple[np.ndarray, list[str]]:
+    try:
+        # mapped, because only then does numpy compare the claimed shape with the size of the file
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "object" in str(error).lower() or "pickle" in str(error).lower():
+            raise FileError(f"{path.name!r} {_PICKLED}") from None
+        raise
+    return (np.array(array) if array.nbytes < 1 << 30 else array), []
+
+
+_PICKLED = (
+    "holds Python objects or is a pickle, which could run code when opened. "
+    "Save plain numbers: np.save(file, array.astype(float))."
+)
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, list[str]]:
+    return read_npz(path, None), []
+
+
+def read_npz(path: Path, key: str | None) -> np.ndarray:
+    """One array of an ``.npz``; without ``key`` the only one, or the only one with at least two dimensions."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            shapes = {i.filename.removesuffix(".npy"): _shape(archive, i.filename) for i in archive.infolist()}
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        if key is None:
+            wide = [name for name, shape in shapes.items() if len(shape) >= 2]
+            if len(shapes) != 1 and len(wide) != 1:
+                raise FileError(
+                    f"{path.name!r} holds {len(shapes)} arrays: {listed or 'none'}. Say which, as in "
+                    f"'{path.name}:{(wide or list(shapes) or ['key'])[0]}' (file.npz:key)."
+                )
+            key = next(iter(shapes)) if len(shapes) == 1 else wide[0]
+        elif key not in shapes:
+            near = difflib.get_close_matches(key, shapes, n=1)
+            hint = f" Did you mean '{path.name}:{near[0]}'?" if near else ""
+            raise FileError(f"{path.name!r} holds no array {key!r}.{hint} It holds: {listed}.")
+        with np.load(path, allow_pickle=False) as file:
+            return file[key]
+    except FileError:
+        raise
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        if "pickle" in str(error).lower() or "Object arrays" in str(error):
+            raise FileError(f"{path.name}:{key} {_PICKLED}") from None
+        raise FileError(f"{path.name!r} cannot be read as .npz: it is damaged, cut short or something else ({error}).") from error
+
+
+
+
+def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(file)[0]
+
+
+#: Ending → reader of a path, giving the data and the decisions taken.
+READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
+    ".csv": _guarded(_read_csv, "CSV"),
+    ".tsv": _guarded(_read_tsv, "TSV"),
+    ".parquet": _guarded(_read_parquet, "Parquet"),
+    ".arrow": _guarded(_read_arrow, "Arrow"),
+    ".feather": _guarded(_read_arrow, "Feather"),
+    ".npy": _guarded(_read_npy, ".npy"),
+    ".npz": _guarded(_read_npz, ".npz"),
+}

@@ -1,0 +1,134 @@
+"""Write rows where a person asked for them; the path's ending chooses the format."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from isthmus.errors import FileError
+from isthmus.files import write_atomic
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
+
+def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list[Path]:
+    """Save an ndarray, a ``pyarrow.Table`` or images; return the files written.
+
+    ``.csv .tsv .parquet .arrow .feather .npy .npz`` hold any rows that fit them. Without an ending the
+    path is a folder, and images go into it one by one under their own ``names``.
+    """
+    path = Path(path)
+    if not path.suffix:
+        return _save_images(np.asarray(rows), path, names)
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
+        raise FileError(
+            f"Cannot write rows as {path.suffix!r} ({path}). Known: {', '.join(sorted(_WRITERS))}, "
+            "or a folder for images."
+        )
+    write_atomic(path, lambda file: write(rows, file))
+    return [path]
+
+
+def to_pandas(table: Any) -> Any:
+    """A ``pyarrow.Table`` as a pandas DataFrame."""
+    try:
+        return table.to_pandas()
+    except ImportError as error:
+        raise FileError("A DataFrame needs pandas, which is not installed: pip install pandas.") from error
+
+
+def _table(rows: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(rows, pa.Table):
+        return rows
+    flat = np.asarray(rows).reshape(len(rows), -1)
+    return pa.table({f"x{i}": flat[:, i] for i in range(flat.shape[1])})
+
+
+def _csv(delimiter: str) -> Callable[[Any, BinaryIO], None]:
+    def write(rows: Any, file: BinaryIO) -> None:
+        from pyarrow import csv
+
+        csv.write_csv(_table(rows), file, csv.WriteOptions(delimiter=delimiter))
+
+    return write
+
+
+def _parquet(rows: Any, file: BinaryIO) -> None:
+    from pyarrow import parquet
+
+    parquet.write_table(_table(rows), file)
+
+
+def _feather(rows: Any, file: BinaryIO) -> None:
+    from pyarrow import feather
+
+    feather.write_feather(_table(rows), file)
+
+
+def _array(rows: Any) -> np.ndarray:
+    if isinstance(rows, np.ndarray):
+        return rows
+    try:
+        return np.column_stack([np.asarray(c.to_numpy(), dtype=np.float64) for c in rows.columns])
+    except (TypeError, ValueError) as error:
+        raise FileError("These rows are not all numbers: write them as .parquet or .csv.") from error
+
+
+def _npy(rows: Any, file: BinaryIO) -> None:
+    np.save(file, _array(rows), allow_pickle=False)
+
+
+def _npz(rows: Any, file: BinaryIO) -> None:
+    np.savez_compressed(file, rows=_array(rows))
+
+
+def _json(rows: Any, file: BinaryIO) -> None:
+    import json
+
+    for row in _table(rows).to_pylist():
+        file.write(json.dumps(row, default=str).encode() + b"\n")
+
+
+_WRITERS: dict[str, Callable[[Any, BinaryIO], None]] = {
+    ".arrow": _feather,
+    ".csv": _csv(","),
+    ".feather": _feather,
+    ".jsonl": _json,
+    ".npy": _npy,
+    ".npz": _npz,
+    ".parquet": _parquet,
+    ".tsv": _csv("\t"),
+}
+
+
+def _save_images(images: np.ndarray, folder: Path, names: Sequence[str] | None) -> list[Path]:
+    if images.dtype not in (np.uint8, np.uint16) or images.ndim not in (3, 4):
+        raise FileError(f"{folder} has no ending, so images were expected. Say {folder}.csv or {folder}.npy.")
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file, not a folder. Give a folder for the images.")
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = len(str(max(len(images) - 1, 0)))
+    names = names or [f"{i:0{digits}}.png" for i in range(len(images))]
+    return [_save_image(image, folder / name) for image, name in zip(images, names, strict=True)]
+
+
+def _save_image(image: np.ndarray, path: Path) -> Path:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() not in IMAGE_ENDINGS:
+        path = path.with_suffix(".png")
+    data = io.BytesIO()
+    # the file's own ending decides, save for JPEG, which would lose pixels, and for what it cannot hold
+    keeps = path.suffix.lower() in (".png", ".tif", ".tiff")
+    path = path if keeps else path.with_suffix(".png")
+    Image.fromarray(image.squeeze()).save(data, "TIFF" if path.suffix.lower().startswith(".tif") else "PNG")
+    write_atomic(path, lambda file: file.write(data.getvalue()))
+    return path

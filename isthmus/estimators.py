@@ -1,0 +1,221 @@
+"""The scikit-learn face: one estimator that reduces, reconstructs, scores and flags.
+
+>>> from sklearn.datasets import load_iris
+>>> X = load_iris().data
+>>> ae = Autoencoder(latent_dim=2, epochs=3, random_state=0).fit(X)
+>>> ae.transform(X).shape, ae.inverse_transform(ae.transform(X)).shape
+((150, 2), (150, 4))
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
+
+from isthmus.data.source import Rows, open_rows
+from isthmus.model import Model
+from isthmus.spec import AUTO, Plan
+from isthmus.tasks.detect import Detection, detect
+from isthmus.training.progress import Progress
+
+
+class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin, BaseEstimator):
+    """An autoencoder for rows that nobody labelled.
+
+    Args:
+        recipe: a named composition: ``"plain"``, ``"linear"``, ``"denoising"``, ``"variational"``, …
+            (``isthmus recipes`` lists them).
+        latent_dim: numbers per code; ``"auto"`` asks PCA.
+        encoder, decoder: a body by name, by ``{"kind": "mlp", "widths": [128, 64]}``, or any ``nn.Module``.
+        bottleneck, likelihood, corruption: a part by name or options.
+        penalties: a part or a list of them, added to the objective.
+        epochs, batch_size, learning_rate: ``"auto"`` decides from the number of rows.
+        max_time: seconds after which training stops, with the schedule fitted to it.
+        validation: the fraction of rows to hold out (early stopping, calibration, comparison), or rows.
+        warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None starts at random.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``.
+        random_state: an int makes the fit repeat.
+        callbacks: functions called with every :class:`isthmus.training.loop.Epoch`; True stops the fit.
+        verbose: 0 is silent, 1 shows progress.
+
+    Attributes:
+        model_: the fitted :class:`isthmus.Model`, with everything else that it can do.
+        record_: what happened while fitting.
+        offset_: ``decision_function`` is ``score_samples`` minus this: the 1 % false-alarm threshold, or the
+            lowest held-out score where fewer than 99 rows were held out.
+        n_features_in_, feature_names_in_: as in scikit-learn, for arrays and data frames.
+
+    Scores follow scikit-learn: *higher is more normal*, and ``predict`` says 1 for normal, −1 for anomalies.
+    :meth:`detect` gives nats, p-values and reasons.
+    """
+
+    def __init__(
+        self,
+        recipe: str = "plain",
+        *,
+        latent_dim: int | str = AUTO,
+        encoder: Any = None,
+        decoder: Any = None,
+        bottleneck: str | Mapping[str, Any] | None = None,
+        likelihood: str | Mapping[str, Any] | None = None,
+        corruption: str | Mapping[str, Any] | None = None,
+        penalties: Any = None,
+        epochs: int | str = AUTO,
+        batch_size: int | str = AUTO,
+        learning_rate: float | str = AUTO,
+        max_time: float | None = None,
+        validation: Any = AUTO,
+        warm_start: str | None = "pca",
+        device: str = "auto",
+        random_state: Any = None,
+        callbacks: Sequence[Callable[..., Any]] | None = None,
+        verbose: int = 0,
+    ):
+        self.recipe = recipe
+        self.latent_dim = latent_dim
+        self.encoder = encoder
+        self.decoder = decoder
+        self.bottleneck = bottleneck
+        self.likelihood = likelihood
+        self.corruption = corruption
+        self.penalties = penalties
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.max_time = max_time
+        self.validation = validation
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, or the path of a file or folder."""
+        rows = open_rows(X)
+        self._remember_features(X, rows)
+        parts = {
+            place: getattr(self, place)
+            for place in ("encoder", "decoder", "bottleneck", "likelihood", "corruption", "penalties")
+            if getattr(self, place) is not None
+        }
+        fraction = self.validation == AUTO if isinstance(self.validation, str) else None
+        fraction = fraction or self.validation is None or isinstance(self.validation, numbers.Real)
+        plan = Plan(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            max_time=self.max_time,
+            validation=(0.0 if self.validation is None else self.validation) if fraction else AUTO,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        self.model_ = Model.fit(
+            rows,
+            self.recipe,
+            latent_dim=self.latent_dim,
+            parts=parts,
+            plan=plan,
+            validation_rows=None if fraction else self.validation,
+            warm_start=self.warm_start,
+            device=self.device,
+            hooks=[Progress()] if self.verbose else [],
+            callbacks=self.callbacks or (),
+        )
+        self._settle()
+        return self
+
+    @classmethod
+    def from_model(cls, model: Model) -> Self:
+        """An estimator around a model that is fitted already, such as an opened file."""
+        self = cls(model.record.recipe, latent_dim=model.latent_dim)
+        self.n_features_in_ = int(np.prod(model.net.shape))
+        self.model_ = model
+        self._settle()
+        return self
+
+    def _settle(self) -> None:
+        model = self.model_
+        self.record_ = model.record
+        self.n_iter_ = model.record.history[-1]["number"] if model.record.history else 0
+        self.offset_ = 0.0
+        if model.calibration is not None:
+            threshold = model.threshold(0.01)
+            self.offset_ = -float(threshold if np.isfinite(threshold) else np.nextafter(model.calibration[-1], np.inf))
+
+    def _remember_features(self, X: Any, rows: Rows) -> None:
+        self.n_features_in_ = rows.data.num_columns if rows.kind == "table" else int(np.prod(rows.data.shape[1:])) \
+            if isinstance(rows.data, np.ndarray) else 1
+        _check_feature_names(self, X, reset=True)
+
+    def _rows(self, X: Any) -> Rows:
+        check_is_fitted(self, "model_")
+        rows = open_rows(X)
+        if rows.kind == "array":
+            _check_feature_names(self, X, reset=False)
+        return rows
+
+    # -- transformer ----------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Rows → codes (n, latent_dim), float32; deterministic."""
+        codes = self.model_.encode(self._rows(X)) if hasattr(self, "model_") else self._rows(X)
+        return codes.reshape(len(codes), -1)
+
+    def inverse_transform(self, Z: Any) -> Any:
+        """Codes (n, latent_dim) → rows as they were brought."""
+        check_is_fitted(self, "model_")
+        shape = self.model_.net.bottleneck.code_shape
+        Z = np.asarray(Z, dtype=np.float32)
+        return self.model_.decode(Z.reshape(len(Z), *shape) if Z.ndim == 2 and Z.shape[1] == np.prod(shape) else Z)
+
+    def reconstruct(self, X: Any) -> Any:
+        """Rows → rows that went through the isthmus and back."""
+        return self.model_.reconstruct(self._rows(X))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.model_.latent_dim
+
+    # -- outlier detector -----------------------------------------------------------------------
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-likelihood of each row in nats (n,): higher is more normal."""
+        rows = self._rows(X)
+        return -self.model_.score(rows)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """``score_samples − offset_``: negative for anomalies at a 1 % false-alarm rate."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """1 for normal rows, −1 for anomalies."""
+        return np.where(self.decision_function(X) <= 0, -1, 1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-likelihood in nats per row, for model selection."""
+        return float(np.mean(self.score_samples(X)))
+
+    def detect(self, X: Any, *, false_alarm_rate: float = 0.01) -> Detection:
+        """Score rows and flag anomalies at a promised false-alarm rate, with p-values and reasons."""
+        return detect(self.model_, self._rows(X), false_alarm_rate=false_alarm_rate)
+
+    # -- the file -------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the fitted model to one file; :func:`isthmus.open_model` opens it."""
+        check_is_fitted(self, "model_")
+        return self.model_.save(path)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = False
+        return tags
