@@ -147,6 +147,11 @@ class Net(nn.Module):
             terms[name] = penalty(trace)
         return terms
 
+    @property
+    def noisy(self) -> bool:
+        """Whether a training pass draws random numbers, so that it differs from a pass at use."""
+        return self.spec.corruption.kind != "identity" or self.bottleneck.rated
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss moves."""
         critic = list(self.critic.parameters()) if self.critic is not None else []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from isthmus.data.sink import save_rows, to_pandas
 from isthmus.data.source import Rows, open_rows
@@ -176,7 +177,7 @@ def detect(model: Model, rows: Any, *, false_alarm_rate: float = 0.01) -> Detect
         n_calibration=len(model.calibration),
         rows=rows,
         names=model.modality.names,
-        expected=model.modality.from_tensors(mean) if model.modality.names else None,
+        expected=model.modality.from_tensors(torch.from_numpy(mean)) if model.modality.names else None,
     )
 
 

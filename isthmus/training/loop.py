@@ -251,16 +251,21 @@ def _close_epoch(
 
 @torch.inference_mode()
 def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
-    """The mean loss (nats per row) and the mean squared error (per row, in the features) of rows at use."""
+    """The mean loss (nats per row) and the mean squared error (per row, in the features) of rows.
+
+    The loss is the one that is trained, corruption and noisy codes included, with noise that is the same
+    every time; the error is that of the deterministic reconstruction.
+    """
     was_training = net.training
-    net.eval()
     loss = error = count = 0.0
-    for batch in in_order(tensors, CHUNK):
-        trace = net.trace(**batch)
-        n_rows = len(trace.x)
-        loss += float(sum(nats.mean() for nats in net.terms(trace).values())) * n_rows
-        error += float(net.squared_error(trace.x, trace.observed, trace.p).sum())
-        count += n_rows
+    with devices.seeded(0):
+        for batch in in_order(tensors, CHUNK):
+            trace = net.eval().trace(**batch)
+            n_rows = len(trace.x)
+            error += float(net.squared_error(trace.x, trace.observed, trace.p).sum())
+            if net.noisy:
+                trace = net.train().trace(**batch)
+            loss += float(sum(nats.mean() for nats in net.terms(trace).values())) * n_rows
+            count += n_rows
     net.train(was_training)
     return loss / count, error / count
-

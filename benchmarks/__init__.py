@@ -1,0 +1,1 @@
+"""Every figure that isthmus claims, measured again: ``python -m benchmarks``."""

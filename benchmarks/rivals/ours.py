@@ -1,0 +1,63 @@
+"""isthmus, under the same conditions as everybody else."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from protocol import serve
+
+from isthmus import Autoencoder
+
+fitted: Autoencoder
+
+
+def fit(
+    train_images: str, test_images: str, options: dict[str, Any], rows: int | None = None
+) -> dict[str, Any]:
+    """The clock holds the whole call of `fit` and the conversion of the images to rows before it."""
+    images = np.load(train_images)[:rows]
+    model = Autoencoder(**options)
+    start = perf_counter()
+    model.fit(_rows(images))
+    seconds = perf_counter() - start
+    test = _rows(np.load(test_images))
+    error = float(np.square(model.reconstruct(test) - test).mean())
+    return {
+        "seconds": seconds,
+        "training_seconds": model.record_.seconds,
+        "epochs": model.record_.epochs,
+        "rows_per_second": model.record_.epochs * len(images) / seconds,
+        "test_mse": error,
+    }
+
+
+def fit_detector(train: str, options: dict[str, Any]) -> dict[str, Any]:
+    global fitted
+    X = np.load(train)
+    start = perf_counter()
+    fitted = Autoencoder(**options).fit(X)
+    return {"seconds": perf_counter() - start, "latent_dim": fitted.transform(X[:2]).shape[1]}
+
+
+def score(rows: str) -> dict[str, Any]:
+    X = np.load(rows)
+    start = perf_counter()
+    scores = fitted.score_samples(X)
+    seconds = perf_counter() - start
+    assert scores.shape == (len(X),)
+    return {"seconds": seconds, "rows_per_second": len(X) / seconds}
+
+
+def reconstruct(rows: str, output: str) -> dict[str, Any]:
+    np.save(output, fitted.reconstruct(np.load(rows)))
+    return {}
+
+
+def _rows(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+if __name__ == "__main__":
+    serve(fit=fit, fit_detector=fit_detector, score=score, reconstruct=reconstruct)
