@@ -26,9 +26,10 @@ _FONT = 12
 _STYLE = """
 .isthmus-picture{--ink:#1b1e23;--blue:#3a6cb8;--orange:#d9792b;--red:#c8443c;--grey:#8b929b;
 --s0:#c3ccd6;--s1:#9fb6cf;--s2:#b3a487;--s3:#d99a55;--s4:#dd6f3c;--s5:#c1272d;
-color:var(--ink);font:12px ui-sans-serif,system-ui,-apple-system,"Segoe UI",sans-serif;max-width:100%;height:auto}
-@media (prefers-color-scheme:dark){.isthmus-picture{--ink:#e4e6ea;--blue:#7ab0f5;--orange:#f0a35e;--red:#ff7b72;
---grey:#868d97;--s0:#4a525c;--s1:#5b7594;--s2:#8f8468;--s3:#cc924f;--s4:#f08a4b;--s5:#ff6b63}}
+color:var(--ink);font:12px ui-sans-serif,system-ui,-apple-system,"Segoe UI",sans-serif;
+max-width:100%;height:auto}
+@media (prefers-color-scheme:dark){.isthmus-picture{--ink:#e4e6ea;
+--blue:#7ab0f5;--orange:#f0a35e;--red:#ff7b72;--grey:#868d97;--s0:#4a525c;--s1:#5b7594;--s2:#8f8468;--s3:#cc924f;--s4:#f08a4b;--s5:#ff6b63}}
 .isthmus-picture text{fill:currentColor;font-variant-numeric:tabular-nums}
 .isthmus-picture .soft{fill-opacity:.62}
 .isthmus-picture .grid{stroke:currentColor;stroke-opacity:.1}
@@ -84,9 +85,10 @@ def line_chart(
     width: int = 640,
     height: int = 260,
 ) -> Picture:
-    """Lines by name ``{name: (x, y)}``, each with its name at its end; ``marks`` are level lines to compare with.
+    """Lines by name ``{name: (x, y)}``, each with its name at its end.
 
-    ``log=None`` takes a logarithmic axis where values span more than a factor of thirty.
+    ``marks`` are level lines to compare with. ``log=None`` takes a logarithmic axis where values span
+    more than a factor of thirty.
     """
     lines = {name: _finite(*xy) for name, xy in series.items()}
     lines = {name: xy for name, xy in lines.items() if len(xy[0])}
@@ -110,7 +112,8 @@ def line_chart(
     for name, level in marks.items():
         at = float(area.y(np.array([level]))[0])
         body.append(
-            f'<line class="mark" stroke="var(--grey)" x1="{area.left}" x2="{area.right}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            f'<line class="mark" stroke="var(--grey)" x1="{area.left}" x2="{area.right}" '
+            f'y1="{at:.1f}" y2="{at:.1f}"/>'
         )
         ends.append((at, name, "var(--grey)"))
     for at, name, colour in _apart(ends, area.top, area.bottom):
@@ -166,7 +169,8 @@ def histogram(
     if threshold is not None and math.isfinite(threshold):
         at = float(area.x(np.array([threshold]))[0])
         body.append(
-            f'<line class="mark" stroke="var(--red)" x1="{at:.1f}" x2="{at:.1f}" y1="{area.top - 4}" y2="{area.bottom}"/>'
+            f'<line class="mark" stroke="var(--red)" x1="{at:.1f}" x2="{at:.1f}" '
+            f'y1="{area.top - 4}" y2="{area.bottom}"/>'
         )
         far = at > (area.left + area.right) / 2
         body.append(
@@ -271,8 +275,8 @@ def bars(
         end = min(max(end, area.left), area.right)
         body.append(_text(area.left - 8, y + 14, str(name), anchor="end", most=30))
         body.append(
-            f'<rect x="{min(zero, end):.1f}" y="{y + 4}" width="{max(abs(end - zero), 0.8):.1f}" height="{row - 9}" '
-            f'rx="2" fill="var(--blue)" fill-opacity=".75"/>'
+            f'<rect x="{min(zero, end):.1f}" y="{y + 4}" width="{max(abs(end - zero), 0.8):.1f}" '
+            f'height="{row - 9}" rx="2" fill="var(--blue)" fill-opacity=".75"/>'
         )
         shown = "–" if not known else f"{value[i]:.0%}" if percent else _tidy(value[i])
         body.append(_text(width - 4, y + 14, shown, anchor="end"))
@@ -287,7 +291,7 @@ def bars(
 def image_grid(
     images: Sequence[Any], labels: Sequence[str] = (), *, tops: Sequence[str] = (), width: int = 640
 ) -> Picture:
-    """Rows of images (each a sequence of arrays ``(h, w)`` or ``(h, w, c)``) with a label a row, ``tops`` a column."""
+    """Lines of images ``(h, w)`` or ``(h, w, c)``, with a label a line and a top a column."""
     n = max((len(line) for line in images), default=0)
     if not n:
         return _nothing("nothing to draw", width, 60)
@@ -307,8 +311,8 @@ def image_grid(
         for j, image in enumerate(line):
             coarse = "" if np.asarray(image).shape[1] > side else ' class="coarse"'
             body.append(
-                f'<image{coarse} x="{left + j * (side + 4):.1f}" y="{y:.1f}" width="{side:.1f}" height="{tall:.1f}" '
-                f'preserveAspectRatio="none" href="{_png(image)}"/>'
+                f'<image{coarse} x="{left + j * (side + 4):.1f}" y="{y:.1f}" width="{side:.1f}" '
+                f'height="{tall:.1f}" preserveAspectRatio="none" href="{_png(image)}"/>'
             )
     return _picture(width, int(top + len(images) * (tall + 6)), body)
 
@@ -446,7 +450,7 @@ def _short(text: str, most: int = 40) -> str:
 
 def _long(text: str) -> float:
     """About how wide a text is; without a browser nobody knows exactly."""
-    return len(text) * _FONT * 0.56
+    return len(text) * _FONT * 0.54
 
 
 def _room(names: Sequence[str]) -> float:
