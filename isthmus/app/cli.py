@@ -619,7 +619,8 @@ def _show(
         {
             "task": name,
             **result.to_json(),
-            "files": [str(file) for file in files],
+            # a folder of a million images is one name
+            "files": [str(file) for file in files] if len(files) <= 100 else str(output),
             "skipped": [{"name": one.name, "reason": one.reason} for one in skipped],
             "remarks": remarks,
             "seconds": seconds,

@@ -121,10 +121,14 @@ def profile(phases: Mapping[str, float]) -> list[str]:
 
 def about(model: Model, path: Path) -> dict[str, list[str]]:
     """Everything that ``isthmus info`` tells, by title."""
+    return {"file": [f"{path} ({bytes_(path.stat().st_size)})"], **about_lines(model)}
+
+
+def about_lines(model: Model) -> dict[str, list[str]]:
+    """What a model knows of itself, by title."""
     record, plan = model.record, model.plan
     ended = f"{len(record.history) - 1} epochs of at most {plan.epochs}" if record.history else "no epochs"
     told = {
-        "file": [f"{path} ({bytes_(path.stat().st_size)})"],
         "rows": [
             f"{record.origin}: {record.n_train:,} fitted, {record.n_held_out:,} held out",
             *model.modality.describe(),
