@@ -218,6 +218,9 @@ def _unindexed(table: pa.Table) -> pa.Table:
 
 
 def _read_npy(path: Path) -> tuple[np.ndarray, list[str]]:
+    with path.open("rb") as file:
+        if file.read(6) != np.lib.format.MAGIC_PREFIX:
+            raise ValueError("it does not begin as NumPy files do")
     try:
         # mapped, because only then does numpy compare the claimed shape with the size of the file
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,1 +1,55 @@
+"""The menu of modalities, and the way from rows to a fitted one and from JSON back to it."""
 
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from isthmus.data.source import Rows
+from isthmus.errors import SpecError, unknown
+from isthmus.modalities.array import Array
+from isthmus.modalities.base import Modality
+from isthmus.modalities.image import Image
+from isthmus.modalities.table import Table
+
+MODALITIES: dict[str, type[Modality]] = {"array": Array, "table": Table, "image": Image}
+
+
+def fit_modality(rows: Rows, kind: str | None = None, **options: Any) -> Modality:
+    """The modality of ``rows``, or the one called ``kind``, learned from them.
+
+    >>> from isthmus.data.source import open_rows
+    >>> fit_modality(open_rows("example:iris")).shape
+    (4,)
+    """
+    kind = kind or rows.kind
+    if kind not in MODALITIES:
+        raise unknown("modality", kind, MODALITIES)
+    known = [name for name in inspect.signature(MODALITIES[kind].fit).parameters if name != "rows"]
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of the modality {kind!r}", name, known)
+    return MODALITIES[kind].fit(rows, **options)
+
+
+def modality_to_json(modality: Modality) -> dict[str, Any]:
+    """The state of a modality with its name on the menu, which no state uses as a key."""
+    state = modality.to_json()
+    assert "kind" not in state
+    return {"kind": modality.kind, **state}
+
+
+def modality_from_json(said: Mapping[str, Any]) -> Modality:
+    """The modality that :func:`modality_to_json` wrote."""
+    kind = said.get("kind")
+    if kind not in MODALITIES:
+        raise unknown("modality", kind, MODALITIES)
+    state = {name: value for name, value in said.items() if name != "kind"}
+    known = list(inspect.signature(MODALITIES[kind]).parameters)
+    for name in state:
+        if name not in known:
+            raise unknown(f"part of the state of the modality {kind!r}", name, known)
+    if lacking := [name for name in known if name not in state]:
+        raise SpecError(f"The state of the modality {kind!r} lacks {', '.join(map(repr, lacking))}. The file is incomplete.")
+    return MODALITIES[kind](**state)

@@ -28,6 +28,8 @@ HEAVY_KURTOSIS = 10.0
 
 # asinh arguments beyond this are the float64 range itself
 _MAX_ASINH = 700.0
+# statistics are of cells within this, so that differences and spreads stay finite
+_HUGE = 1e300
 # quantiles of more rows than this are the same to three digits
 _SAMPLE = 200_000
 
@@ -140,6 +142,8 @@ def _fit_block(x: np.ndarray, how: str) -> tuple[list[str], np.ndarray, np.ndarr
     zero, one = np.zeros(d), np.ones(d)
     if n == 0:
         return ["standard"] * d, zero, one, zero, one
+    if max(x.max(), -x.min()) > _HUGE:
+        x = np.clip(x, -_HUGE, _HUGE)
     mean, std = _moments(x)
     if how == "standard":
         return ["standard"] * d, mean, std, zero, one
@@ -152,14 +156,13 @@ def _fit_block(x: np.ndarray, how: str) -> tuple[list[str], np.ndarray, np.ndarr
         return ["robust"] * d, median, np.where(iqr > 0, iqr / 1.349, std), zero, one
 
     kinds, center, spread, mu, sigma = ["standard"] * d, mean, std, zero, one
-    # the IQR is at most the width of the middle half, so columns that fail here cannot have heavy tails
-    with np.errstate(over="ignore"):
-        candidates = np.flatnonzero((reach > HEAVY_REACH * iqr) & (reach > 0))
+    # a vectorised sieve, because few columns of a wide table pass it
+    candidates = np.flatnonzero((reach > HEAVY_REACH * iqr) & (reach > 0))
     for j in candidates:
         column, away = x[:, j], np.abs(sample[:, j] - median[j])
         width = iqr[j] if iqr[j] > 0 else np.median(away[away > 0]) if (away > 0).any() else reach[j]
         kurtosis = np.mean(((column - mean[j]) / std[j]) ** 4) - 3
-        if reach[j] / width <= HEAVY_REACH or kurtosis <= HEAVY_KURTOSIS:
+        if reach[j] <= HEAVY_REACH * width or kurtosis <= HEAVY_KURTOSIS:
             continue
         unit = 1.0 if reach[j] < 2**53 and np.array_equal(column, np.round(column)) else max(width, np.finfo(float).tiny)
         with np.errstate(over="ignore"):
