@@ -29,9 +29,10 @@ _STYLE = """
 color:var(--ink);font:12px ui-sans-serif,system-ui,-apple-system,"Segoe UI",sans-serif;
 max-width:100%;height:auto}
 @media (prefers-color-scheme:dark){.isthmus-picture{--ink:#e4e6ea;
---blue:#7ab0f5;--orange:#f0a35e;--red:#ff7b72;--grey:#868d97;--s0:#4a525c;--s1:#5b7594;--s2:#8f8468;--s3:#cc924f;--s4:#f08a4b;--s5:#ff6b63}}
+--blue:#7ab0f5;--orange:#f0a35e;--red:#ff7b72;--grey:#868d97;--s0:#5d6773;--s1:#6f8fb5;--s2:#a89a78;--s3:#cc924f;--s4:#f08a4b;--s5:#ff6b63}}
 .isthmus-picture text{fill:currentColor;font-variant-numeric:tabular-nums}
-.isthmus-picture .soft{fill-opacity:.62}
+.isthmus-picture .soft{fill-opacity:.7}
+.isthmus-picture .over{paint-order:stroke;stroke:var(--paper,Canvas);stroke-width:3px;stroke-linejoin:round}
 .isthmus-picture .grid{stroke:currentColor;stroke-opacity:.1}
 .isthmus-picture .base{stroke:currentColor;stroke-opacity:.45}
 .isthmus-picture .line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
@@ -99,7 +100,7 @@ def line_chart(
     if log is None:
         log = bool(every.min() > 0 and every.max() / every.min() > 30)
     names = [*lines, *marks]
-    area = _Area(width, height, left=52, right=16 + _room(names), top=26, bottom=34)
+    area = _Area(width, height, left=52, right=16 + max(80, _room(names)), top=26, bottom=34)
     x_all = np.concatenate([x for x, _ in lines.values()])
     area.x = _Scale.over(x_all, area.left, area.right)
     area.y = _Scale.over(every, area.bottom, area.top, log=log, nice=True)
@@ -178,7 +179,7 @@ def histogram(
                   anchor="end" if far else "start", fill="var(--red)")
         )  # fmt: skip
     if gathered:
-        body.append(_text(area.right, area.bottom - 10, "and beyond", anchor="end", soft=True))
+        body.append(_text(area.right, area.bottom - 10, "and beyond", anchor="end", kind="soft"))
     return _picture(width, height, body)
 
 
@@ -222,16 +223,17 @@ def scatter(
     for i, text in labels.items():
         right = a[i] > width - 20 - _long(_short(text)) - 14
         body.append(f'<circle class="ring" cx="{a[i]:.1f}" cy="{b[i]:.1f}" r="5.5"/>')
-        body.append(_text(a[i] + (-9 if right else 9), b[i] + 4, text, anchor="end" if right else "start"))
+        at, anchor = (a[i] - 9, "end") if right else (a[i] + 9, "start")
+        body.append(_text(at, b[i] + 4, text, anchor=anchor, kind="over"))
     if color is not None:
         at = area.right - _long(color_labels[1])
-        body.append(_text(area.right, 18, color_labels[1], anchor="end", soft=True))
+        body.append(_text(area.right, 18, color_labels[1], anchor="end", kind="soft"))
         for k in reversed(range(_STEPS)):
             at -= 18
             body.append(f'<rect x="{at - 4:.0f}" y="9" width="16" height="9" rx="2" fill="var(--s{k})"/>')
-        body.append(_text(at - 12, 18, color_labels[0], anchor="end", soft=True))
-    body.append(_text(area.right, height - 8, f"{x_label} →" if x_label else "", anchor="end", soft=True))
-    body.append(_text(area.left, 18, f"↑ {y_label}" if y_label else "", soft=True))
+        body.append(_text(at - 12, 18, color_labels[0], anchor="end", kind="soft"))
+    body.append(_text(area.right, height - 8, f"{x_label} →" if x_label else "", anchor="end", kind="soft"))
+    body.append(_text(area.left, 18, f"↑ {y_label}" if y_label else "", kind="soft"))
     return _picture(width, height, body)
 
 
@@ -263,11 +265,11 @@ def bars(
     body = []
     if value_label:
         body.append(f'<rect x="{area.left}" y="6" width="9" height="9" rx="2" fill="var(--blue)"/>')
-        body.append(_text(area.left + 14, 15, value_label, soft=True))
+        body.append(_text(area.left + 14, 15, value_label, kind="soft"))
     if mark is not None and mark_label:
         at = area.left + _long(value_label) + 40
         body.append(f'<rect x="{at}" y="4" width="2.5" height="13" fill="var(--orange)"/>')
-        body.append(_text(at + 9, 15, mark_label, soft=True))
+        body.append(_text(at + 9, 15, mark_label, kind="soft"))
     for i, name in enumerate(names):
         y = top + row * i
         known = math.isfinite(value[i])
@@ -295,14 +297,15 @@ def image_grid(
     n = max((len(line) for line in images), default=0)
     if not n:
         return _nothing("nothing to draw", width, 60)
-    left = 14 + max((_long(_short(label, 18)) for label in labels), default=-14)
+    left = 12 + max((_long(_short(label, 18)) for label in labels), default=-14)
     cell = (width - left) / n
     first = np.asarray(images[0][0])
     side = min(cell - 4, 132)
     tall = side * first.shape[0] / first.shape[1]
     top = 20 if tops else 2
     body = [
-        _text(left + j * (side + 4) + side / 2, 13, t, anchor="middle", soft=True) for j, t in enumerate(tops)
+        _text(left + j * (side + 4) + side / 2, 13, t, anchor="middle", kind="soft")
+        for j, t in enumerate(tops)
     ]
     for i, line in enumerate(images):
         y = top + i * (tall + 6)
@@ -379,7 +382,7 @@ class _Area:
                 f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{at:.1f}" y2="{at:.1f}"/>'
             )
             shown = f"{tick * 100:.4g}%" if percent else _tidy(tick)
-            found.append(_text(self.left - 7, at + 4, shown, anchor="end", soft=True))
+            found.append(_text(self.left - 7, at + 4, shown, anchor="end", kind="soft"))
         found.append(
             f'<line class="base" x1="{self.left}" x2="{self.right}" y1="{self.bottom}" y2="{self.bottom}"/>'
         )
@@ -389,11 +392,11 @@ class _Area:
                 f'<line class="base" x1="{at:.1f}" x2="{at:.1f}" y1="{self.bottom}" y2="{self.bottom + 4}"/>'
             )
             if not x_label or at + _long(_tidy(tick)) / 2 < reserved:
-                found.append(_text(at, self.bottom + 17, _tidy(tick), anchor="middle", soft=True))
+                found.append(_text(at, self.bottom + 17, _tidy(tick), anchor="middle", kind="soft"))
         if x_label:
-            found.append(_text(self.right, self.bottom + 17, f"{x_label} →", anchor="end", soft=True))
+            found.append(_text(self.right, self.bottom + 17, f"{x_label} →", anchor="end", kind="soft"))
         if y_label:
-            found.append(_text(0, 14, f"↑ {y_label}", soft=True))
+            found.append(_text(0, 14, f"↑ {y_label}", kind="soft"))
         return "".join(found)
 
 
@@ -410,7 +413,7 @@ def _picture(width: float, height: float, body: Sequence[str]) -> Picture:
 
 
 def _nothing(why: str, width: int, height: int) -> Picture:
-    return _picture(width, height, [_text(width / 2, height / 2, why, anchor="middle", soft=True)])
+    return _picture(width, height, [_text(width / 2, height / 2, why, anchor="middle", kind="soft")])
 
 
 def _text(
@@ -420,7 +423,7 @@ def _text(
     *,
     anchor: str = "start",
     fill: str = "",
-    soft: bool = False,
+    kind: str = "",
     most: int = 40,
 ) -> str:
     if not text:
@@ -431,7 +434,7 @@ def _text(
         f'<text x="{x:.1f}" y="{y:.1f}"'
         + (f' text-anchor="{anchor}"' if anchor != "start" else "")
         + (f' style="fill:{fill}"' if fill else "")
-        + (' class="soft"' if soft else "")
+        + (f' class="{kind}"' if kind else "")
         + f">{_escaped(short)}{title}</text>"
     )
 
@@ -450,7 +453,7 @@ def _short(text: str, most: int = 40) -> str:
 
 def _long(text: str) -> float:
     """About how wide a text is; without a browser nobody knows exactly."""
-    return len(text) * _FONT * 0.54
+    return len(text) * _FONT * 0.58
 
 
 def _room(names: Sequence[str]) -> float:

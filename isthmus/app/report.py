@@ -78,7 +78,7 @@ def render(
     returned = _Returned.of(model, drawn)
     found = detect(model, drawn, false_alarm_rate=false_alarm_rate) if model.calibration is not None else None
     scores = found.scores if found else model.score(drawn)
-    names = [rows.names[i] if rows.names else f"row {i:,}" for i in index]
+    names = [rows.names[i] if rows.names else f"row {i}" for i in index]
 
     figures = [*_training(model), _what_returns(model, drawn, returned)]
     figures += [_spread(model, scores, found), _map(model, drawn, scores, names)]
@@ -97,7 +97,7 @@ def render(
         strange=strange,
         pictured=pictured,
         found=found,
-        rate=f"{false_alarm_rate:.4g}",
+        rate=_percent(false_alarm_rate),
         made=model.record.made,
     )
 
@@ -178,9 +178,9 @@ def _what_returns(model: Model, rows: Rows, returned: _Returned) -> Figure:
     more = f" The {len(worst)} worst of {len(varies)} columns are shown." if len(varies) > len(worst) else ""
     return Figure(
         "What comes back",
-        "How much of each column’s variance survives the passage, worst first. Look for short bars: the code "
-        "has no room for these columns, so their changes go unseen. Where the tick of PCA lies beyond the bar, "
-        f"PCA keeps that column better.{more}",
+        "How much of each column’s variance survives the passage, worst first. Look for short bars: the "
+        "code has no room for these columns, so their changes go unseen. Where the tick of PCA lies beyond "
+        f"the bar, PCA keeps that column better.{more}",
         [
             bars([names[j] for j in worst], ours[worst], marks=pca, percent=True,
                  value_label="autoencoder", mark_label=f"PCA-{model.latent_dim}")
@@ -201,15 +201,15 @@ def _images(model: Model, rows: Rows) -> Figure:
         labels.append(f"PCA-{model.latent_dim}")
     return Figure(
         "What comes back",
-        f"Some of the images, what the autoencoder makes of their code of {model.latent_dim} numbers, and what "
-        "PCA makes of as many. Look for what is lost: thin strokes and rare shapes go first. What does not come "
-        "back cannot be judged, and a blur everywhere means that the code is too small.",
+        f"Some of the images, what the autoencoder makes of their code of {model.latent_dim} numbers, and "
+        "what PCA makes of as many. Look for what is lost: thin strokes and rare shapes go first. A blur "
+        "everywhere means that the code is too small.",
         [image_grid(lines, labels)],
     )
 
 
 def _beside(model: Model, returned: _Returned) -> list[tuple[str, list[tuple[str, float, float, float]]]]:
-    """(rows, [(model, error per row, share of variance, width of a bar)]) for the held-out rows and for these."""
+    """(rows, [(model, error per row, share of variance, width of a bar)]), the held-out rows and these."""
     here = Comparison(
         float(returned.ours.sum()) / returned.n_rows,
         float("nan") if returned.pca is None else float(returned.pca.sum()) / returned.n_rows,
@@ -225,8 +225,9 @@ def _beside(model: Model, returned: _Returned) -> list[tuple[str, list[tuple[str
             (f"PCA-{found.latent_dim}", found.pca),
             ("mean row", found.mean),
         )
-        widest = max(error for _, error in named) or 1.0
-        tables.append((title, [(n, e, found.explained(e), e / widest) for n, e in named]))
+        # the mean row's bar would shrink the two that are to be compared
+        widest = max(found.autoencoder, found.pca) or 1.0
+        tables.append((title, [(n, e, found.explained(e), e / widest * (n != "mean row")) for n, e in named]))
     return tables
 
 
@@ -263,7 +264,9 @@ def _training(model: Model) -> list[Figure]:
                 series, marks=marks, x_label="epoch", y_label="squared error per held-out row", height=230
             )
         )
-        caption += " Below, the error on held-out rows against PCA of the same size: it should end beneath the dashed line."
+        caption += (
+            " Below, the error on held-out rows: it should end beneath the dashed line, PCA of the same size."
+        )
     return [Figure("Training", caption, charts)]
 
 
@@ -274,16 +277,15 @@ def _spread(model: Model, scores: np.ndarray, found: Detection | None) -> Figure
     if found is not None:
         groups = {"held-out rows": model.calibration, **groups}
         caption += (
-            " Where these rows are like those that were held out, the outline follows the grey. Look for what "
-            "stands apart: a second hill right of the line is a group of anomalies; an outline that is shifted as "
-            "a whole means that the rows have drifted and the model should be fitted anew."
+            " Where these rows are like those that were held out, the outline follows the grey. Look for "
+            "what stands apart: a second hill right of the line is a group of anomalies; an outline shifted "
+            "as a whole means that the rows have drifted and the model should be fitted anew."
         )
         if np.isfinite(found.threshold):
             threshold = found.threshold
         else:
             caption += " Too few rows were held out to draw a threshold at this rate."
-    rate = f"{found.false_alarm_rate:.4g}" if found else ""
-    label = f"{float(rate) * 100:.3g} % threshold" if rate else ""
+    label = f"{_percent(found.false_alarm_rate)} threshold" if found else ""
     return Figure(
         "Scores",
         caption,
@@ -298,7 +300,7 @@ def _map(model: Model, rows: Rows, scores: np.ndarray, names: list[str]) -> Figu
         _, values, directions = np.linalg.svd(centred.T @ centred)
         xy = centred @ directions[:2].T
         kept = float(values[:2].sum() / max(values.sum(), 1e-30))
-        told = f"The codes, seen along the two directions in which they vary most ({kept:.0%} of their variance)."
+        told = f"The codes along the two directions in which they vary most ({kept:.0%} of their variance)."
     else:
         xy = np.column_stack([codes[:, 0], codes[:, 1] if codes.shape[1] > 1 else np.zeros(len(codes))])
         told = "The codes themselves."
@@ -313,9 +315,9 @@ def _map(model: Model, rows: Rows, scores: np.ndarray, names: list[str]) -> Figu
     )
     return Figure(
         "Map of the codes",
-        f"{told} Each dot is a row, near ones are alike to the model, red ones are the strangest hundredth. Look "
-        "for islands (kinds of rows), for red at the rim (extremes), and for red in the midst (rows whose code is "
-        "usual and whose content still does not come back).",
+        f"{told} Each dot is a row, near ones are alike to the model, red ones are the strangest hundredth. "
+        "Look for islands (kinds of rows), for red at the rim (extremes), and for red in the midst (rows "
+        "whose code is usual and whose content still does not come back).",
         [picture],
     )
 
@@ -378,6 +380,13 @@ def _facts(model: Model, found: Detection | None, n: int) -> list[tuple[str, str
     if found is not None:
         flagged = int(found.anomalies.sum())
         facts.append(
-            (f"{flagged:,}", f"of {n:,} rows flagged at a false-alarm rate of {found.false_alarm_rate:.3g}")
+            (
+                f"{flagged:,}",
+                f"of {n:,} rows flagged at a false-alarm rate of {_percent(found.false_alarm_rate)}",
+            )
         )
     return facts
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"
