@@ -175,7 +175,7 @@ def histogram(
         )
         far = at > (area.left + area.right) / 2
         body.append(
-            _text(at + (-5 if far else 5), area.top + 6, f"{threshold_label} {_tidy(threshold)}",
+            _text(at + (-5 if far else 5), area.top + 6, f"{threshold_label} {tidy(threshold)}",
                   anchor="end" if far else "start", fill="var(--red)")
         )  # fmt: skip
     if gathered:
@@ -280,7 +280,7 @@ def bars(
             f'<rect x="{min(zero, end):.1f}" y="{y + 4}" width="{max(abs(end - zero), 0.8):.1f}" '
             f'height="{row - 9}" rx="2" fill="var(--blue)" fill-opacity=".75"/>'
         )
-        shown = "–" if not known else f"{value[i]:.0%}" if percent else _tidy(value[i])
+        shown = "–" if not known else f"{value[i]:.0%}" if percent else tidy(value[i])
         body.append(_text(width - 4, y + 14, shown, anchor="end"))
         if mark is not None and math.isfinite(mark[i]):
             at = min(max(float(area.x(mark[i : i + 1])[0]), area.left), area.right)
@@ -381,7 +381,7 @@ class _Area:
             found.append(
                 f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{at:.1f}" y2="{at:.1f}"/>'
             )
-            shown = f"{tick * 100:.4g}%" if percent else _tidy(tick)
+            shown = f"{tick * 100:.4g}%" if percent else tidy(tick)
             found.append(_text(self.left - 7, at + 4, shown, anchor="end", kind="soft"))
         found.append(
             f'<line class="base" x1="{self.left}" x2="{self.right}" y1="{self.bottom}" y2="{self.bottom}"/>'
@@ -391,8 +391,8 @@ class _Area:
             found.append(
                 f'<line class="base" x1="{at:.1f}" x2="{at:.1f}" y1="{self.bottom}" y2="{self.bottom + 4}"/>'
             )
-            if not x_label or at + _long(_tidy(tick)) / 2 < reserved:
-                found.append(_text(at, self.bottom + 17, _tidy(tick), anchor="middle", kind="soft"))
+            if not x_label or at + _long(tidy(tick)) / 2 < reserved:
+                found.append(_text(at, self.bottom + 17, tidy(tick), anchor="middle", kind="soft"))
         if x_label:
             found.append(_text(self.right, self.bottom + 17, f"{x_label} →", anchor="end", kind="soft"))
         if y_label:
@@ -495,10 +495,11 @@ def _span(groups: Sequence[np.ndarray], threshold: float | None) -> tuple[float,
     high = min(high, middle + 6 * max(middle - low, 1e-12))
     if threshold is not None and math.isfinite(threshold):
         high = max(high, threshold + 0.15 * (threshold - low))
-    high = min(high * 1.0, most) if high > low else most
+    if most - low <= 1.5 * (high - low):
+        high = most
     if not high > low:
         low, high = low - 0.5, low + 0.5
-    return low, high, most > high * (1 + 1e-9) if high > 0 else most > high
+    return low, high, most > high
 
 
 def _step(low: float, high: float) -> float:
@@ -508,10 +509,10 @@ def _step(low: float, high: float) -> float:
     return min((f * power for f in (1, 2, 5, 10)), key=lambda s: abs(math.log(s / rough)))
 
 
-def _tidy(value: float) -> str:
+def tidy(value: float) -> str:
     """A number for people.
 
-    >>> [_tidy(v) for v in (0, 0.05, 1200, 25_000, 3_400_000, 1e-5, -2.5)]
+    >>> [tidy(v) for v in (0, 0.05, 1200, 25_000, 3_400_000, 1e-5, -2.5)]
     ['0', '0.05', '1,200', '25k', '3.4M', '1e-05', '−2.5']
     """
     size = abs(value)

@@ -79,8 +79,9 @@ def _plant(usual: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.
                 odd[i] = np.rot90(odd[i])
             case 1:  # a speckled scan
                 odd[i] = np.clip(odd[i] + rng.normal(0, 90, odd[i].shape), 0, 255)
-            case 2:  # a negative
-                odd[i] = 255 - odd[i]
+            case 2:  # a blot of ink
+                top, left = rng.integers(0, 6, 2)
+                odd[i][top : top + 3, left : left + 3] = 255
             case 3:  # a stroke across the paper
                 odd[i][rng.integers(1, 7)] = 255
     mixed = np.concatenate([usual, odd])

@@ -17,7 +17,7 @@ import torch
 from isthmus.app import words
 from isthmus.data.source import Rows, open_rows
 from isthmus.files import write_atomic
-from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, scatter
+from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, scatter, tidy
 from isthmus.tasks.compare import Comparison, compared_at_fit
 from isthmus.tasks.detect import Detection, detect
 from isthmus.tasks.health import remarks
@@ -96,7 +96,7 @@ def render(
         figures=figures,
         strange=strange,
         pictured=pictured,
-        found=found,
+        tidy=tidy,
         rate=_percent(false_alarm_rate),
         made=model.record.made,
     )
@@ -347,9 +347,7 @@ def _strangest(
     inputs = model.modality.from_tensors(model.modality.to_tensors(chosen)["x"])
     heat = [_heat(found.contributions[i]) for i in worst]
     lines = [inputs, model.reconstruct(chosen), heat]
-    return told, image_grid(
-        lines, ["as it was", "comes back", "where"], tops=[f"{t.score:.4g}" for t in told]
-    )
+    return told, image_grid(lines, ["as it was", "comes back", "where"], tops=[tidy(t.score) for t in told])
 
 
 def _heat(nats: np.ndarray) -> np.ndarray:
