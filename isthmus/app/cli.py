@@ -53,10 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # whoever read us has seen enough; and Python must not try to flush into the closed pipe at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as stopped:  # click's own, for shell completion
+        return int(stopped.code or 0)
     except MemoryError:
         return _failed(
             "the memory of this machine is not enough. Take fewer rows, or a smaller --batch-size."
@@ -103,6 +101,14 @@ class Menu(click.Group):
         if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             raise unknown("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # whoever read us has seen enough; and Python must not flush into the closed pipe at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         about = {name: command.get_short_help_str(90) for name, command in self.commands.items()}
@@ -359,7 +365,8 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     began = time.perf_counter()
     model.save(output)
     record.phases["save"] = time.perf_counter() - began
-    checkpoint.unlink(missing_ok=True)
+    if record.stopped != "interrupted":
+        checkpoint.unlink(missing_ok=True)
 
     for line in words.fitted(model):
         voice.say(line)
@@ -373,6 +380,8 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         for line in words.profile(record.phases):
             voice.say(line)
     voice.say(f"{output} ({words.bytes_(output.stat().st_size)}) in {record.seconds:.1f} s", bold=True)
+    if checkpoint.exists():
+        voice.say(f"interrupted: the same command with --resume goes on from {checkpoint}")
     voice.say(f"next: isthmus detect {_quoted(output)} NEW_ROWS -o scored.csv")
     voice.told(
         {
