@@ -10,7 +10,7 @@ import torch
 from isthmus.errors import SpecError
 
 #: Multiply-adds in one training step below which a second thread costs more than it brings.
-_WORTH_A_THREAD = 12e6
+_WORTH_A_THREAD = 20e6
 
 
 def pick(device: str = "auto") -> torch.device:

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of development data sets: ``$ISTHMUS_SHARED`` or ``../shared/data`` beside the repository."""
+    """The development data sets: ``$ISTHMUS_SHARED`` or ``../shared/data`` beside the repository."""
     folder = Path(os.environ.get("ISTHMUS_SHARED") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"needs the development data sets; there is no folder {folder} (set ISTHMUS_SHARED)")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -94,10 +94,25 @@ class Trace:
 
 @dataclass
 class Losses:
-    """One scalar per parameter group, and what they were made of, for people."""
+    """One scalar per parameter group, and what they were made of, for people.
+
+    ``gradients`` holds, for groups whose gradient was derived by hand, the function that writes it into
+    the parameters' ``grad``; the others go through the tape.
+    """
 
     groups: dict[str, Tensor]
     terms: dict[str, Tensor]
+    gradients: dict[str, Callable[[Sequence[nn.Parameter]], None]] = field(default_factory=dict)
+
+    def backward(self, group: str, parameters: Sequence[nn.Parameter]) -> None:
+        """Write the gradient of this group's loss into its parameters, and into no others."""
+        if group in self.gradients:
+            self.gradients[group](parameters)
+        else:
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad.zero_()
+            self.groups[group].backward(inputs=list(parameters))
 
 
 class Corruption(nn.Module, ABC):

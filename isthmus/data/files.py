@@ -60,7 +60,9 @@ def _guarded(read: Callable[[Path], Any], what: str) -> Callable[[Path], Any]:
             raise
         except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise FileError(f"{path.name!r} cannot be read as {what}: it is damaged, cut short or something else ({why}).") from error
+            raise FileError(
+                f"{path.name!r} cannot be read as {what}: it is damaged, cut short or something else ({why})."
+            ) from error
 
     return reader
 
@@ -100,14 +102,18 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
     headerless = _is_data(names)
     if headerless:
         names = [f"x{j}" for j in range(len(names))]
-        remarks.append(f"{origin} has no header (its first line is all numbers): its columns are called x0, x1, ….")
+        remarks.append(
+            f"{origin} has no header (its first line is all numbers): its columns are called x0, x1, …."
+        )
 
     def read(encoding: str) -> pa.Table:
         return csv.read_csv(
             io.BytesIO(source) if isinstance(source, bytes) else source,
             read_options=csv.ReadOptions(encoding=encoding, column_names=names if headerless else None),
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in head),
-            convert_options=csv.ConvertOptions(null_values=list(NULLS), strings_can_be_null=True, quoted_strings_can_be_null=True),
+            convert_options=csv.ConvertOptions(
+                null_values=list(NULLS), strings_can_be_null=True, quoted_strings_can_be_null=True
+            ),
         )
 
     try:
@@ -118,7 +124,9 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
             table = read(encoding)
     except (pa.ArrowInvalid, UnicodeError) as error:
         why = str(error).strip().splitlines()[0][:200]
-        raise FileError(f"{origin} cannot be read as CSV: {why}. Every line needs the same number of cells.") from error
+        raise FileError(
+            f"{origin} cannot be read as CSV: {why}. Every line needs the same number of cells."
+        ) from error
     if encoding == "latin-1":
         remarks.append(f"{origin} is not UTF-8; it was read as Latin-1.")
     columns = [_tidy(column) for column in table.columns]
@@ -138,7 +146,9 @@ def _head(path: Path) -> bytes:
 def _encoding(head: bytes, origin: str) -> str:
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
-            raise FileError(f"{origin} is not a CSV: it looks like {what}. Give it its right ending, or export it as CSV.")
+            raise FileError(
+                f"{origin} is not a CSV: it looks like {what}. Give it its right ending, or export it as CSV."
+            )
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     if b"\x00" in head:
@@ -157,7 +167,10 @@ def _is_data(names: list[str]) -> bool:
     numbers = [name for name in names if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", name)]
     if len(numbers) < len(names):
         return False
-    return len(names) == 1 or names not in ([str(j) for j in range(len(names))], [str(j + 1) for j in range(len(names))])
+    return len(names) == 1 or names not in (
+        [str(j) for j in range(len(names))],
+        [str(j + 1) for j in range(len(names))],
+    )
 
 
 def _is_index(name: str, column: pa.ChunkedArray) -> bool:
@@ -173,7 +186,10 @@ def _tidy(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pa.types.is_string(column.type) or not pc.any(pc.match_substring_regex(column, r"^\s|\s$")).as_py():
+    if (
+        not pa.types.is_string(column.type)
+        or not pc.any(pc.match_substring_regex(column, r"^\s|\s$")).as_py()
+    ):
         return column
     column = pc.utf8_trim_whitespace(column)
     column = pc.if_else(pc.is_in(column, pa.array(NULLS)), pa.scalar(None, pa.string()), column)
@@ -211,7 +227,9 @@ def _read_arrow(path: Path) -> tuple[pa.Table, list[str]]:
 
 def _unindexed(table: pa.Table) -> pa.Table:
     """Without the index that pandas stores beside the columns."""
-    return table.select([name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)])
+    return table.select(
+        [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
+    )
 
 
 # --- NumPy ------------------------------------------------------------------------------------------
@@ -242,11 +260,14 @@ def _read_npz(path: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def read_npz(path: Path, key: str | None) -> np.ndarray:
-    """One array of an ``.npz``; without ``key`` the only one, or the only one with at least two dimensions."""
+    """One array of an ``.npz``; without ``key`` the only one, or the only one with two or more axes."""
     try:
         with zipfile.ZipFile(path) as archive:
-            shapes = {i.filename.removesuffix(".npy"): _shape(archive, i.filename) for i in archive.infolist()}
-        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            shapes = {
+                i.filename.removesuffix(".npy"): _shape(archive, i.filename) for i in archive.infolist()
+            }
+        listed = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:12])
+        listed += f" and {len(shapes) - 12} more" if len(shapes) > 12 else ""
         if key is None:
             wide = [name for name, shape in shapes.items() if len(shape) >= 2]
             if len(shapes) != 1 and len(wide) != 1:
@@ -266,15 +287,17 @@ def read_npz(path: Path, key: str | None) -> np.ndarray:
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if "pickle" in str(error).lower() or "Object arrays" in str(error):
             raise FileError(f"{path.name}:{key} {_PICKLED}") from None
-        raise FileError(f"{path.name!r} cannot be read as .npz: it is damaged, cut short or something else ({error}).") from error
-
-
+        raise FileError(
+            f"{path.name!r} cannot be read as .npz: it is damaged, cut short or something else ({error})."
+        ) from error
 
 
 def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
         return read(file)[0]
 
 

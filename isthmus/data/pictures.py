@@ -33,7 +33,11 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     >>> sorted(["img10.png", "img2.png"], key=natural)
     ['img2.png', 'img10.png']
     """
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part]
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower())
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
 
 
 def open_picture(path: Path) -> Image:
@@ -58,7 +62,7 @@ def open_picture(path: Path) -> Image:
 
 
 def check_pictures(paths: Sequence[Path]) -> list[str | None]:
-    """For each path why it cannot be used, or None. Every file is decoded once, so cut ones are found here."""
+    """For each path why it cannot be used, or None. Every file is decoded once: cut ones are found."""
     with warnings.catch_warnings():
         # Pillow warns of bombs and odd metadata: the first is refused below, the second is harmless
         warnings.simplefilter("ignore")

@@ -49,7 +49,9 @@ _UCI = "CC BY 4.0 (UCI Machine Learning Repository, through scikit-learn)"
 
 EXAMPLES: dict[str, Example] = {
     "breast_cancer": Example("569 tumours, 30 measurements of their cells", _UCI, _table("breast_cancer")),
-    "diabetes": Example("442 patients, 10 measurements", "Efron et al. 2004, through scikit-learn (BSD-3)", _table("diabetes")),
+    "diabetes": Example(
+        "442 patients, 10 measurements", "Efron et al. 2004, through scikit-learn (BSD-3)", _table("diabetes")
+    ),
     "digits": Example("1,797 handwritten digits, 8 x 8 grey", _UCI, _digits),
     "iris": Example("150 flowers, 4 lengths", _UCI, _table("iris")),
     "wine": Example("178 wines, 13 chemical measurements", _UCI, _table("wine")),

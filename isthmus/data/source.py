@@ -165,7 +165,9 @@ def _open_folder(folder: Path, strict: bool) -> Rows:
     from isthmus.data.pictures import ALLOWED, SUFFIXES, natural
 
     # .DS_Store and the like are nobody's rows, so they are not worth a remark
-    found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"]
+    found = [
+        p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"
+    ]
     names = sorted((p.relative_to(folder).as_posix() for p in found), key=natural)
     pictures = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
     if not pictures:
@@ -204,7 +206,9 @@ def _open_files(paths: list[str], origin: str, strict: bool) -> Rows:
     return _pictures([Path(path) for path in pictures], pictures, origin, others, strict)
 
 
-def _pictures(paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool) -> Rows:
+def _pictures(
+    paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool
+) -> Rows:
     from isthmus.data.pictures import check_pictures
 
     reasons = check_pictures(paths)
@@ -212,7 +216,10 @@ def _pictures(paths: Sequence[Path], names: Sequence[str], origin: str, others: 
     if strict and skipped:
         first = skipped[0]
         more = f" {len(skipped) - 1} more file(s) cannot be used either." if len(skipped) > 1 else ""
-        raise FileError(f"{first.name!r} in {origin} cannot be used: {first.reason}.{more} Remove it, or say strict=False.")
+        raise FileError(
+            f"{first.name!r} in {origin} cannot be used: {first.reason}.{more} Remove it, or say "
+            "strict=False."
+        )
     sound = [i for i, why in enumerate(reasons) if not why]
     if not sound:
         raise FileError(f"No picture in {origin} can be read: {skipped[0].name!r} is {skipped[0].reason}.")
@@ -224,9 +231,13 @@ def _pictures(paths: Sequence[Path], names: Sequence[str], origin: str, others: 
 
 def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
     if not rows:
-        raise DataError("Found 0 sample(s) in the list while a minimum of 1 is required. Pass at least one row.")
+        raise DataError(
+            "Found 0 sample(s) in the list while a minimum of 1 is required. Pass at least one row."
+        )
     if all(isinstance(row, (str, os.PathLike)) for row in rows):
-        return _open_files([os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict)
+        return _open_files(
+            [os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict
+        )
     if all(hasattr(row, "detach") for row in rows):
         rows = [_from_torch(row) for row in rows]
     try:
@@ -239,7 +250,9 @@ def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
         ) from None
     if array.dtype.kind in "US" and array.ndim == 2:
         # numpy made text of every number, so the columns are rebuilt from the cells
-        return _table(_columns({f"x{j}": [row[j] for row in rows] for j in range(array.shape[1])}), "the list")
+        return _table(
+            _columns({f"x{j}": [row[j] for row in rows] for j in range(array.shape[1])}), "the list"
+        )
     return _array(array, "the list")
 
 
@@ -248,7 +261,8 @@ def _open_object(source: Any) -> Rows:
         return _array(_from_torch(source), "the tensor")
     if hasattr(source, "tocsr"):
         raise RowTypeError(
-            f"A sparse matrix was passed ({type(source).__name__} of shape {source.shape}), but dense data is "
+            f"A sparse matrix was passed ({type(source).__name__} of shape {source.shape}), but "
+            "dense data is "
             "required. Use X.toarray() to convert it to a dense numpy array."
         )
     if isinstance(source, np.ndarray):
@@ -277,18 +291,24 @@ def _array(array: np.ndarray, origin: str) -> Rows:
     if array.dtype.names:
         return _table(_columns({name: array[name] for name in array.dtype.names}), origin)
     if array.dtype.kind == "c":
-        raise DataError(f"Complex data not supported: {origin} is {array.dtype}. Use its real and imaginary parts as columns.")
+        raise DataError(
+            f"Complex data not supported: {origin} is {array.dtype}. Use its real and imaginary "
+            "parts as columns."
+        )
     if array.dtype.kind not in "biuf":
         array = _as_floats(array, origin)
     if array.ndim < 2:
         raise DataError(
-            f"Expected 2D array, got {array.ndim}D array instead ({origin}, shape={array.shape}). Reshape your data "
-            "either using array.reshape(-1, 1) if your data has a single feature or array.reshape(1, -1) if it "
+            f"Expected 2D array, got {array.ndim}D array instead ({origin}, shape={array.shape}). "
+            "Reshape your data "
+            "either using array.reshape(-1, 1) if your data has a single feature or "
+            "array.reshape(1, -1) if it "
             "contains a single sample."
         )
     if 0 in array.shape[1:]:
         raise DataError(
-            f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required ({origin})."
+            f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is "
+            f"required ({origin})."
         )
     kind = "image" if array.ndim in (3, 4) and array.dtype in (np.uint8, np.uint16) else "array"
     return Rows(kind, array, origin)
@@ -312,11 +332,14 @@ def _table(table: Any, origin: str, remarks: Sequence[str] = ()) -> Rows:
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise DataError(
-            f"Column names must differ; {origin} has more than one column called {', '.join(map(repr, twice[:5]))}. "
+            f"Column names must differ; {origin} has more than one column called "
+            f"{', '.join(map(repr, twice[:5]))}. "
             "Rename or drop them."
         )
     if not names:
-        raise DataError(f"Found 0 feature(s) (shape=({table.num_rows}, 0)) while a minimum of 1 is required ({origin}).")
+        raise DataError(
+            f"Found 0 feature(s) (shape=({table.num_rows}, 0)) while a minimum of 1 is required ({origin})."
+        )
     return Rows("table", table, origin, remarks=tuple(remarks))
 
 

@@ -51,5 +51,11 @@ def modality_from_json(said: Mapping[str, Any]) -> Modality:
         if name not in known:
             raise unknown(f"part of the state of the modality {kind!r}", name, known)
     if lacking := [name for name in known if name not in state]:
-        raise SpecError(f"The state of the modality {kind!r} lacks {', '.join(map(repr, lacking))}. The file is incomplete.")
-    return MODALITIES[kind](**state)
+        raise SpecError(
+            f"The state of the modality {kind!r} lacks {', '.join(map(repr, lacking))}. The file "
+            "is incomplete."
+        )
+    try:
+        return MODALITIES[kind](**state)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise SpecError(f"The state of the modality {kind!r} is damaged: {error}.") from error

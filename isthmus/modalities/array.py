@@ -80,7 +80,9 @@ class Array(Modality):
         found = math.prod(raw.shape[1:])
         if found != width:
             # scikit-learn's own words, which its checks and its users look for
-            raise DataError(f"X has {found} features, but Autoencoder is expecting {width} features as input.")
+            raise DataError(
+                f"X has {found} features, but Autoencoder is expecting {width} features as input."
+            )
         flat = raw.reshape(len(raw), width)
         x = np.empty(flat.shape, np.float32)
         step = max(1, BLOCK // width)
@@ -169,7 +171,9 @@ def cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     info = np.iinfo(dtype)
     values = np.rint(values)
     # the ends of 64-bit integers are no floats, so they are set after the cast
-    inside = np.clip(values, float(info.min), np.nextafter(float(info.max), 0) if info.bits == 64 else float(info.max))
+    inside = np.clip(
+        values, float(info.min), np.nextafter(float(info.max), 0) if info.bits == 64 else float(info.max)
+    )
     return inside.astype(dtype)
 
 
@@ -180,5 +184,5 @@ def _one_range(x: np.ndarray) -> bool:
     with np.errstate(invalid="ignore"):
         low, high = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
     varies = np.isfinite(low) & np.isfinite(high) & (low < high)
-    ranges, counts = np.unique(np.stack([low[varies], high[varies]]), axis=1, return_counts=True)
+    _, counts = np.unique(np.stack([low[varies], high[varies]]), axis=1, return_counts=True)
     return bool(counts.size and 2 * counts.max() >= x.shape[1] and counts.max() >= 2)

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class Modality(ABC):
-    """What was learned about the raw rows: columns, scaling, categories, image size. It is part of the model.
+    """What was learned about the raw rows: columns, scaling, categories, image size.
 
-    The constructor takes exactly what :meth:`to_json` returns; :meth:`fit` looks at rows and calls it.
+    It travels in the model file: the constructor takes exactly what :meth:`to_json` returns, and :meth:`fit`
+    looks at rows and calls it.
     """
 
     kind: ClassVar[str]
@@ -54,7 +55,7 @@ class Modality(ABC):
         """The choices made, one sentence each, for people."""
 
     def remarks(self, rows: Rows) -> list[str]:
-        """What is unusual about these rows and still usable, one sentence each: extra columns, new categories."""
+        """What is unusual about these rows and still usable, such as new categories, one sentence each."""
         # the one method here that has an answer of its own: most modalities have nothing to say
         return []
 

@@ -49,7 +49,9 @@ class Image(Modality):
 
     kind = "image"
 
-    def __init__(self, size: list[int], channels: int, dtype: str, high: float, channel_axis: bool, seen: list[str]):
+    def __init__(
+        self, size: list[int], channels: int, dtype: str, high: float, channel_axis: bool, seen: list[str]
+    ):
         self.size = (int(size[0]), int(size[1]))
         self.channels = channels
         self.dtype = np.dtype(dtype)
@@ -58,7 +60,9 @@ class Image(Modality):
         self.seen = list(seen)
 
     @classmethod
-    def fit(cls, rows: Rows, *, size: int | Sequence[int] | None = None, channels: int | str = "auto") -> Self:
+    def fit(
+        cls, rows: Rows, *, size: int | Sequence[int] | None = None, channels: int | str = "auto"
+    ) -> Self:
         """Choose size and channels.
 
         Arguments:
@@ -76,7 +80,10 @@ class Image(Modality):
             with ThreadPoolExecutor(THREADS) as pool:
                 heads = list(pool.map(_head, rows.data))
             sizes, modes = Counter(head[0] for head in heads), [head[1] for head in heads]
-            dtype, channel_axis = ("uint16" if 2 * sum(m in _SIXTEEN for m in modes) > len(modes) else "uint8"), False
+            dtype, channel_axis = (
+                ("uint16" if 2 * sum(m in _SIXTEEN for m in modes) > len(modes) else "uint8"),
+                False,
+            )
             high = float(np.iinfo(dtype).max)
             auto = _channels(rows.data, modes)
         else:
@@ -88,7 +95,9 @@ class Image(Modality):
         seen = []
         if len(sizes) > 1 or chosen not in sizes:
             seen.append(f"Pictures are resized to {chosen[0]} x {chosen[1]} (height x width), {why}.")
-        return cls(list(chosen), auto if channels == "auto" else int(channels), dtype, high, channel_axis, seen)
+        return cls(
+            list(chosen), auto if channels == "auto" else int(channels), dtype, high, channel_axis, seen
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,8 +111,10 @@ class Image(Modality):
         n, bytes_ = len(rows), 4 * len(rows) * int(np.prod(self.shape))
         if bytes_ > MAX_BYTES:
             raise DataError(
-                f"{n:,} pictures of {self.size[0]} x {self.size[1]} x {self.channels} take {bytes_ / 2**30:.1f} GiB when "
-                f"decoded, more than {MAX_BYTES >> 30} GiB. Take them in chunks (rows.chunks(1024)), or fit with a smaller size."
+                f"{n:,} pictures of {self.size[0]} x {self.size[1]} x {self.channels} take "
+                f"{bytes_ / 2**30:.1f} GiB when "
+                f"decoded, more than {MAX_BYTES >> 30} GiB. Take them in chunks "
+                "(rows.chunks(1024)), or fit with a smaller size."
             )
         x = np.empty((n, *self.shape), np.float32)
         if isinstance(rows.data, list):
@@ -135,7 +146,11 @@ class Image(Modality):
     def describe(self) -> list[str]:
         colour = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]
         height, width = self.size
-        return [f"{colour[0].upper()}{colour[1:]} pictures of {height} x {width} ({self.dtype}); 0 to {self.high:g} became 0 to 1.", *self.seen]
+        return [
+            f"{colour[0].upper()}{colour[1:]} pictures of {height} x {width} ({self.dtype}); 0 to "
+            f"{self.high:g} became 0 to 1.",
+            *self.seen,
+        ]
 
     def remarks(self, rows: Rows) -> list[str]:
         if isinstance(rows.data, list):
@@ -143,7 +158,9 @@ class Image(Modality):
         height, width, channels = _as_pictures(rows).shape[1:]
         said = []
         if (height, width) != self.size:
-            said.append(f"The pictures are {height} x {width}; they are resized to {self.size[0]} x {self.size[1]}.")
+            said.append(
+                f"The pictures are {height} x {width}; they are resized to {self.size[0]} x {self.size[1]}."
+            )
         if channels != self.channels:
             said.append(f"The pictures have {channels} channel(s); they are converted to {self.channels}.")
         return said
@@ -194,7 +211,11 @@ class Image(Modality):
         if c != self.channels:
             if self.channels == 1:
                 # the weights of ITU-R 601, as Pillow uses for "L"
-                planes = np.tensordot(np.float32([0.299, 0.587, 0.114]), planes[:3], 1)[None] if c >= 3 else planes[:1]
+                planes = (
+                    np.tensordot(np.float32([0.299, 0.587, 0.114]), planes[:3], 1)[None]
+                    if c >= 3
+                    else planes[:1]
+                )
             else:
                 colour = planes[:3] if c >= 3 else np.repeat(planes[:1], 3, axis=0)
                 planes = colour if self.channels == 3 else np.concatenate([colour, np.ones_like(colour[:1])])
@@ -269,13 +290,17 @@ def _as_pictures(rows: Rows) -> np.ndarray:
     if rows.kind == "table" or array.ndim not in (3, 4):
         shape = (len(rows), array.num_columns) if rows.kind == "table" else array.shape
         raise DataError(
-            f"Pictures are files or an array (n, height, width) or (n, height, width, channels); {rows.origin} has shape "
+            "Pictures are files or an array (n, height, width) or (n, height, width, channels); "
+            f"{rows.origin} has shape "
             f"{shape}. Reshape it, for instance X.reshape(-1, 28, 28)."
         )
     array = array[..., None] if array.ndim == 3 else array
     if array.shape[3] not in (1, 3, 4):
         hint = " Its channels come first: use np.moveaxis(X, 1, 3)." if array.shape[1] in (1, 3, 4) else ""
-        raise DataError(f"Pictures have 1, 3 or 4 channels on the last axis; {rows.origin} has shape {rows.data.shape}.{hint}")
+        raise DataError(
+            f"Pictures have 1, 3 or 4 channels on the last axis; {rows.origin} has shape "
+            f"{rows.data.shape}.{hint}"
+        )
     return array
 
 
@@ -287,7 +312,8 @@ def _high(array: np.ndarray, origin: str) -> float:
     # NaN fails both comparisons
     if not (low >= 0 and high <= 255):
         raise DataError(
-            f"Pictures of {array.dtype} lie within [0, 1] or [0, 255]; {origin} ranges from {low:g} to {high:g}. "
+            f"Pictures of {array.dtype} lie within [0, 1] or [0, 255]; {origin} ranges from "
+            f"{low:g} to {high:g}. "
             "Rescale them, or use kind='array'."
         )
     return 1.0 if high <= 1 and array.dtype.kind == "f" else 255.0

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from isthmus.errors import unknown
+from isthmus.errors import SpecError, unknown
 
 #: Scaled values end here, so that nothing at use time can overflow float32 or its square.
 LIMIT = 1e4
@@ -50,9 +50,16 @@ class Scaling:
     Values that are not finite stay NaN: they are missing cells, and the caller masks them.
     """
 
-    def __init__(self, kinds: list[str], center: list[float], spread: list[float], mean: list[float], std: list[float]):
+    def __init__(
+        self, kinds: list[str], center: list[float], spread: list[float], mean: list[float], std: list[float]
+    ):
         self.kinds = list(kinds)
-        self.center, self.spread, self.mean, self.std = (np.asarray(v, np.float64) for v in (center, spread, mean, std))
+        self.center, self.spread, self.mean, self.std = (
+            np.asarray(v, np.float64) for v in (center, spread, mean, std)
+        )
+        widths = {len(v) for v in (self.kinds, self.center, self.spread, self.mean, self.std)}
+        if len(widths) > 1 or not set(self.kinds) <= {"none", "standard", "robust", "global", "asinh"}:
+            raise SpecError("A scaling has one kind, center, spread, mean and std per column.")
         self._asinh = np.flatnonzero([kind == "asinh" for kind in self.kinds])
         self._limit = np.array([UNSCALED_LIMIT if kind == "none" else LIMIT for kind in self.kinds])
 
@@ -97,7 +104,10 @@ class Scaling:
         """One scaling for the columns of all of them."""
         return cls(
             [kind for s in scalings for kind in s.kinds],
-            *([float(v) for s in scalings for v in getattr(s, name)] for name in ("center", "spread", "mean", "std")),
+            *(
+                [float(v) for s in scalings for v in getattr(s, name)]
+                for name in ("center", "spread", "mean", "std")
+            ),
         )
 
     def forward(self, values: np.ndarray) -> np.ndarray:
@@ -107,7 +117,9 @@ class Scaling:
         with np.errstate(over="ignore", invalid="ignore"):
             y = (raw - self.center) / self.spread
             if self._asinh.size:
-                y[:, self._asinh] = (np.arcsinh(y[:, self._asinh]) - self.mean[self._asinh]) / self.std[self._asinh]
+                y[:, self._asinh] = (np.arcsinh(y[:, self._asinh]) - self.mean[self._asinh]) / self.std[
+                    self._asinh
+                ]
             np.clip(y, -self._limit, self._limit, out=y)
         if not np.isfinite(raw).all():
             y[~np.isfinite(raw)] = np.nan
@@ -126,7 +138,10 @@ class Scaling:
 
     def to_json(self) -> dict[str, Any]:
         """``Scaling(**state)`` is this scaling again, to the last bit."""
-        return {"kinds": self.kinds, **{name: getattr(self, name).tolist() for name in ("center", "spread", "mean", "std")}}
+        return {
+            "kinds": self.kinds,
+            **{name: getattr(self, name).tolist() for name in ("center", "spread", "mean", "std")},
+        }
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -164,7 +179,11 @@ def _fit_block(x: np.ndarray, how: str) -> tuple[list[str], np.ndarray, np.ndarr
         kurtosis = np.mean(((column - mean[j]) / std[j]) ** 4) - 3
         if reach[j] <= HEAVY_REACH * width or kurtosis <= HEAVY_KURTOSIS:
             continue
-        unit = 1.0 if reach[j] < 2**53 and np.array_equal(column, np.round(column)) else max(width, np.finfo(float).tiny)
+        unit = (
+            1.0
+            if reach[j] < 2**53 and np.array_equal(column, np.round(column))
+            else max(width, np.finfo(float).tiny)
+        )
         with np.errstate(over="ignore"):
             y = np.arcsinh(np.clip((column - median[j]) / unit, -1e304, 1e304))
         kinds[j], center[j], spread[j] = "asinh", median[j], unit
@@ -173,7 +192,7 @@ def _fit_block(x: np.ndarray, how: str) -> tuple[list[str], np.ndarray, np.ndarr
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per column; 1 where the column is constant. Safe up to the range of float64."""
+    """Mean and standard deviation per column; 1 where it is constant. Safe up to 1e300."""
     size = np.abs(x).max(axis=0)
     size[size == 0] = 1.0
     scaled = x / size

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from isthmus.data.files import NULLS
 from isthmus.data.source import Rows
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.modalities.array import BLOCK, cast, with_missing
@@ -32,7 +32,11 @@ READABLE = 0.5
 _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(?i:inf|infinity|nan)$"
 # 007 and 01234 are codes: as numbers they would lose their zeros
 _CODE = r"^0\d+$"
-_IDENTIFIER = re.compile(r"(?:^|[\W_])(?:id|idx|index|key|nr|rowid|uuid)$|[a-z](?:Id|ID)$|^unnamed", re.IGNORECASE)
+_IDENTIFIER = re.compile(
+    r"(?:^|[\W_])(?:id|idx|index|key|nr|rowid|uuid)$|[a-z](?:Id|ID)$|^unnamed", re.IGNORECASE
+)
+# a missing cell among numbers written as text; among categories, "?" may be one
+_ABSENT = {*NULLS, "-"}
 _TRUE, _FALSE = ("true", "yes", "y", "t", "1", "1.0"), ("false", "no", "n", "f", "0", "0.0")
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -55,7 +59,11 @@ class Column:
 
     def to_json(self) -> dict[str, Any]:
         said = asdict(self)
-        return {key: said[key] for key in said if key in ("name", "kind", "dtype") or said[key] not in ((), None, "")}
+        return {
+            key: said[key]
+            for key in said
+            if key in ("name", "kind", "dtype") or said[key] not in ((), None, "")
+        }
 
 
 class Table(Modality):
@@ -118,7 +126,10 @@ class Table(Modality):
                 scalings.append(numbers[:, None])
         if all(column.kind == "aside" for column in columns):
             why = " ".join(f"{column.name!r} {column.reason}." for column in columns[:5])
-            raise DataError(f"No column of {rows.origin} can be used: {why} Say kinds={{column: kind}} to use one all the same.")
+            raise DataError(
+                f"No column of {rows.origin} can be used: {why} Say kinds={{column: kind}} to use "
+                "one all the same."
+            )
         if scaling == "global" and scalings:
             state = Scaling.fit(np.hstack(scalings), "global")
         else:
@@ -152,7 +163,7 @@ class Table(Modality):
         return with_missing(x)
 
     def from_tensors(self, x: Tensor) -> pa.Table:
-        """As brought, but without the columns that were set aside and are not constant. Unseen categories are null."""
+        """As brought, without the columns set aside unless constant. Unseen categories are null."""
         import pyarrow as pa
 
         values = x.detach().cpu().reshape(len(x), -1).numpy()
@@ -172,7 +183,9 @@ class Table(Modality):
             j = next(used)
             if column.kind == "categorical":
                 level = np.clip(np.rint(values[:, j]), 0, len(column.levels)).astype(np.int64)
-                given[column.name] = pa.array([None, *column.levels], pa.string()).take(pa.array(level)).cast(type_)
+                given[column.name] = (
+                    pa.array([None, *column.levels], pa.string()).take(pa.array(level)).cast(type_)
+                )
             elif column.kind == "boolean":
                 given[column.name] = pa.array(values[:, j] > 0.5).cast(type_)
             else:
@@ -185,12 +198,25 @@ class Table(Modality):
         return {"encoder": {"kind": "mlp"}, "decoder": {"kind": "mlp"}, "likelihood": likelihood}
 
     def describe(self) -> list[str]:
-        counts = {kind: sum(c.kind == kind for c in self.used) for kind in ("numeric", "boolean", "categorical", "date")}
-        said = [f"{len(self.used)} of {len(self.columns)} columns are used: " + ", ".join(f"{n} {k}" for k, n in counts.items() if n) + "."]
-        heavy = [self.used[j].name for j, kind in zip(self._numeric, self.scaling.kinds, strict=True) if kind == "asinh"]
+        counts = {
+            kind: sum(c.kind == kind for c in self.used)
+            for kind in ("numeric", "boolean", "categorical", "date")
+        }
+        said = [
+            f"{len(self.used)} of {len(self.columns)} columns are used: "
+            + ", ".join(f"{n} {k}" for k, n in counts.items() if n)
+            + "."
+        ]
+        heavy = [
+            self.used[j].name
+            for j, kind in zip(self._numeric, self.scaling.kinds, strict=True)
+            if kind == "asinh"
+        ]
         if heavy:
             said.append(f"Heavy tails, so scaled through asinh: {_listed(heavy)}.")
-        said += [f"The column {c.name!r} was set aside: it {c.reason}." for c in self.columns if c.kind == "aside"]
+        said += [
+            f"The column {c.name!r} was set aside: it {c.reason}." for c in self.columns if c.kind == "aside"
+        ]
         return said + self.seen
 
     def remarks(self, rows: Rows) -> list[str]:
@@ -198,7 +224,10 @@ class Table(Modality):
         return self._read(rows)[1]
 
     def to_json(self) -> dict[str, Any]:
-        columns = [{**column.to_json(), **({"levels": list(column.levels)} if column.levels else {})} for column in self.columns]
+        columns = [
+            {**column.to_json(), **({"levels": list(column.levels)} if column.levels else {})}
+            for column in self.columns
+        ]
         return {"columns": columns, "scaling": self.scaling.to_json(), "seen": self.seen}
 
     def __repr__(self) -> str:
@@ -213,7 +242,9 @@ class Table(Modality):
         if absent:
             near = {name: difflib.get_close_matches(name, extra, n=1, cutoff=0.5) for name in absent}
             hints = [f"Is {match[0]!r} the renamed {name!r}?" for name, match in near.items() if match]
-            said = f"The column {absent[0]!r} is" if len(absent) == 1 else f"The columns {_listed(absent)} are"
+            said = (
+                f"The column {absent[0]!r} is" if len(absent) == 1 else f"The columns {_listed(absent)} are"
+            )
             raise DataError(
                 f"{said} missing in {rows.origin}. {' '.join(hints[:3])}{' ' if hints else ''}"
                 f"The model was trained with: {_listed(self.names, 20)}."
@@ -221,12 +252,13 @@ class Table(Modality):
         remarks = [f"Not known from training, so not used: {_listed(extra)}."] if extra else []
         cells = [_cells(column, _plain(table[column.name]), rows.origin, remarks) for column in self.used]
         for column in self.columns:
-            if column.kind == "aside" and column.value is not None and column.name in found:
-                if changed := _changed(column, _plain(table[column.name])):
-                    remarks.append(
-                        f"The column {column.name!r} always held {column.value!r} in training and was set aside; "
-                        f"{changed:,} of {len(rows):,} rows differ, which no score can see."
-                    )
+            if column.kind != "aside" or column.value is None or column.name not in found:
+                continue
+            if changed := _changed(column, _plain(table[column.name])):
+                remarks.append(
+                    f"The column {column.name!r} always held {column.value!r} in training and was set aside; "
+                    f"{changed:,} of {len(rows):,} rows differ, which no score can see."
+                )
         return cells, remarks
 
 
@@ -241,14 +273,18 @@ def as_table(rows: Rows, names: list[str] | None = None) -> pa.Table:
     flat = rows.data.reshape(len(rows.data), -1)
     names = names or [f"x{j}" for j in range(flat.shape[1])]
     if len(names) != flat.shape[1]:
-        raise DataError(f"X has {flat.shape[1]} features, but Autoencoder is expecting {len(names)} features as input.")
+        raise DataError(
+            f"X has {flat.shape[1]} features, but Autoencoder is expecting {len(names)} features as input."
+        )
     return pa.table({name: flat[:, j] for j, name in enumerate(names)})
 
 
 # --- training: what is this column? -----------------------------------------------------------------
 
 
-def _study(name: str, raw: pa.Array, said: str | None, max_levels: int, seen: list[str]) -> tuple[Column, Any]:
+def _study(
+    name: str, raw: pa.Array, said: str | None, max_levels: int, seen: list[str]
+) -> tuple[Column, Any]:
     """Decide one column. Also gives its numbers if it is numeric or a date."""
     import pyarrow as pa
 
@@ -266,7 +302,9 @@ def _study(name: str, raw: pa.Array, said: str | None, max_levels: int, seen: li
     if pa.types.is_temporal(type_) and said != "boolean":
         seconds = _seconds(raw)
         if said is None and (value := _constant_of(seconds)) is not None:
-            return Column(name, "aside", str(type_), value=value, reason=f"always holds {raw.drop_null()[0]}"), None
+            return Column(
+                name, "aside", str(type_), value=value, reason=f"always holds {raw.drop_null()[0]}"
+            ), None
         return Column(name, "date", str(type_)), seconds
 
     dtype = str(type_)
@@ -275,11 +313,15 @@ def _study(name: str, raw: pa.Array, said: str | None, max_levels: int, seen: li
         if len(counts) == 1:
             value = next(iter(counts))
             return Column(name, "aside", dtype, value=value, reason=f"always holds {value!r}"), None
-        parsed = sum(n for text, n in counts.items() if re.match(_NUMBER, text.strip()))
+        written = {text: n for text, n in counts.items() if text.strip() not in _ABSENT}
+        parsed = sum(n for text, n in written.items() if re.match(_NUMBER, text.strip()))
         coded = any(re.match(_CODE, text.strip()) for text in counts)
-        if coded or parsed < PARSED * n_found:
+        if coded or not parsed or parsed < PARSED * sum(written.values()):
             if len(counts) > max(20, n_found / 2) or len(counts) == n_found >= 10:
-                reason = f"holds {len(counts):,} different texts in {n_found:,} rows, like an identifier or free text"
+                reason = (
+                    f"holds {len(counts):,} different texts in {n_found:,} rows, like an "
+                    "identifier or free text"
+                )
                 return Column(name, "aside", dtype, reason=reason), None
             return _categorical(name, raw, max_levels, seen), None
     if said == "boolean":
@@ -289,7 +331,9 @@ def _study(name: str, raw: pa.Array, said: str | None, max_levels: int, seen: li
     before = len(seen)
     numbers = _cells(Column(name, "numeric", dtype), raw, "the rows", seen)
     if _is_text(type_):
-        seen.insert(before, f"The column {name!r} holds numbers written as text; they are given back as numbers.")
+        seen.insert(
+            before, f"The column {name!r} holds numbers written as text; they are given back as numbers."
+        )
         whole = bool(np.all(np.mod(numbers[np.isfinite(numbers)], 1) == 0))
         dtype = "int64" if whole else "double"
     elif pa.types.is_decimal(type_):
@@ -326,7 +370,8 @@ def _categorical(name: str, raw: pa.Array, max_levels: int, seen: list[str]) -> 
     if len(levels) > max_levels:
         lost = sum(counts[level] for level in levels[max_levels:])
         seen.append(
-            f"The column {name!r} has {len(levels):,} categories; the {max_levels} most frequent are kept, and "
+            f"The column {name!r} has {len(levels):,} categories; the {max_levels} most frequent "
+            "are kept, and "
             f"{lost:,} row(s) of the others count as unseen (max_levels={max_levels})."
         )
     return Column(name, "categorical", dtype, levels=tuple(levels[:max_levels]))
@@ -358,7 +403,10 @@ def _cells(column: Column, raw: pa.Array, origin: str, remarks: list[str]) -> np
         return _date(column, raw, origin)
     type_ = raw.type
     if pa.types.is_temporal(type_) or pa.types.is_nested(type_) or pa.types.is_binary(type_):
-        raise DataError(f"The column {column.name!r} of {origin} should be {column.kind}; it is {type_}. Convert it to numbers.")
+        raise DataError(
+            f"The column {column.name!r} of {origin} should be {column.kind}; it is {type_}. "
+            "Convert it to numbers."
+        )
     if _is_text(type_):
         numbers = _parsed(column, raw, origin, remarks)
     elif raw.null_count == 0 and not pa.types.is_boolean(type_) and not pa.types.is_decimal(type_):
@@ -369,7 +417,10 @@ def _cells(column: Column, raw: pa.Array, origin: str, remarks: list[str]) -> np
         # NaN passes through both
         outside = int(((numbers < 0) | (numbers > 1)).sum())
         if outside:
-            remarks.append(f"The column {column.name!r} was only 0 or 1 in training; {outside:,} cell(s) beyond were moved to the nearer one.")
+            remarks.append(
+                f"The column {column.name!r} was only 0 or 1 in training; {outside:,} cell(s) "
+                "beyond were moved to the nearer one."
+            )
             numbers = np.clip(numbers, 0, 1)
     return numbers
 
@@ -385,7 +436,10 @@ def _levels(column: Column, raw: pa.Array, remarks: list[str]) -> np.ndarray:
     unseen = [text for text in texts if text not in number]
     if unseen:
         n = int((found == 0).sum())
-        remarks.append(f"The column {column.name!r} holds {n:,} cell(s) of categories that were not kept in training: {_listed(unseen)}.")
+        remarks.append(
+            f"The column {column.name!r} holds {n:,} cell(s) of categories that were not kept in "
+            f"training: {_listed(unseen)}."
+        )
     return found
 
 
@@ -396,9 +450,15 @@ def _date(column: Column, raw: pa.Array, origin: str) -> np.ndarray:
         try:
             raw = raw.cast(pa.timestamp("us"))
         except pa.ArrowInvalid as error:
-            raise DataError(f"The column {column.name!r} of {origin} should hold dates such as 2024-01-31 12:00:00: {error}.") from None
+            raise DataError(
+                f"The column {column.name!r} of {origin} should hold dates such as 2024-01-31 "
+                f"12:00:00: {error}."
+            ) from None
     if not pa.types.is_temporal(raw.type):
-        raise DataError(f"The column {column.name!r} of {origin} should hold {column.dtype}; it is {raw.type}. Convert it to dates.")
+        raise DataError(
+            f"The column {column.name!r} of {origin} should hold {column.dtype}; it is "
+            f"{raw.type}. Convert it to dates."
+        )
     return _seconds(raw)
 
 
@@ -413,30 +473,34 @@ def _seconds(raw: pa.Array) -> np.ndarray:
 
 
 def _parsed(column: Column, raw: pa.Array, origin: str, remarks: list[str]) -> np.ndarray:
-    """Numbers, or yes and no, written as text. A few cells that are neither become missing; most is an error."""
+    """Numbers, or yes and no, written as text. A few other cells become missing; most is an error."""
     texts = raw.dictionary_encode()
     numbers, bad = [], []
     for text in texts.dictionary.to_pylist():
         said = text.strip()
         if column.kind == "boolean" and said.lower() in (*_TRUE, *_FALSE):
             numbers.append(float(said.lower() in _TRUE))
-        elif re.match(_NUMBER, said):
-            numbers.append(float(said))
         else:
-            numbers.append(np.nan)
-            bad.append(said)
-    found = np.array([*numbers, np.nan])[texts.indices.fill_null(len(numbers)).to_numpy(zero_copy_only=False)]
-    if bad:
+            numbers.append(float(said) if re.match(_NUMBER, said) else np.nan)
+        bad.append(np.isnan(numbers[-1]) and said not in _ABSENT and said.lower() != "nan")
+    # the last entry is for missing cells
+    index = texts.indices.fill_null(len(numbers)).to_numpy(zero_copy_only=False)
+    found, wrong = np.array([*numbers, np.nan])[index], np.array([*bad, False])[index]
+    if n_bad := int(wrong.sum()):
         n_found = len(raw) - raw.null_count
-        n_bad = n_found - int((~np.isnan(found)).sum())
-        first = next(text for text in raw.drop_null().to_pylist() if text.strip() in set(bad))
+        first = raw[int(wrong.argmax())].as_py()
         if n_bad > (1 - READABLE) * n_found:
             what = "yes or no" if column.kind == "boolean" else "numbers"
             raise DataError(
-                f"The column {column.name!r} of {origin} should hold {what}; {n_bad:,} of {n_found:,} cells do not, "
-                f"the first is {first!r}. Convert the column, or train again with kinds={{{column.name!r}: 'categorical'}}."
+                f"The column {column.name!r} of {origin} should hold {what}; {n_bad:,} of "
+                f"{n_found:,} cells do not, "
+                f"the first is {first!r}. Convert the column, or train again with "
+                f"kinds={{{column.name!r}: 'categorical'}}."
             )
-        remarks.append(f"The column {column.name!r} holds {n_bad:,} cell(s) that are not numbers, such as {first!r}; they count as missing.")
+        remarks.append(
+            f"The column {column.name!r} holds {n_bad:,} cell(s) that are not numbers, such as "
+            f"{first!r}; they count as missing."
+        )
     return found
 
 
@@ -448,7 +512,11 @@ def _changed(column: Column, raw: pa.Array) -> int:
     try:
         if isinstance(column.value, str) or _is_text(raw.type):
             return pc.sum(pc.not_equal(raw.cast(pa.string()), str(column.value))).as_py() or 0
-        numbers = _seconds(raw) if pa.types.is_temporal(raw.type) else raw.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        numbers = (
+            _seconds(raw)
+            if pa.types.is_temporal(raw.type)
+            else raw.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         # of a type that cannot be compared, so surely not what it was
         return len(raw) - raw.null_count

@@ -2,66 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 
 class FlatGroup:
-    """The parameters of one loss as views of one tensor, with Adam on it.
+    """The parameters of one loss as views of one tensor, their gradients as views of another, and AdamW.
 
     References:
         Kingma and Ba, Adam, 2015, https://arxiv.org/abs/1412.6980
-        Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
+        Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, https://arxiv.org/abs/1711.05101
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float):
-        self.parameters = list(parameters)
-        self.values = nn.Parameter(torch.cat([p.detach().flatten() for p in self.parameters]))
-        self.values.grad = torch.zeros_like(self.values)
+    def __init__(self, parameters: Sequence[nn.Parameter], weight_decay: float = 0.0):
+        self.parameters, self.weight_decay = list(parameters), weight_decay
+        self.values = torch.cat([p.detach().flatten() for p in self.parameters])
+        self.gradient = torch.zeros_like(self.values)
         at = 0
         for p in self.parameters:
             here = slice(at, at + p.numel())
-            p.data = self.values.data[here].view_as(p)
-            p.grad = self.values.grad[here].view_as(p)
+            p.data = self.values[here].view_as(p)
+            p.grad = self.gradient[here].view_as(p)
             at = here.stop
-        self.adam = torch.optim.AdamW([self.values], lr=learning_rate, weight_decay=weight_decay, fused=True)
+        self.mean, self.square = torch.zeros_like(self.values), torch.zeros_like(self.values)
+        self.count = torch.zeros((), device=self.values.device)  # steps taken
         self.norm = torch.zeros((), device=self.values.device)  # running mean of the gradient's
 
-    def backward(self, loss: Tensor, alone: bool) -> None:
-        """The gradient of ``loss`` for this group, and for no other."""
-        assert self.values.grad is not None
-        self.values.grad.zero_()
-        loss.backward(inputs=None if alone else self.parameters)
-
-    def step(self, learning_rate: float, clip: float | None) -> None:
-        """One Adam step. ``clip`` bounds the gradient to a multiple of its running mean norm."""
-        gradient = self.values.grad
-        assert gradient is not None
+    @torch.no_grad()
+    def step(self, learning_rate: float, clip: float | None = None) -> None:
+        """One AdamW step. ``clip`` bounds the gradient to a multiple of its running mean norm."""
         if clip is not None:
-            norm = gradient.norm()
-            first = self.norm == 0
+            norm = self.gradient.norm()
+            first = self.count == 0
             bound = torch.where(first, norm, clip * self.norm)
-            gradient.mul_((bound / norm.clamp(min=1e-30)).clamp(max=1.0))
+            self.gradient.mul_((bound / norm.clamp(min=1e-30)).clamp(max=1.0))
             self.norm = torch.where(first, norm, self.norm.lerp(torch.minimum(norm, bound), 0.02))
-        self.adam.param_groups[0]["lr"] = learning_rate
-        self.adam.step()
+        adamw(
+            [self.values],
+            [self.gradient],
+            [self.mean],
+            [self.square],
+            [],
+            [self.count],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=learning_rate,
+            weight_decay=self.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, copied."""
-        adam = self.adam.state[self.values]
-        return {
-            "values": self.values.detach().clone(),
-            "norm": self.norm.clone(),
-            **{name: adam[name].clone() for name in ("step", "exp_avg", "exp_avg_sq") if name in adam},
-        }
+        return {name: getattr(self, name).clone() for name in ("values", "mean", "square", "count", "norm")}
 
     @torch.no_grad()
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.values.copy_(state["values"])
-        self.norm = state["norm"].clone().to(self.norm.device)
-        self.adam.state.clear()
-        if "step" in state:
-            moments = {n: state[n].clone().to(self.values.device) for n in ("exp_avg", "exp_avg_sq")}
-            self.adam.state[self.values] = {"step": state["step"].clone(), **moments}
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for name, value in state.items():
+            getattr(self, name).copy_(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from isthmus import devices
+from isthmus.core.handmade import HandmadeStep
+from isthmus.core.parts import Losses
 from isthmus.data.batches import Batches, in_order
 from isthmus.spec import Plan
 from isthmus.training.flat import FlatGroup
@@ -52,7 +54,8 @@ class Run:
     plan: Plan
     epochs: int
     steps: int  # per epoch
-    n_rows: int = 0
+    n_rows: int
+    forward: Callable[..., Losses]
     epoch: int = 0  # finished ones
     at: int = 0  # steps done in this one
     sums: dict[str, Tensor] = field(default_factory=dict)  # of the terms in this epoch
@@ -177,10 +180,11 @@ def train(
     assert not isinstance(plan.epochs, str) and not isinstance(plan.learning_rate, str)
     device = next(net.parameters()).device
     groups = {
-        name: FlatGroup(parameters, plan.learning_rate, plan.weight_decay)
+        name: FlatGroup(parameters, plan.weight_decay)
         for name, parameters in net.groups().items()
     }
-    run = Run(net, groups, plan, plan.epochs, len(batches), batches.n_rows)
+    forward = HandmadeStep(net).losses if HandmadeStep.fits(net) else net.losses
+    run = Run(net, groups, plan, plan.epochs, len(batches), batches.n_rows, forward)
     work = 3 * sum(g.values.numel() for g in groups.values()) * batches.n_rows / len(batches)
     with devices.threads_for(work, device):
         for hook in hooks:
@@ -201,16 +205,15 @@ def train(
 def _one_epoch(
     run: Run, batches: Batches, held_out: Mapping[str, Tensor] | None, hooks: Sequence[Hook]
 ) -> None:
-    net, groups = run.net.train(), run.groups
-    alone = len(groups) == 1
+    net, groups, forward = run.net.train(), run.groups, run.forward
     if run.at == 0:
         run.sums = {}
     for batch in batches.epoch(run.epoch, run.at):
         net.progress = run.progress()
         learning_rate = run.learning_rate()
-        losses = net.losses(**batch)
+        losses = forward(**batch)
         for name, group in groups.items():
-            group.backward(losses.groups[name], alone)
+            losses.backward(name, group.parameters)
             group.step(learning_rate, run.plan.clip)
         for name, value in losses.terms.items():
             run.sums[name] = run.sums[name] + value if name in run.sums else value

@@ -62,7 +62,10 @@ def test_take_and_chunks_give_the_rows_back(rows):
     assert [len(part) for part in rows.chunks(2)] == [2, 2, 1]
     assert [row for part in rows.chunks(2) for row in listed(part)] == listed(rows)
     assert listed(rows.take([3, 0])) == [listed(rows)[3], listed(rows)[0]]
-    assert listed(rows.take(np.array([False, True, False, False, True]))) == [listed(rows)[1], listed(rows)[4]]
+    assert listed(rows.take(np.array([False, True, False, False, True]))) == [
+        listed(rows)[1],
+        listed(rows)[4],
+    ]
     assert len(rows.take([])) == 0
     if rows.names:
         assert rows.take([3]).names == ("3.png",)
@@ -100,7 +103,13 @@ def test_the_index_of_pandas_is_no_column(tmp_path):
 
 
 def test_missing_cells_have_many_spellings(csv):
-    table = open_rows(csv("n,s\n" + "".join(f"{null},{null}\n" for null in ("NA", "NaN", "null", "None", "?", '""')) + "1.5,x\n")).data
+    table = open_rows(
+        csv(
+            "n,s\n"
+            + "".join(f"{null},{null}\n" for null in ("NA", "NaN", "null", "None", "?", '""'))
+            + "1.5,x\n"
+        )
+    ).data
     assert table["n"].to_pylist() == [None] * 6 + [1.5]
     assert table["s"].to_pylist() == [None] * 6 + ["x"]
 
@@ -207,7 +216,9 @@ def test_no_rows(csv):
             open_rows(source)
 
 
-@pytest.mark.parametrize("source", [pd.DataFrame([[1, 2]], columns=["a", "a"]), "a,a\n1,2\n"], ids=["frame", "csv"])
+@pytest.mark.parametrize(
+    "source", [pd.DataFrame([[1, 2]], columns=["a", "a"]), "a,a\n1,2\n"], ids=["frame", "csv"]
+)
 def test_columns_of_one_name(csv, source):
     with pytest.raises(DataError, match="more than one column called 'a'"):
         open_rows(csv(source) if isinstance(source, str) else source)
@@ -263,7 +274,11 @@ def test_kinds(array, kind):
     [
         (np.zeros(3), ValueError, "Reshape your data"),
         (pd.Series([1.0, 2.0]), ValueError, "Reshape your data"),
-        (np.zeros((12, 0)), ValueError, r"0 feature\(s\) \(shape=\(\d*, 0\)\) while a minimum of \d* is required."),
+        (
+            np.zeros((12, 0)),
+            ValueError,
+            r"0 feature\(s\) \(shape=\(\d*, 0\)\) while a minimum of \d* is required.",
+        ),
         (np.zeros((3, 2), complex), ValueError, "Complex data not supported"),
         (np.array([[1, "a"]], dtype=object), ValueError, "could not convert string to float"),
         (np.array([[1, {}]], dtype=object), TypeError, "argument must be .* string.* number"),
@@ -327,7 +342,7 @@ def test_pictures_that_cannot_be_used_are_named(pictures):
 
 def test_a_folder_without_pictures(tmp_path):
     (tmp_path / "rows.csv").write_text("a\n1\n")
-    with pytest.raises(FileError, match="holds no pictures.*'rows.csv': open that file"):
+    with pytest.raises(FileError, match=r"holds no pictures.*'rows.csv': open that file"):
         open_rows(tmp_path)
     assert open_rows(str(tmp_path / "*.csv")).kind == "table"
 

@@ -48,7 +48,8 @@ def test_missing_and_infinite_cells_are_masked():
     array = Array.fit(open_rows(x))
     batch = array.to_tensors(open_rows(x))
     assert np.array_equal(batch["observed"].numpy(), np.isfinite(x))
-    assert batch["x"][4, 1] == 0 and batch["x"][5, 2] == 0
+    assert batch["x"][4, 1] == 0
+    assert batch["x"][5, 2] == 0
     assert any("1 infinite" in said for said in array.describe())
     assert array.remarks(open_rows(x))
     assert "observed" not in array.to_tensors(open_rows(x[:4]))
@@ -65,7 +66,7 @@ def test_tables_of_numbers_serve_as_arrays():
     array = Array.fit(open_rows(x))
     table = open_rows(pa.table({"a": x[:, 0], "b": x[:, 1]}))
     assert np.array_equal(array.to_tensors(table)["x"], array.to_tensors(open_rows(x))["x"])
-    with pytest.raises(DataError, match="'b'.*string"):
+    with pytest.raises(DataError, match=r"'b'.*string"):
         array.to_tensors(open_rows(pa.table({"a": [1.0], "b": ["x"]})))
 
 

@@ -29,24 +29,33 @@ def test_arrays_come_back_exactly(shape, dtype):
     x = pixels(*shape, dtype=dtype)
     image = Image.fit(open_rows(x))
     tensor = image.to_tensors(open_rows(x))["x"]
-    assert tensor.shape == (5, *image.shape) and 0 <= tensor.min() and tensor.max() <= 1
+    assert tensor.shape == (5, *image.shape)
+    assert tensor.min() >= 0
+    assert tensor.max() <= 1
     back = image.from_tensors(tensor)
-    assert back.dtype == x.dtype and np.array_equal(back, x)
+    assert back.dtype == x.dtype
+    assert np.array_equal(back, x)
 
 
-@pytest.mark.parametrize("array", [pixels(9, 7), pixels(9, 7, dtype=np.uint16), pixels(9, 7, 3), pixels(9, 7, 4)], ids=["L", "I;16", "RGB", "RGBA"])
+@pytest.mark.parametrize(
+    "array",
+    [pixels(9, 7), pixels(9, 7, dtype=np.uint16), pixels(9, 7, 3), pixels(9, 7, 4)],
+    ids=["L", "I;16", "RGB", "RGBA"],
+)
 def test_files_come_back_exactly(save, array):
     rows = open_rows(save("p.png", array))
     image = Image.fit(rows)
     back = image.from_tensors(image.to_tensors(rows)["x"])
-    assert back.dtype == array.dtype and np.array_equal(back[0], array)
+    assert back.dtype == array.dtype
+    assert np.array_equal(back[0], array)
 
 
 def test_floats_within_a_known_range():
     for x in (G.random((4, 8, 8)), G.random((4, 8, 8, 3)).astype(np.float32) * 255):
         image = Image.fit(open_rows(x))
         back = image.from_tensors(image.to_tensors(open_rows(x))["x"])
-        assert back.dtype == x.dtype and np.allclose(back, x, atol=1e-4)
+        assert back.dtype == x.dtype
+        assert np.allclose(back, x, atol=1e-4)
     with pytest.raises(DataError, match=r"within \[0, 1\] or \[0, 255\].*Rescale"):
         Image.fit(open_rows(G.normal(size=(4, 8, 8))))
     image = Image.fit(open_rows(G.random((4, 8, 8))))
@@ -60,7 +69,8 @@ def test_mixed_sizes_take_the_most_common(save):
     rows = open_rows(save("b.png", np.full((40, 30), 50, np.uint8)))
     image = Image.fit(rows)
     assert image.size == (12, 10)
-    assert "12 x 10" in image.describe()[1] and "4 of 5" in image.describe()[1]
+    assert "12 x 10" in image.describe()[1]
+    assert "4 of 5" in image.describe()[1]
     assert torch.allclose(image.to_tensors(rows)["x"], torch.tensor(50 / 255))
     assert Image.fit(rows, size=6).shape == (1, 6, 6)
     assert Image.fit(rows, size=(6, 5), channels=3).shape == (3, 6, 5)
@@ -120,9 +130,13 @@ def test_other_sizes_and_channels_are_adapted():
     assert torch.allclose(image.to_tensors(rows)["x"], torch.full((2, 1, 8, 8), 0.2), atol=1e-6)
     assert len(image.remarks(rows)) == 2
     colour = Image.fit(open_rows(pixels(3, 8, 8, 3)))
-    assert torch.allclose(colour.to_tensors(open_rows(np.full((2, 8, 8), 51, np.uint8)))["x"], torch.tensor(0.2))
+    assert torch.allclose(
+        colour.to_tensors(open_rows(np.full((2, 8, 8), 51, np.uint8)))["x"], torch.tensor(0.2)
+    )
     # 16 bits for a model of 8, and the other way round
-    assert torch.allclose(image.to_tensors(open_rows(np.full((1, 8, 8), 65535, np.uint16)))["x"], torch.tensor(1.0))
+    assert torch.allclose(
+        image.to_tensors(open_rows(np.full((1, 8, 8), 65535, np.uint16)))["x"], torch.tensor(1.0)
+    )
 
 
 def test_small_pictures_are_vectors_and_large_ones_are_convolved():

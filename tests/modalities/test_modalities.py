@@ -14,7 +14,11 @@ from isthmus.modalities import MODALITIES, fit_modality, modality_from_json, mod
 G = np.random.default_rng(0)
 ROWS = {
     "array": open_rows(np.where(G.random((40, 5)) < 0.05, np.nan, G.lognormal(sigma=2, size=(40, 5)))),
-    "table": open_rows(pa.table({"a": G.normal(size=40), "b": G.choice(list("xyz"), 40), "c": G.integers(0, 2, 40), "d": [1] * 40})),
+    "table": open_rows(
+        pa.table(
+            {"a": G.normal(size=40), "b": G.choice(list("xyz"), 40), "c": G.integers(0, 2, 40), "d": [1] * 40}
+        )
+    ),
     "image": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),
 }
 
@@ -29,7 +33,8 @@ def test_json_and_back_gives_the_same_tensors(kind):
     modality = fit_modality(ROWS[kind])
     again = modality_from_json(json.loads(json.dumps(modality_to_json(modality), allow_nan=False)))
     one, two = modality.to_tensors(ROWS[kind]), again.to_tensors(ROWS[kind])
-    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
     assert modality_to_json(again) == modality_to_json(modality)
     assert again.describe() == modality.describe()
     assert repr(again) == repr(modality)
@@ -44,7 +49,8 @@ def test_tensors_keep_the_contract(kind):
     assert batch["x"].isfinite().all()
     assert len(modality.names) == (modality.shape[0] if len(modality.shape) == 1 else 0)
     if "observed" in batch:
-        assert batch["observed"].shape == batch["x"].shape and (batch["x"][~batch["observed"]] == 0).all()
+        assert batch["observed"].shape == batch["x"].shape
+        assert (batch["x"][~batch["observed"]] == 0).all()
     assert {"encoder", "decoder", "likelihood"} == modality.parts().keys()
     assert len(modality.from_tensors(batch["x"])) == 40
     assert modality.remarks(ROWS[kind]) == []
@@ -53,7 +59,10 @@ def test_tensors_keep_the_contract(kind):
 @pytest.mark.parametrize("kind", MODALITIES)
 def test_one_row_is_enough_to_use_and_to_fit(kind):
     one = ROWS[kind].take([0])
-    assert torch.equal(fit_modality(ROWS[kind]).to_tensors(one)["x"][0], fit_modality(ROWS[kind]).to_tensors(ROWS[kind])["x"][0])
+    assert torch.equal(
+        fit_modality(ROWS[kind]).to_tensors(one)["x"][0],
+        fit_modality(ROWS[kind]).to_tensors(ROWS[kind])["x"][0],
+    )
     if kind != "table":
         assert fit_modality(one).to_tensors(one)["x"].isfinite().all()
 
@@ -68,6 +77,8 @@ def test_names_that_are_not_on_the_menu():
     state = modality_to_json(fit_modality(ROWS["image"]))
     with pytest.raises(SpecError, match="'sizes'"):
         modality_from_json({**state, "sizes": 3})
+    with pytest.raises(SpecError, match="damaged"):
+        modality_from_json({**state, "size": None})
     del state["size"]
     with pytest.raises(SpecError, match="lacks 'size'"):
         modality_from_json(state)

@@ -85,10 +85,12 @@ def test_round_trip_with_names_and_types(frame):
     assert off.max() < 0.1
 
 
-@pytest.mark.parametrize("type_", [pa.time32("s"), pa.time64("us"), pa.duration("ms"), pa.timestamp("ns"), pa.date64()], ids=str)
+@pytest.mark.parametrize(
+    "type_", [pa.time32("s"), pa.time64("us"), pa.duration("ms"), pa.timestamp("ns"), pa.date64()], ids=str
+)
 def test_times_of_every_sort_come_back(type_):
     ticks = np.arange(1, 40) * (86_400_000 if type_ == pa.date64() else 10)
-    column = pa.array(ticks.astype(type_.bit_width == 32 and "int32" or "int64")).cast(type_)
+    column = pa.array(ticks.astype((type_.bit_width == 32 and "int32") or "int64")).cast(type_)
     rows = open_rows(pa.table({"t": column}))
     table = Table.fit(rows)
     assert table.from_tensors(table.to_tensors(rows)["x"])["t"].combine_chunks() == column
@@ -100,7 +102,8 @@ def test_missing_cells_are_masked(frame):
     table = Table.fit(open_rows(frame))
     batch = table.to_tensors(open_rows(frame))
     assert kinds(table)["bit"] == "boolean"
-    assert not batch["observed"][3].any() and batch["observed"][4:].all()
+    assert not batch["observed"][3].any()
+    assert batch["observed"][4:].all()
     assert (batch["x"][3] == 0).all()
 
 
@@ -118,9 +121,12 @@ def test_unseen_categories_are_level_0(frame):
     rows = open_rows(frame.assign(letter="zzz", constant=4, place=None))
     batch = table.to_tensors(rows)
     j = table.names.index("letter")
-    assert (batch["x"][:, j] == 0).all() and "observed" not in batch
+    assert (batch["x"][:, j] == 0).all()
+    assert "observed" not in batch
     remarks = " ".join(table.remarks(rows))
-    assert "'zzz'" in remarks and f"{N} of {N} rows differ" in remarks and "place" not in remarks
+    assert "'zzz'" in remarks
+    assert f"{N} of {N} rows differ" in remarks
+    assert "place" not in remarks
 
 
 def test_only_the_most_frequent_categories_are_kept():
@@ -138,17 +144,26 @@ def test_the_type_of_a_column_may_change_a_little(frame):
     written.loc[0, "whole"] = "many"
     batch = table.to_tensors(open_rows(written))
     j = table.names.index("whole")
-    assert not batch["observed"][0, j] and batch["observed"].sum() == batch["x"].numel() - 1
+    assert not batch["observed"][0, j]
+    assert batch["observed"].sum() == batch["x"].numel() - 1
     assert torch.allclose(batch["x"][1:], x[1:])
     assert "'many'" in " ".join(table.remarks(open_rows(written)))
-    with pytest.raises(DataError, match=f"'real' .* should hold numbers; {N} of {N} cells do not, the first is 'x'"):
+    with pytest.raises(
+        DataError, match=rf"'real' .* should hold numbers; {N} of {N} cells do not, the first is 'x'"
+    ):
         table.to_tensors(open_rows(frame.assign(real="x")))
-    with pytest.raises(DataError, match="'when' .* should hold timestamp"):
+    with pytest.raises(DataError, match=r"'when' .* should hold timestamp"):
         table.to_tensors(open_rows(frame.assign(when=1.5)))
 
 
 def test_a_person_may_know_better(frame):
-    said = {"PassengerId": "numeric", "whole": "categorical", "letter": "ignore", "note": "categorical", "constant": "numeric"}
+    said = {
+        "PassengerId": "numeric",
+        "whole": "categorical",
+        "letter": "ignore",
+        "note": "categorical",
+        "constant": "numeric",
+    }
     table = Table.fit(open_rows(frame), kinds=said)
     found = kinds(table)
     assert [found[name] for name in said] == ["numeric", "categorical", "aside", "categorical", "numeric"]
@@ -158,12 +173,25 @@ def test_a_person_may_know_better(frame):
         Table.fit(open_rows(frame), kinds={"hwole": "numeric"})
     with pytest.raises(SpecError, match="Did you mean 'numeric'"):
         Table.fit(open_rows(frame), kinds={"whole": "numerical"})
-    with pytest.raises(DataError, match="'note' .* should hold numbers"):
+    with pytest.raises(DataError, match=r"'note' .* should hold numbers"):
         Table.fit(open_rows(frame), kinds={"note": "numeric"})
 
 
+def test_missing_cells_among_numbers_written_as_text():
+    column = ["NA", "1", "2.5", "-", "?"] * 9
+    table = Table.fit(open_rows(pa.table({"a": column})))
+    assert kinds(table) == {"a": "numeric"}
+    assert table.to_tensors(open_rows(pa.table({"a": column})))["observed"][:5, 0].tolist() == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_no_usable_column():
-    with pytest.raises(DataError, match="No column .* 'a' always holds 1"):
+    with pytest.raises(DataError, match=r"No column .* 'a' always holds 1"):
         Table.fit(open_rows(pa.table({"a": [1, 1, 1]})))
 
 
@@ -198,7 +226,11 @@ def test_network_traffic(shared):
     labels = ["attack", "difficulty", "is_attack"]
     normal = train.take(train.data["is_attack"].to_numpy() == 0)
     table = Table.fit(normal.replace(data=normal.data.drop_columns(labels)))
-    heavy = {table.used[j].name for j, kind in zip(table._numeric, table.scaling.kinds, strict=True) if kind == "asinh"}
+    heavy = {
+        table.used[j].name
+        for j, kind in zip(table._numeric, table.scaling.kinds, strict=True)
+        if kind == "asinh"
+    }
     assert {"duration", "src_bytes", "dst_bytes", "count", "srv_count"} <= heavy
 
     levels = table.parts()["likelihood"]["levels"]

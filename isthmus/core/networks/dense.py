@@ -46,12 +46,48 @@ def _try_onednn() -> bool:
 _ONEDNN = _try_onednn()
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias`` off the tape, by whatever is fastest here."""
     big = x.shape[0] * weight.numel() > _SMALL
     if big and _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(_plain(x), _plain(weight), bias, "none", [], "")
     return x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
+
+
+def _plain(matrix: Tensor) -> Tensor:
+    """Rows or columns without gaps: for anything else oneDNN has only its slow reference code."""
+    return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
+
+
+def chain_forward(
+    activation: str, x: Tensor, parameters: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The inputs of the activations, and ``x`` followed by their outputs."""
+    function, _ = ACTIVATIONS[activation]
+    inputs, outputs = [], [x]
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        inputs.append(product(outputs[-1], weight, bias))
+        outputs.append(function(inputs[-1]))
+    return inputs, outputs
+
+
+def chain_backward(
+    activation: str,
+    g: Tensor,
+    parameters: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    needs_x: bool,
+) -> tuple[Tensor | None, list[Tensor]]:
+    """The gradients of x (where needed) and of the parameters, from that of the last output."""
+    _, gradient = ACTIVATIONS[activation]
+    found: list[Tensor] = []
+    for i in reversed(range(len(inputs))):
+        g = gradient(g, inputs[i], outputs[i + 1])
+        found[:0] = product(g.t(), outputs[i].t()), g.sum(0)
+        if i or needs_x:
+            g = product(g, parameters[2 * i].t())
+    return (g if needs_x else None), found
 
 
 def _on_tape(activation: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -63,11 +99,7 @@ def _on_tape(activation: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor
 class _Chain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, activation: str, x: Tensor, *parameters: Tensor) -> Tensor:
-        function, _ = ACTIVATIONS[activation]
-        inputs, outputs = [], [x]
-        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-            inputs.append(_product(outputs[-1], weight, bias))
-            outputs.append(function(inputs[-1]))
+        inputs, outputs = chain_forward(activation, x, parameters)
         ctx.activation = activation
         ctx.save_for_backward(*parameters, *inputs, *outputs)
         return outputs[-1]
@@ -77,22 +109,14 @@ class _Chain(torch.autograd.Function):
         n = len(ctx.saved_tensors) // 4  # 2n parameters, n inputs, n + 1 outputs
         parameters, inputs = ctx.saved_tensors[: 2 * n], ctx.saved_tensors[2 * n : 3 * n]
         outputs = ctx.saved_tensors[3 * n :]
+        needs = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():  # create_graph: this gradient will be differentiated itself
             y = _on_tape(ctx.activation, outputs[0], parameters)
-            wanted = [
-                t for t, need in zip((outputs[0], *parameters), ctx.needs_input_grad[1:], strict=True) if need
-            ]
+            wanted = [t for t, need in zip((outputs[0], *parameters), needs, strict=True) if need]
             found = iter(torch.autograd.grad(y, wanted, g, create_graph=True))
-            return None, *(next(found) if need else None for need in ctx.needs_input_grad[1:])
-        gradient = ACTIVATIONS[ctx.activation][1]
-        found: list[Tensor | None] = [None] * (2 * n)
-        for i in reversed(range(n)):
-            g = gradient(g, inputs[i], outputs[i + 1])
-            found[2 * i] = _product(g.t(), outputs[i].t())
-            found[2 * i + 1] = g.sum(0)
-            if i or ctx.needs_input_grad[1]:
-                g = _product(g, parameters[2 * i].t())
-        return None, g if ctx.needs_input_grad[1] else None, *found
+            return None, *(next(found) if need else None for need in needs)
+        g_x, g_parameters = chain_backward(ctx.activation, g, parameters, inputs, outputs, needs[0])
+        return None, g_x, *g_parameters
 
 
 def chain(x: Tensor, layers: Sequence[nn.Linear], activation: str = "identity") -> Tensor:
