@@ -107,7 +107,7 @@ def _part(part: Part) -> str:
     shown = []
     for name, value in part.options.items():
         text = str(value)
-        if name != "linear_path" and len(text) <= 24:
+        if name not in ("linear_path", "levels") and len(text) <= 24:
             shown.append(f"{name}={text}")
     return f"{part.kind}({', '.join(shown)})" if shown else part.kind
 
