@@ -103,6 +103,7 @@ def line_chart(
     area = _Area(width, height, left=52, right=16 + max(80, _room(names)), top=26, bottom=34)
     x_all = np.concatenate([x for x, _ in lines.values()])
     area.x = _Scale.over(x_all, area.left, area.right)
+    area.x.whole = bool((x_all == np.round(x_all)).all())
     area.y = _Scale.over(every, area.bottom, area.top, log=log, nice=True)
     body = [area.axes(x_label, y_label)]
     ends: list[tuple[float, str, str]] = []
@@ -152,7 +153,7 @@ def histogram(
         np.array([0.0, max(c.max() for c in counts.values())]), area.bottom, area.top, nice=True
     )
     body = [area.axes(x_label, "share of rows", percent=True)]
-    legend_x = float(area.right)
+    legend_x = float(width)
     colours = ("var(--grey)", "var(--blue)", "var(--orange)")
     for i, (name, share) in enumerate(counts.items()):
         xs, ys = area.x(edges), area.y(share)
@@ -164,9 +165,9 @@ def histogram(
         else:
             body.append(f'<path class="line" stroke="{colour}" stroke-width="1.4" d="{path}"/>')
         shown = f"{_short(name)} ({len(groups[name]):,})"
-        body.append(_text(legend_x, 14, shown, anchor="end", fill=colour))
-        legend_x -= _long(shown) + 30
-        body.append(f'<rect x="{legend_x + 14:.0f}" y="5" width="9" height="9" rx="2" fill="{colour}"/>')
+        legend_x -= _long(shown) + 28
+        body.append(f'<rect x="{legend_x:.0f}" y="5" width="9" height="9" rx="2" fill="{colour}"/>')
+        body.append(_text(legend_x + 14, 14, shown, fill=colour))
     if threshold is not None and math.isfinite(threshold):
         at = float(area.x(np.array([threshold]))[0])
         body.append(
@@ -202,9 +203,11 @@ def scatter(
         return _nothing("nothing to draw", width, height)
     labels = {i: text for i, text in (labels or {}).items() if there[i]}
     area = _Area(width, height, left=20, right=20, top=36, bottom=30)
-    area.x = _Scale.over(xy[there, 0], area.left + 6, area.right - 6)
-    area.y = _Scale.over(xy[there, 1], area.bottom - 6, area.top + 6)
-    a, b = area.x(xy[:, 0]), area.y(xy[:, 1])
+    shown = np.column_stack([_reined(xy[:, k], there) for k in range(2)])
+    pinned = int((shown != xy)[there].any(1).sum())
+    area.x = _Scale.over(shown[there, 0], area.left + 6, area.right - 6)
+    area.y = _Scale.over(shown[there, 1], area.bottom - 6, area.top + 6)
+    a, b = area.x(shown[:, 0]), area.y(shown[:, 1])
     # the strangest hundredth is a step of its own, else a few rows far out would make all others alike
     cuts = (
         np.quantile(value[there], (0.5, 0.75, 0.9, 0.97, 0.99)) if color is not None else np.full(5, np.inf)
@@ -220,9 +223,13 @@ def scatter(
             path = "".join(f"M{a[i]:.1f} {b[i]:.1f}h0" for i in chosen)
             colour = "var(--blue)" if color is None else f"var(--s{k})"
             body.append(f'<path class="dots" stroke="{colour}" d="{path}"/>')
+    placed: list[tuple[float, float]] = []
     for i, text in labels.items():
-        right = a[i] > width - 20 - _long(_short(text)) - 14
         body.append(f'<circle class="ring" cx="{a[i]:.1f}" cy="{b[i]:.1f}" r="5.5"/>')
+        if any(abs(b[i] - y) < _FONT + 1 and abs(a[i] - x) < _long(_short(text)) + 12 for x, y in placed):
+            continue  # two names on one place are none
+        placed.append((a[i], b[i]))
+        right = a[i] > width - 20 - _long(_short(text)) - 14
         at, anchor = (a[i] - 9, "end") if right else (a[i] + 9, "start")
         body.append(_text(at, b[i] + 4, text, anchor=anchor, kind="over"))
     if color is not None:
@@ -232,6 +239,9 @@ def scatter(
             at -= 18
             body.append(f'<rect x="{at - 4:.0f}" y="9" width="16" height="9" rx="2" fill="var(--s{k})"/>')
         body.append(_text(at - 12, 18, color_labels[0], anchor="end", kind="soft"))
+    if pinned:
+        note = f"{pinned:,} far out, set at the edge"
+        body.append(_text(area.left, height - 8, note, kind="soft"))
     body.append(_text(area.right, height - 8, f"{x_label} →" if x_label else "", anchor="end", kind="soft"))
     body.append(_text(area.left, 18, f"↑ {y_label}" if y_label else "", kind="soft"))
     return _picture(width, height, body)
@@ -259,7 +269,7 @@ def bars(
     both = np.concatenate([value, [0.0]] + ([] if mark is None else [mark]))
     both = both[np.isfinite(both)]
     if percent:
-        both = np.clip(np.append(both, 1.0), -0.5, 1.0)
+        both = np.clip(np.append(both, 1.0), -0.12, 1.0)
     area.x = _Scale.over(both, area.left, area.right)
     zero = float(area.x(np.zeros(1))[0])
     body = []
@@ -280,7 +290,13 @@ def bars(
             f'<rect x="{min(zero, end):.1f}" y="{y + 4}" width="{max(abs(end - zero), 0.8):.1f}" '
             f'height="{row - 9}" rx="2" fill="var(--blue)" fill-opacity=".75"/>'
         )
-        shown = "–" if not known else f"{value[i]:.0%}" if percent else tidy(value[i])
+        shown = (
+            "–"
+            if not known
+            else f"{value[i] + 0.0:.0%}".replace("-0%", "0%").replace("-", "−")
+            if percent
+            else tidy(value[i])
+        )
         body.append(_text(width - 4, y + 14, shown, anchor="end"))
         if mark is not None and math.isfinite(mark[i]):
             at = min(max(float(area.x(mark[i : i + 1])[0]), area.left), area.right)
@@ -332,6 +348,7 @@ class _Scale:
     begin: float
     end: float
     log: bool = False
+    whole: bool = False
 
     @classmethod
     def over(
@@ -355,7 +372,7 @@ class _Scale:
 
     def ticks(self) -> list[float]:
         if not self.log:
-            step = _step(self.low, self.high)
+            step = max(_step(self.low, self.high), 1.0 if self.whole else 0.0)
             first = math.ceil(self.low / step - 1e-9)
             return [k * step for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
         exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
@@ -500,6 +517,13 @@ def _span(groups: Sequence[np.ndarray], threshold: float | None) -> tuple[float,
     if not high > low:
         low, high = low - 0.5, low + 0.5
     return low, high, most > high
+
+
+def _reined(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Values with those that are very far out set at the edge of the others."""
+    low, high = np.quantile(values[there], (0.01, 0.99))
+    reach = 0.75 * (high - low)
+    return values if reach == 0 else np.clip(values, low - reach, high + reach)
 
 
 def _step(low: float, high: float) -> float:
