@@ -23,9 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     said = parse(arguments)
     chosen = [name for name in FIGURES if not said.names or any(matches(name, x) for x in said.names)]
     if said.list:
-        print(
-            table([Row(name, bar=bar_text(FIGURES[name].bar), note=FIGURES[name].metric) for name in chosen])
-        )
+        print(table([Row(name, bar=bar_text(FIGURES[name].bar), note=FIGURES[name].metric) for name in chosen]))
         return 0
     # the bars are set for processors; every side takes an accelerator only where a person hands it over
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -45,21 +43,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="groups or figures; all of them if none is named")
-    parser.add_argument(
-        "--list", action="store_true", help="show the figures and their bars, measure nothing"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="small settings, written to no history unless asked"
-    )
+    parser.add_argument("--list", action="store_true", help="show the figures and their bars, measure nothing")
+    parser.add_argument("--quick", action="store_true", help="small settings, written to no history unless asked")
     parser.add_argument(
         "--rivals",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="measure the figures that need the rivals' environment",
     )
-    parser.add_argument(
-        "--output", type=Path, help="JSON lines file to append to (benchmarks/history/<date>.jsonl)"
-    )
+    parser.add_argument("--output", type=Path, help="JSON lines file to append to (benchmarks/history/<date>.jsonl)")
     said = parser.parse_args(arguments)
     for name in said.names:
         if not any(matches(figure, name) for figure in FIGURES):

@@ -79,10 +79,7 @@ def table(rows: list[Row]) -> str:
     heads = ("figure", "value", "bar", "met", "note")
     cells = [heads, *[(row.name, row.value, row.bar, row.met, row.note) for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(heads) - 1)] + [0]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     rule = "─" * (sum(widths) + 2 * len(widths) + len("note"))
     return "\n".join([lines[0], rule, *lines[1:]])
 

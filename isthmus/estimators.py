@@ -39,7 +39,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         epochs, batch_size, learning_rate: ``"auto"`` decides from the number of rows.
         max_time: seconds after which training stops, with the schedule fitted to it.
         validation: the fraction of rows to hold out (early stopping, calibration, comparison), or rows.
-        warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None starts at random.
+        warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None (or False) starts at random.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
         callbacks: functions called with every :class:`isthmus.training.loop.Epoch`; True stops the fit.
@@ -48,8 +48,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     Attributes:
         model_: the fitted :class:`isthmus.Model`, with everything else that it can do.
         record_: what happened while fitting.
-        offset_: ``decision_function`` is ``score_samples`` minus this: the 1 % false-alarm threshold, or the
-            lowest held-out score where fewer than 99 rows were held out.
+        offset_: ``decision_function`` is ``score_samples`` minus this: the threshold of a 1 % false-alarm rate,
+            or where fewer than 99 rows were held out, the one that flags the strangest of them.
         n_features_in_, feature_names_in_: as in scikit-learn, for arrays and data frames.
 
     Scores follow scikit-learn: *higher is more normal*, and ``predict`` says 1 for normal, −1 for anomalies.
@@ -72,7 +72,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         learning_rate: float | str = AUTO,
         max_time: float | None = None,
         validation: Any = AUTO,
-        warm_start: str | None = "pca",
+        warm_start: str | bool | None = "pca",
         device: str = "auto",
         random_state: Any = None,
         callbacks: Sequence[Callable[..., Any]] | None = None,
@@ -123,7 +123,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             parts=parts,
             plan=plan,
             validation_rows=None if fraction else self.validation,
-            warm_start=self.warm_start,
+            warm_start=None if not self.warm_start else str(self.warm_start),
             device=self.device,
             hooks=[Progress()] if self.verbose else [],
             callbacks=self.callbacks or (),
@@ -146,12 +146,15 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.n_iter_ = model.record.history[-1]["number"] if model.record.history else 0
         self.offset_ = 0.0
         if model.calibration is not None:
-            threshold = model.threshold(0.01)
-            self.offset_ = -float(threshold if np.isfinite(threshold) else np.nextafter(model.calibration[-1], np.inf))
+            # too few held-out rows for a hundredth: then the strangest of them is the first that is flagged
+            rate = 0.01 if len(model.calibration) >= 99 else 2 / (len(model.calibration) + 1)
+            self.offset_ = -model.threshold(rate)
 
     def _remember_features(self, X: Any, rows: Rows) -> None:
-        self.n_features_in_ = rows.data.num_columns if rows.kind == "table" else int(np.prod(rows.data.shape[1:])) \
-            if isinstance(rows.data, np.ndarray) else 1
+        if rows.kind == "table":
+            self.n_features_in_ = rows.data.num_columns
+        elif isinstance(rows.data, np.ndarray):
+            self.n_features_in_ = int(np.prod(rows.data.shape[1:]))
         _check_feature_names(self, X, reset=True)
 
     def _rows(self, X: Any) -> Rows:
@@ -165,7 +168,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
 
     def transform(self, X: Any) -> np.ndarray:
         """Rows → codes (n, latent_dim), float32; deterministic."""
-        codes = self.model_.encode(self._rows(X)) if hasattr(self, "model_") else self._rows(X)
+        rows = self._rows(X)
+        codes = self.model_.encode(rows)
         return codes.reshape(len(codes), -1)
 
     def inverse_transform(self, Z: Any) -> Any:
@@ -196,7 +200,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
 
     def predict(self, X: Any) -> np.ndarray:
         """1 for normal rows, −1 for anomalies."""
-        return np.where(self.decision_function(X) <= 0, -1, 1)
+        return np.where(self.decision_function(X) < 0, -1, 1)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood in nats per row, for model selection."""
@@ -217,5 +221,5 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.three_d_array = True
-        tags.non_deterministic = False
+        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -39,6 +39,11 @@ from isthmus.training.loop import CHUNK, Epoch, evaluate, train
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
 
+#: The share of the variance that an automatic code explains linearly.
+_EXPLAINED = 0.7
+#: Fewer rows than this are scored as this many.
+_FEW = 64
+
 
 @dataclass
 class Record:
@@ -125,7 +130,7 @@ class Model:
         Args:
             source: anything that :func:`isthmus.open_rows` opens.
             recipe: a name from ``isthmus.recipes.RECIPES``.
-            latent_dim: numbers per code; ``"auto"`` asks PCA how many explain nine tenths of the variance.
+            latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
             modality: ``"array"``, ``"table"`` or ``"image"``, where the rows' own kind is not meant.
@@ -135,7 +140,8 @@ class Model:
             DataError: rows that cannot be learned from.
             SpecError: a part or option that does not exist or does not fit the rows.
         """
-        began, phases = time.perf_counter(), {}
+        began = time.perf_counter()
+        phases: dict[str, float] = {}
         plan = plan or Plan()
         said, own = _split_own(parts or {})
 
@@ -159,13 +165,15 @@ class Model:
         with _phase(phases, "pca"):
             probe = _probe(spec, face.shape)
             _check_range(probe, tensors)
-            pca = _fit_pca(probe, tensors, latent_dim)
-        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, own, face))
+            # a random start without held-out rows has no use for it
+            wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
+            pca = _fit_pca(probe, tensors, latent_dim) if wanted else None
+        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe))
         plan = _decide(plan, len(kept))
-        pca = pca.first(int(spec.latent_dim))
+        pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
-            if spec.warm_start == "pca" and net.starts_linear:
+            if pca is not None and spec.warm_start == "pca" and net.starts_linear:
                 net.start_at_pca(pca)
             net.to(where)
             tensors = {name: t.to(where) for name, t in tensors.items()}
@@ -228,8 +236,13 @@ class Model:
     @torch.inference_mode()
     def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
         """Squared error per row of same-size PCA and of the mean row, like ``record.error``."""
-        assert self.pca is not None
+        if self.pca is None:
+            raise DataError(
+                "This model was fitted without PCA beside it (no held-out rows, a random start). "
+                "Fit again with validation=0.1."
+            )
         by_pca = by_mean = count = 0.0
+        there: Tensor | float
         for b in in_order(tensors, CHUNK):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
             there = 1.0
@@ -251,9 +264,7 @@ class Model:
         z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         shape = self.net.bottleneck.code_shape
         if tuple(z.shape[1:]) != shape:
-            raise DataError(
-                f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}."
-            )
+            raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             means = [self.net.decode(part.to(self.device)).mean.cpu() for part in z.split(CHUNK)]
         return self.modality.from_tensors(torch.cat(means) if means else torch.zeros(0, *self.net.shape))
@@ -287,27 +298,33 @@ class Model:
         References:
             Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005.
         """
+        calibration = self._held_out_scores()
+        at_least = len(calibration) - np.searchsorted(calibration, scores - _tie(scores), side="left")
+        return (1 + at_least) / (len(calibration) + 1)
+
+    def threshold(self, false_alarm_rate: float) -> float:
+        """The least score whose p-value is at most ``false_alarm_rate``; infinite where too few rows were held out."""
+        calibration = self._held_out_scores()
+        # p ≤ rate where at most this many calibration scores are as high (the 1e-9 is for 0.07 · 100 = 7.000…1)
+        allowed = int(np.floor(false_alarm_rate * (len(calibration) + 1) + 1e-9)) - 1
+        if allowed < 0:
+            return float("inf")
+        beaten = calibration[max(len(calibration) - 1 - allowed, 0)]
+        return float(beaten + 2 * _tie(beaten))
+
+    def _held_out_scores(self) -> np.ndarray:
         if self.calibration is None:
             raise DataError(
                 "This model was fitted without held-out rows, so nothing says how high a score is usual. "
                 "Fit again with validation=0.1."
             )
-        at_least = len(self.calibration) - np.searchsorted(self.calibration, scores, side="left")
-        return (1 + at_least) / (len(self.calibration) + 1)
-
-    def threshold(self, false_alarm_rate: float) -> float:
-        """The least score whose p-value is at most ``false_alarm_rate``; infinite where too few rows were held out."""
-        self.p_values(np.zeros(1))  # says why if there is no calibration
-        allowed = int(np.floor(false_alarm_rate * (len(self.calibration) + 1))) - 1
-        if allowed < 0:
-            return float("inf")
-        # scores above the calibration score number n - allowed have at most ``allowed`` of them at or above
-        return float(np.nextafter(self.calibration[len(self.calibration) - 1 - allowed], np.inf))
+        return self.calibration
 
     @property
     def usual(self) -> tuple[np.ndarray, float]:
         """The nats that held-out rows pay on average: per entry (*shape), and for the code."""
-        self.p_values(np.zeros(1))
+        self._held_out_scores()
+        assert self._usual is not None
         usual = self._usual.numpy()
         return usual[:-1].reshape(self.net.shape), float(usual[-1])
 
@@ -336,7 +353,8 @@ class Model:
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             for chunk in rows.chunks(8 * CHUNK):
                 for b in in_order(self.modality.to_tensors(chunk), CHUNK):
-                    found.append(function({n: t.to(self.device) for n, t in b.items()}).cpu())
+                    n = len(b["x"])
+                    found.append(function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu())
         return torch.cat(found).numpy()
 
     def _work(self) -> float:
@@ -390,8 +408,8 @@ def open_model(
         record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
         pca = None
         if "pca/mean" in tensors:
-            parts = (tensors[f"pca/{n}"] for n in ("mean", "components", "variances"))
-            pca = PCA(*parts, total=header["pca_total"])
+            mean, components, variances = (tensors[f"pca/{n}"] for n in ("mean", "components", "variances"))
+            pca = PCA(mean, components, variances, header["pca_total"])
     except SpecError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -404,6 +422,19 @@ def open_model(
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
     calibration = tensors["calibration"].numpy() if "calibration" in tensors else None
     return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca)
+
+
+def _filled(t: Tensor) -> Tensor:
+    """Few rows are filled up to one size, because products of other sizes round differently: a row alone
+    gives the same bits as among others.
+    """
+    missing = _FEW - len(t)
+    return t if missing <= 0 else torch.cat([t, t.new_zeros(missing, *t.shape[1:])])
+
+
+def _tie(scores: Any) -> Any:
+    """How far apart scores still count as equal: float32 sums differ in their last digits with the batch."""
+    return 1e-5 * (1 + np.abs(scores))
 
 
 # -- decisions ----------------------------------------------------------------------------------
@@ -472,18 +503,19 @@ def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -
     return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
 
 
-def _latent_dim(said: int | str, pca: PCA, own: Mapping[str, nn.Module], face: Modality) -> int:
-    if said != AUTO:
-        if isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1:
-            raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
-        n_in = int(np.prod(face.shape))
-        if said > len(pca.mean):
-            raise SpecError(
-                f"latent_dim={said} is larger than the {n_in} entries of a row: nothing would be narrowed. "
-                f"Choose at most {n_in}, or 'auto'."
-            )
-        return int(said)
-    return max(1, min(pca.dim_for(0.9), len(pca.components), max(1, len(pca.mean) // 2)))
+def _latent_dim(said: int | str, pca: PCA | None, probe: Net) -> int:
+    n_in = int(np.prod(probe.likelihood.features_shape))
+    if said == AUTO:
+        assert pca is not None
+        return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
+    if isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1:
+        raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
+    if said > n_in:
+        raise SpecError(
+            f"latent_dim={said} is larger than the {n_in} entries of a row: nothing would be narrowed. "
+            f"Choose at most {n_in}, or 'auto'."
+        )
+    return int(said)
 
 
 def _fingerprint(spec: Spec, plan: Plan, face: Modality, tensors: Mapping[str, Tensor]) -> str:

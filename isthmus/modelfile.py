@@ -172,9 +172,7 @@ def _read(path: Path, file: BufferedReader) -> ModelFile:
 
 def _head(text: str, tensors: Mapping[str, Tensor]) -> bytes:
     """Length and JSON of the safetensors head, with zeros for the checksum."""
-    said: dict[str, Any] = {
-        "__metadata__": {"format": str(FORMAT_VERSION), "isthmus": text, "sha256": _NO_SUM}
-    }
+    said: dict[str, Any] = {"__metadata__": {"format": str(FORMAT_VERSION), "isthmus": text, "sha256": _NO_SUM}}
     assert "__metadata__" not in tensors, "safetensors keeps this name for itself"
     begin = 0
     for name, tensor in tensors.items():
@@ -261,9 +259,7 @@ def _parse_json(raw: bytes) -> dict[str, Any]:
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_HEADER_VALUES:
         raise ValueError(f"its header holds more than {MAX_HEADER_VALUES:,} values.")
     try:
-        said = json.loads(
-            raw.decode(), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
-        )
+        said = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise ValueError("its header is not valid JSON.") from error
     except UnicodeDecodeError as error:

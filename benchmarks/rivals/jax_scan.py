@@ -58,9 +58,7 @@ def epoch(layers: Any, state: Any, key: jax.Array, x: jax.Array) -> tuple[Any, A
     return layers, state, losses.mean()
 
 
-def fit(
-    train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None
-) -> dict[str, Any]:
+def fit(train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None) -> dict[str, Any]:
     """Compilation is told apart and left out of the clock."""
     images = np.load(train_images)[:rows]
     keys = jax.random.split(jax.random.key(seed), epochs + 1)

@@ -13,9 +13,7 @@ from isthmus import Autoencoder
 fitted: Autoencoder
 
 
-def fit(
-    train_images: str, test_images: str, options: dict[str, Any], rows: int | None = None
-) -> dict[str, Any]:
+def fit(train_images: str, test_images: str, options: dict[str, Any], rows: int | None = None) -> dict[str, Any]:
     """The clock holds the whole call of `fit` and the conversion of the images to rows before it."""
     images = np.load(train_images)[:rows]
     model = Autoencoder(**options)

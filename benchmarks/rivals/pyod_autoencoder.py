@@ -14,9 +14,7 @@ BATCH = 128
 fitted: AutoEncoder
 
 
-def fit(
-    train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None
-) -> dict[str, Any]:
+def fit(train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None) -> dict[str, Any]:
     """The clock leaves out the scoring of the training rows with which its `fit` ends."""
     images = np.load(train_images)[:rows]
     detector = AutoEncoder(

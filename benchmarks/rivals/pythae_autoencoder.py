@@ -39,9 +39,7 @@ class Decoder(BaseDecoder):
         return ModelOutput(reconstruction=self.layers(z))
 
 
-def fit(
-    train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None
-) -> dict[str, Any]:
+def fit(train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None) -> dict[str, Any]:
     images = np.load(train_images)[:rows]
     torch.manual_seed(seed)
     model = AE(AEConfig(input_dim=(784,), latent_dim=32), Encoder(), Decoder())

@@ -22,9 +22,7 @@ class Unwrapped:
         return (batch for (batch,) in self.loader)
 
 
-def fit(
-    train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None
-) -> dict[str, Any]:
+def fit(train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None) -> dict[str, Any]:
     images = np.load(train_images)[:rows]
     torch.manual_seed(seed)
     net = seed_net()

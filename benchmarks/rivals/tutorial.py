@@ -59,9 +59,7 @@ def held_out_error(net: nn.Module, test: str) -> float:
         return (net(x) - x).square().mean().item()
 
 
-def fit(
-    train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None
-) -> dict[str, Any]:
+def fit(train_images: str, test_images: str, epochs: int, seed: int, rows: int | None = None) -> dict[str, Any]:
     images = np.load(train_images)[:rows]
     torch.manual_seed(seed)
     net = seed_net()

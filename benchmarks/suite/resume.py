@@ -51,9 +51,7 @@ def killed(settings: Settings) -> Measured:
         outcome = kill_once(command(rows, model, epochs), model, after=seconds * generator.uniform(0.1, 1))
         if outcome is None:
             continue  # it was done before the blow fell
-        resumed = subprocess.run(
-            command(rows, model, epochs), cwd=ROOT, capture_output=True, text=True, check=True
-        )
+        resumed = subprocess.run(command(rows, model, epochs), cwd=ROOT, capture_output=True, text=True, check=True)
         same = tensors(model) == expected
         runs.append({**outcome, "identical": same, "said": resumed.stderr.strip()[-200:]})
     with_checkpoint = sum(run["checkpoint"] for run in runs)

@@ -45,9 +45,7 @@ def fits(settings: Settings) -> list[dict]:
         standard = floors.Standard.fit(train)
         pca = floors.PCA.fit(standard(train)).error(standard(test), run["latent_dim"]).mean()
         error = np.square(standard(np.load(output)) - standard(test)).sum(axis=1).mean()
-        runs.append(
-            {**run, "seed": seed, "error": error, "pca_error": pca, "ratio": error / pca, "said": said}
-        )
+        runs.append({**run, "seed": seed, "error": error, "pca_error": pca, "ratio": error / pca, "said": said})
     return runs
 
 

@@ -57,9 +57,7 @@ def evaluate(settings: Settings) -> Evaluation:
         for seed in range(settings.pick(5, 1)):
             split = data.table_split(name, seed)
             began = perf_counter()
-            model = Autoencoder(random_state=seed, verbose=0, **settings.pick({}, {"epochs": 2})).fit(
-                split.fit
-            )
+            model = Autoencoder(random_state=seed, verbose=0, **settings.pick({}, {"epochs": 2})).fit(split.fit)
             seconds = perf_counter() - began
             fresh = model.detect(split.normal, false_alarm_rate=FALSE_ALARM_RATE)
             anomalous = model.detect(split.anomalous, false_alarm_rate=FALSE_ALARM_RATE)

@@ -73,18 +73,12 @@ class Net(nn.Module):
         seen = (features[0] + self.shape[0], *features[1:]) if spec.tell_missing else features
         code_hint = (spec.latent_dim,)
         self.encoder = _body(ENCODERS, "encoder", spec.encoder, own.get("encoder"), seen, code_hint)
-        self.bottleneck = make(
-            BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim
-        )
+        self.bottleneck = make(BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim)
         code_shape = self.bottleneck.code_shape
         self.decoder = _body(DECODERS, "decoder", spec.decoder, own.get("decoder"), code_shape, self.shape)
-        self.likelihood = make(
-            LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape
-        )
+        self.likelihood = make(LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape)
         self.objective = make(OBJECTIVES, "objective", spec.objective)
-        self.penalties = nn.ModuleDict(
-            {part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties}
-        )
+        self.penalties = nn.ModuleDict({part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties})
         self.prior = make(PRIORS, "prior", spec.prior, code_shape)
         self.critic = make(CRITICS, "critic", spec.critic, code_shape) if spec.critic else None
 
@@ -252,9 +246,7 @@ class Own(Body):
             with torch.no_grad():
                 out = module.eval()(torch.zeros(1, *in_shape))
         except Exception as error:
-            raise SpecError(
-                f"{type(module).__name__} cannot take rows of shape {tuple(in_shape)}: {error}"
-            ) from error
+            raise SpecError(f"{type(module).__name__} cannot take rows of shape {tuple(in_shape)}: {error}") from error
         module.train(was_training)
         if not isinstance(out, Tensor) or out.ndim < 2:
             raise SpecError(

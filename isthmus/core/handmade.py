@@ -1,6 +1,6 @@
-"""The training step of a dense autoencoder with its gradient derived by hand, off the tape.
+r"""The training step of a dense autoencoder with its gradient derived by hand, off the tape.
 
-.. math:: \\frac{\\partial}{\\partial \\mu} \\frac1B \\sum \\frac{(x - \\mu)^2}{2\\sigma^2} = \\frac{\\mu - x}{B \\sigma^2}
+.. math:: \partial_\mu \; \frac1B \sum \frac{(x-\mu)^2}{2\sigma^2} = \frac{\mu-x}{B\sigma^2}
 
 A tape costs as much as the arithmetic where layers are small. The most common network of all (dense
 bodies, plain code, gaussian likelihood) does without one: the same numbers as :meth:`Net.losses`, checked
@@ -50,7 +50,12 @@ class HandmadeStep:
 
     @torch.no_grad()
     def losses(
-        self, x: Tensor, *, observed: Tensor | None = None, target: Tensor | None = None, condition: object = None
+        self,
+        x: Tensor,
+        *,
+        observed: Tensor | None = None,
+        target: Tensor | None = None,
+        condition: object = None,
     ) -> Losses:
         net = self.net
         corrupted = net.corruption(x, observed)

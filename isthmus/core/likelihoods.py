@@ -229,17 +229,13 @@ class Columns(Distribution):
     def mean(self) -> Tensor:
         to = self.layout
         levels = [self.params[:, where].argmax(1).to(self.params) for where in to.of_levels]
-        return self._columns(
-            self.params[:, to.of_numeric], self.params[:, to.of_boolean].sigmoid(), levels
-        )
+        return self._columns(self.params[:, to.of_numeric], self.params[:, to.of_boolean].sigmoid(), levels)
 
     def log_probs(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         to = self.layout
         seen = None if observed is None else observed[:, to.numeric]
         numeric = _normal_nats(x[:, to.numeric], self.params[:, to.of_numeric], self.variance, seen)
-        boolean = -F.binary_cross_entropy_with_logits(
-            self.params[:, to.of_boolean], x[:, to.boolean], reduction="none"
-        )
+        boolean = -F.binary_cross_entropy_with_logits(self.params[:, to.of_boolean], x[:, to.boolean], reduction="none")
         levels = [
             -F.cross_entropy(self.params[:, where], x[:, column].long(), reduction="none")
             for column, where in zip(to.categorical, to.of_levels, strict=True)
@@ -324,9 +320,7 @@ class Mixed(Likelihood):
         self.noise.settle((x - p.mean).square()[:, self.numeric], seen)
 
     def extra_repr(self) -> str:
-        return (
-            f"numeric={len(self.numeric)}, boolean={len(self.boolean)}, categorical={len(self.categorical)}"
-        )
+        return f"numeric={len(self.numeric)}, boolean={len(self.boolean)}, categorical={len(self.categorical)}"
 
 
 @dataclass

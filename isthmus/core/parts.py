@@ -175,7 +175,7 @@ class Likelihood(nn.Module, ABC):
         """Begin as ``expected ≈ weight @ h[path] + mean``, features flattened, to first order."""
         raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
 
-    def calibrate(self, x: Tensor, observed: Tensor | None, p: Distribution) -> None:  # noqa: B027
+    def calibrate(self, x: Tensor, observed: Tensor | None, p: Distribution) -> None:
         """Settle what training left open (a noise level), on held-out rows."""
 
     def problem(self, x: Tensor) -> str | None:
@@ -247,14 +247,10 @@ class Schedule:
         if isinstance(said, Mapping):
             wrong = set(said) - {"start", "end", "over"}
             if wrong or "start" not in said or "end" not in said:
-                raise SpecError(
-                    f"A schedule is {{'start': a, 'end': b, 'over': fraction}}; got {dict(said)!r}."
-                )
+                raise SpecError(f"A schedule is {{'start': a, 'end': b, 'over': fraction}}; got {dict(said)!r}.")
             schedule = cls(float(said["start"]), float(said["end"]), float(said.get("over", 1.0)))
             if not 0 < schedule.over <= 1:
-                raise SpecError(
-                    f"A schedule ends within the training: 'over' is in (0, 1], got {schedule.over}."
-                )
+                raise SpecError(f"A schedule ends within the training: 'over' is in (0, 1], got {schedule.over}.")
             return schedule
         return cls(float(said), float(said))
 
@@ -267,7 +263,7 @@ class Schedule:
 
 def options_of(part: type) -> dict[str, inspect.Parameter]:
     """The choices of a part: the keyword-only arguments of its constructor."""
-    signature = inspect.signature(part.__init__)
+    signature = inspect.signature(part)
     return {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
@@ -288,9 +284,7 @@ def make(menu: Mapping[str, type[P]], what: str, part: Part, *sizes: Any) -> P:
     except (TypeError, ValueError) as error:
         if isinstance(error, SpecError):
             raise
-        raise SpecError(
-            f"The {what} {part.kind!r} cannot be built from {dict(part.options)!r}: {error}."
-        ) from error
+        raise SpecError(f"The {what} {part.kind!r} cannot be built from {dict(part.options)!r}: {error}.") from error
 
 
 def size(shape: Sequence[int]) -> int:

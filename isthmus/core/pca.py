@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from isthmus.core.networks.dense import product
+
 #: Up to this many columns the covariance is decomposed exactly; beyond, by random projections.
 _EXACT = 2048
 
@@ -43,11 +45,11 @@ class PCA:
 def fit_pca(chunks: Callable[[], Iterable[Tensor]], k: int) -> PCA:
     """The leading ``k`` components of rows that come in chunks (n, D), however many there are.
 
-    Sums are kept in float64 over chunks of float32 products.
+    Sums over chunks are float32, and what is summed over chunks float64.
     """
     count, total = 0, None
     for x in chunks():
-        total = x.sum(0, dtype=torch.float64) if total is None else total + x.sum(0, dtype=torch.float64)
+        total = x.sum(0).double() if total is None else total + x.sum(0).double()
         count += len(x)
     assert total is not None
     mean = (total / count).float()
@@ -57,7 +59,8 @@ def fit_pca(chunks: Callable[[], Iterable[Tensor]], k: int) -> PCA:
         return _randomised(chunks, mean, k, count)
     covariance = torch.zeros(width, width, dtype=torch.float64)
     for x in chunks():
-        covariance += (x - mean).T @ (x - mean)
+        columns = (x - mean).T
+        covariance += product(columns, columns)
     covariance /= max(count - 1, 1)
     variances, vectors = torch.linalg.eigh(covariance)
     total_variance = float(covariance.diagonal().sum())
@@ -75,8 +78,8 @@ def _randomised(chunks: Callable[[], Iterable[Tensor]], mean: Tensor, k: int, co
         image, spread = torch.zeros_like(basis), 0.0
         for x in chunks():
             x = x - mean
-            image += x.T @ (x @ basis)
-            spread += float(x.square().sum(dtype=torch.float64))
+            image += product(x.T, product(x, basis.T).T)
+            spread += float(x.square().sum())
         basis, triangle = torch.linalg.qr(image)
     left, values, _ = torch.linalg.svd(triangle)
     degrees = max(count - 1, 1)

@@ -102,9 +102,7 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
     headerless = _is_data(names)
     if headerless:
         names = [f"x{j}" for j in range(len(names))]
-        remarks.append(
-            f"{origin} has no header (its first line is all numbers): its columns are called x0, x1, …."
-        )
+        remarks.append(f"{origin} has no header (its first line is all numbers): its columns are called x0, x1, ….")
 
     def read(encoding: str) -> pa.Table:
         return csv.read_csv(
@@ -124,9 +122,7 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
             table = read(encoding)
     except (pa.ArrowInvalid, UnicodeError) as error:
         why = str(error).strip().splitlines()[0][:200]
-        raise FileError(
-            f"{origin} cannot be read as CSV: {why}. Every line needs the same number of cells."
-        ) from error
+        raise FileError(f"{origin} cannot be read as CSV: {why}. Every line needs the same number of cells.") from error
     if encoding == "latin-1":
         remarks.append(f"{origin} is not UTF-8; it was read as Latin-1.")
     columns = [_tidy(column) for column in table.columns]
@@ -186,10 +182,7 @@ def _tidy(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if (
-        not pa.types.is_string(column.type)
-        or not pc.any(pc.match_substring_regex(column, r"^\s|\s$")).as_py()
-    ):
+    if not pa.types.is_string(column.type) or not pc.any(pc.match_substring_regex(column, r"^\s|\s$")).as_py():
         return column
     column = pc.utf8_trim_whitespace(column)
     column = pc.if_else(pc.is_in(column, pa.array(NULLS)), pa.scalar(None, pa.string()), column)
@@ -227,9 +220,7 @@ def _read_arrow(path: Path) -> tuple[pa.Table, list[str]]:
 
 def _unindexed(table: pa.Table) -> pa.Table:
     """Without the index that pandas stores beside the columns."""
-    return table.select(
-        [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
-    )
+    return table.select([name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)])
 
 
 # --- NumPy ------------------------------------------------------------------------------------------
@@ -263,9 +254,7 @@ def read_npz(path: Path, key: str | None) -> np.ndarray:
     """One array of an ``.npz``; without ``key`` the only one, or the only one with two or more axes."""
     try:
         with zipfile.ZipFile(path) as archive:
-            shapes = {
-                i.filename.removesuffix(".npy"): _shape(archive, i.filename) for i in archive.infolist()
-            }
+            shapes = {i.filename.removesuffix(".npy"): _shape(archive, i.filename) for i in archive.infolist()}
         listed = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:12])
         listed += f" and {len(shapes) - 12} more" if len(shapes) > 12 else ""
         if key is None:
@@ -295,9 +284,7 @@ def read_npz(path: Path, key: str | None) -> np.ndarray:
 def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         return read(file)[0]
 
 

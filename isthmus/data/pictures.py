@@ -34,9 +34,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     ['img2.png', 'img10.png']
     """
     return [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower())
-        for part in re.split(r"(\d+)", name)
-        if part
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
     ]
 
 

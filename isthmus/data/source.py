@@ -165,9 +165,7 @@ def _open_folder(folder: Path, strict: bool) -> Rows:
     from isthmus.data.pictures import ALLOWED, SUFFIXES, natural
 
     # .DS_Store and the like are nobody's rows, so they are not worth a remark
-    found = [
-        p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"
-    ]
+    found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"]
     names = sorted((p.relative_to(folder).as_posix() for p in found), key=natural)
     pictures = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
     if not pictures:
@@ -217,8 +215,7 @@ def _pictures(
         first = skipped[0]
         more = f" {len(skipped) - 1} more file(s) cannot be used either." if len(skipped) > 1 else ""
         raise FileError(
-            f"{first.name!r} in {origin} cannot be used: {first.reason}.{more} Remove it, or say "
-            "strict=False."
+            f"{first.name!r} in {origin} cannot be used: {first.reason}.{more} Remove it, or say strict=False."
         )
     sound = [i for i, why in enumerate(reasons) if not why]
     if not sound:
@@ -231,13 +228,9 @@ def _pictures(
 
 def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
     if not rows:
-        raise DataError(
-            "Found 0 sample(s) in the list while a minimum of 1 is required. Pass at least one row."
-        )
+        raise DataError("Found 0 sample(s) in the list while a minimum of 1 is required. Pass at least one row.")
     if all(isinstance(row, (str, os.PathLike)) for row in rows):
-        return _open_files(
-            [os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict
-        )
+        return _open_files([os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict)
     if all(hasattr(row, "detach") for row in rows):
         rows = [_from_torch(row) for row in rows]
     try:
@@ -250,9 +243,7 @@ def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
         ) from None
     if array.dtype.kind in "US" and array.ndim == 2:
         # numpy made text of every number, so the columns are rebuilt from the cells
-        return _table(
-            _columns({f"x{j}": [row[j] for row in rows] for j in range(array.shape[1])}), "the list"
-        )
+        return _table(_columns({f"x{j}": [row[j] for row in rows] for j in range(array.shape[1])}), "the list")
     return _array(array, "the list")
 
 
@@ -292,8 +283,7 @@ def _array(array: np.ndarray, origin: str) -> Rows:
         return _table(_columns({name: array[name] for name in array.dtype.names}), origin)
     if array.dtype.kind == "c":
         raise DataError(
-            f"Complex data not supported: {origin} is {array.dtype}. Use its real and imaginary "
-            "parts as columns."
+            f"Complex data not supported: {origin} is {array.dtype}. Use its real and imaginary parts as columns."
         )
     if array.dtype.kind not in "biuf":
         array = _as_floats(array, origin)
@@ -307,8 +297,7 @@ def _array(array: np.ndarray, origin: str) -> Rows:
         )
     if 0 in array.shape[1:]:
         raise DataError(
-            f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is "
-            f"required ({origin})."
+            f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required ({origin})."
         )
     kind = "image" if array.ndim in (3, 4) and array.dtype in (np.uint8, np.uint16) else "array"
     return Rows(kind, array, origin)

@@ -52,8 +52,7 @@ def modality_from_json(said: Mapping[str, Any]) -> Modality:
             raise unknown(f"part of the state of the modality {kind!r}", name, known)
     if lacking := [name for name in known if name not in state]:
         raise SpecError(
-            f"The state of the modality {kind!r} lacks {', '.join(map(repr, lacking))}. The file "
-            "is incomplete."
+            f"The state of the modality {kind!r} lacks {', '.join(map(repr, lacking))}. The file is incomplete."
         )
     try:
         return MODALITIES[kind](**state)

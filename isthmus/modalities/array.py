@@ -12,7 +12,7 @@ from torch import Tensor
 from isthmus.data.source import Rows
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.modalities.base import Modality
-from isthmus.modalities.scaling import HOWS, Scaling
+from isthmus.modalities.scaling import HOWS, Scaling, one_range
 
 # cells per block: what is worked on at once stays in the cache
 BLOCK = 1 << 18
@@ -52,7 +52,7 @@ class Array(Modality):
         raw = as_matrix(rows)
         x = raw.reshape(len(raw), -1)
         finite = np.isfinite(x) if x.dtype.kind == "f" else np.ones(x.shape, bool)
-        how = "global" if scaling == "auto" and _one_range(x) else scaling
+        how = "global" if scaling == "auto" and one_range(x) else scaling
         state = Scaling.fit(x, how)
         seen = []
         if infinite := int(x.size - finite.sum() - (np.isnan(x).sum() if x.dtype.kind == "f" else 0)):
@@ -80,9 +80,7 @@ class Array(Modality):
         found = math.prod(raw.shape[1:])
         if found != width:
             # scikit-learn's own words, which its checks and its users look for
-            raise DataError(
-                f"X has {found} features, but Autoencoder is expecting {width} features as input."
-            )
+            raise DataError(f"X has {found} features, but Autoencoder is expecting {width} features as input.")
         flat = raw.reshape(len(raw), width)
         x = np.empty(flat.shape, np.float32)
         step = max(1, BLOCK // width)
@@ -171,18 +169,5 @@ def cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     info = np.iinfo(dtype)
     values = np.rint(values)
     # the ends of 64-bit integers are no floats, so they are set after the cast
-    inside = np.clip(
-        values, float(info.min), np.nextafter(float(info.max), 0) if info.bits == 64 else float(info.max)
-    )
+    inside = np.clip(values, float(info.min), np.nextafter(float(info.max), 0) if info.bits == 64 else float(info.max))
     return inside.astype(dtype)
-
-
-def _one_range(x: np.ndarray) -> bool:
-    """Whether at least half of the columns have one and the same minimum and maximum."""
-    if x.shape[1] < 2:
-        return False
-    with np.errstate(invalid="ignore"):
-        low, high = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
-    varies = np.isfinite(low) & np.isfinite(high) & (low < high)
-    _, counts = np.unique(np.stack([low[varies], high[varies]]), axis=1, return_counts=True)
-    return bool(counts.size and 2 * counts.max() >= x.shape[1] and counts.max() >= 2)

@@ -49,9 +49,7 @@ class Image(Modality):
 
     kind = "image"
 
-    def __init__(
-        self, size: list[int], channels: int, dtype: str, high: float, channel_axis: bool, seen: list[str]
-    ):
+    def __init__(self, size: list[int], channels: int, dtype: str, high: float, channel_axis: bool, seen: list[str]):
         self.size = (int(size[0]), int(size[1]))
         self.channels = channels
         self.dtype = np.dtype(dtype)
@@ -60,9 +58,7 @@ class Image(Modality):
         self.seen = list(seen)
 
     @classmethod
-    def fit(
-        cls, rows: Rows, *, size: int | Sequence[int] | None = None, channels: int | str = "auto"
-    ) -> Self:
+    def fit(cls, rows: Rows, *, size: int | Sequence[int] | None = None, channels: int | str = "auto") -> Self:
         """Choose size and channels.
 
         Arguments:
@@ -95,9 +91,7 @@ class Image(Modality):
         seen = []
         if len(sizes) > 1 or chosen not in sizes:
             seen.append(f"Pictures are resized to {chosen[0]} x {chosen[1]} (height x width), {why}.")
-        return cls(
-            list(chosen), auto if channels == "auto" else int(channels), dtype, high, channel_axis, seen
-        )
+        return cls(list(chosen), auto if channels == "auto" else int(channels), dtype, high, channel_axis, seen)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,9 +152,7 @@ class Image(Modality):
         height, width, channels = _as_pictures(rows).shape[1:]
         said = []
         if (height, width) != self.size:
-            said.append(
-                f"The pictures are {height} x {width}; they are resized to {self.size[0]} x {self.size[1]}."
-            )
+            said.append(f"The pictures are {height} x {width}; they are resized to {self.size[0]} x {self.size[1]}.")
         if channels != self.channels:
             said.append(f"The pictures have {channels} channel(s); they are converted to {self.channels}.")
         return said
@@ -211,11 +203,7 @@ class Image(Modality):
         if c != self.channels:
             if self.channels == 1:
                 # the weights of ITU-R 601, as Pillow uses for "L"
-                planes = (
-                    np.tensordot(np.float32([0.299, 0.587, 0.114]), planes[:3], 1)[None]
-                    if c >= 3
-                    else planes[:1]
-                )
+                planes = np.tensordot(np.float32([0.299, 0.587, 0.114]), planes[:3], 1)[None] if c >= 3 else planes[:1]
             else:
                 colour = planes[:3] if c >= 3 else np.repeat(planes[:1], 3, axis=0)
                 planes = colour if self.channels == 3 else np.concatenate([colour, np.ones_like(colour[:1])])
@@ -298,8 +286,7 @@ def _as_pictures(rows: Rows) -> np.ndarray:
     if array.shape[3] not in (1, 3, 4):
         hint = " Its channels come first: use np.moveaxis(X, 1, 3)." if array.shape[1] in (1, 3, 4) else ""
         raise DataError(
-            f"Pictures have 1, 3 or 4 channels on the last axis; {rows.origin} has shape "
-            f"{rows.data.shape}.{hint}"
+            f"Pictures have 1, 3 or 4 channels on the last axis; {rows.origin} has shape {rows.data.shape}.{hint}"
         )
     return array
 

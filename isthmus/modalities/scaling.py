@@ -50,13 +50,9 @@ class Scaling:
     Values that are not finite stay NaN: they are missing cells, and the caller masks them.
     """
 
-    def __init__(
-        self, kinds: list[str], center: list[float], spread: list[float], mean: list[float], std: list[float]
-    ):
+    def __init__(self, kinds: list[str], center: list[float], spread: list[float], mean: list[float], std: list[float]):
         self.kinds = list(kinds)
-        self.center, self.spread, self.mean, self.std = (
-            np.asarray(v, np.float64) for v in (center, spread, mean, std)
-        )
+        self.center, self.spread, self.mean, self.std = (np.asarray(v, np.float64) for v in (center, spread, mean, std))
         widths = {len(v) for v in (self.kinds, self.center, self.spread, self.mean, self.std)}
         if len(widths) > 1 or not set(self.kinds) <= {"none", "standard", "robust", "global", "asinh"}:
             raise SpecError("A scaling has one kind, center, spread, mean and std per column.")
@@ -104,10 +100,7 @@ class Scaling:
         """One scaling for the columns of all of them."""
         return cls(
             [kind for s in scalings for kind in s.kinds],
-            *(
-                [float(v) for s in scalings for v in getattr(s, name)]
-                for name in ("center", "spread", "mean", "std")
-            ),
+            *([float(v) for s in scalings for v in getattr(s, name)] for name in ("center", "spread", "mean", "std")),
         )
 
     def forward(self, values: np.ndarray) -> np.ndarray:
@@ -117,9 +110,7 @@ class Scaling:
         with np.errstate(over="ignore", invalid="ignore"):
             y = (raw - self.center) / self.spread
             if self._asinh.size:
-                y[:, self._asinh] = (np.arcsinh(y[:, self._asinh]) - self.mean[self._asinh]) / self.std[
-                    self._asinh
-                ]
+                y[:, self._asinh] = (np.arcsinh(y[:, self._asinh]) - self.mean[self._asinh]) / self.std[self._asinh]
             np.clip(y, -self._limit, self._limit, out=y)
         if not np.isfinite(raw).all():
             y[~np.isfinite(raw)] = np.nan
@@ -180,9 +171,7 @@ def _fit_block(x: np.ndarray, how: str) -> tuple[list[str], np.ndarray, np.ndarr
         if reach[j] <= HEAVY_REACH * width or kurtosis <= HEAVY_KURTOSIS:
             continue
         unit = (
-            1.0
-            if reach[j] < 2**53 and np.array_equal(column, np.round(column))
-            else max(width, np.finfo(float).tiny)
+            1.0 if reach[j] < 2**53 and np.array_equal(column, np.round(column)) else max(width, np.finfo(float).tiny)
         )
         with np.errstate(over="ignore"):
             y = np.arcsinh(np.clip((column - median[j]) / unit, -1e304, 1e304))
@@ -202,3 +191,14 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # rounding gives equal cells a mean beside them and a tiny deviation
     mean = np.where(low == high, low, mean * size)
     return mean, np.where((low == high) | (std < np.finfo(np.float64).tiny), 1.0, std)
+
+
+def one_range(x: np.ndarray) -> bool:
+    """Whether at least half of the columns have one and the same minimum and maximum."""
+    if x.shape[1] < 2:
+        return False
+    with np.errstate(invalid="ignore"):
+        low, high = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
+    varies = np.isfinite(low) & np.isfinite(high) & (low < high)
+    _, counts = np.unique(np.stack([low[varies], high[varies]]), axis=1, return_counts=True)
+    return bool(counts.size and 2 * counts.max() >= x.shape[1] and counts.max() >= 2)

@@ -16,7 +16,7 @@ from isthmus.data.source import Rows
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.modalities.array import BLOCK, cast, with_missing
 from isthmus.modalities.base import Modality
-from isthmus.modalities.scaling import HOWS, Scaling
+from isthmus.modalities.scaling import HOWS, Scaling, one_range
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +32,7 @@ READABLE = 0.5
 _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(?i:inf|infinity|nan)$"
 # 007 and 01234 are codes: as numbers they would lose their zeros
 _CODE = r"^0\d+$"
-_IDENTIFIER = re.compile(
-    r"(?:^|[\W_])(?:id|idx|index|key|nr|rowid|uuid)$|[a-z](?:Id|ID)$|^unnamed", re.IGNORECASE
-)
+_IDENTIFIER = re.compile(r"(?:^|[\W_])(?:id|idx|index|key|nr|rowid|uuid)$|[a-z](?:Id|ID)$|^unnamed", re.IGNORECASE)
 # a missing cell among numbers written as text; among categories, "?" may be one
 _ABSENT = {*NULLS, "-"}
 _TRUE, _FALSE = ("true", "yes", "y", "t", "1", "1.0"), ("false", "no", "n", "f", "0", "0.0")
@@ -59,11 +57,7 @@ class Column:
 
     def to_json(self) -> dict[str, Any]:
         said = asdict(self)
-        return {
-            key: said[key]
-            for key in said
-            if key in ("name", "kind", "dtype") or said[key] not in ((), None, "")
-        }
+        return {key: said[key] for key in said if key in ("name", "kind", "dtype") or said[key] not in ((), None, "")}
 
 
 class Table(Modality):
@@ -95,7 +89,8 @@ class Table(Modality):
     ) -> Self:
         """Learn the columns.
 
-        Numbers are scaled each by itself (see :class:`Scaling`). Numbers that are only 0 and 1 are yes/no.
+        Numbers are scaled each by itself (see :class:`Scaling`), or where a table of numbers
+        has one range for most columns (pixels), all together. Numbers that are only 0 and 1 are yes/no.
         Texts are categories, or numbers where they read as such. Dates and times become seconds. Constant
         columns, identifiers and free text are set aside and named by :meth:`describe`.
 
@@ -127,9 +122,12 @@ class Table(Modality):
         if all(column.kind == "aside" for column in columns):
             why = " ".join(f"{column.name!r} {column.reason}." for column in columns[:5])
             raise DataError(
-                f"No column of {rows.origin} can be used: {why} Say kinds={{column: kind}} to use "
-                "one all the same."
+                f"No column of {rows.origin} can be used: {why} Say kinds={{column: kind}} to use one all the same."
             )
+        # numbers alone are scaled as an array of them would be
+        alone = all(column.kind in ("numeric", "aside") for column in columns)
+        if scaling == "auto" and alone and one_range(np.hstack(scalings)):
+            scaling = "global"
         if scaling == "global" and scalings:
             state = Scaling.fit(np.hstack(scalings), "global")
         else:
@@ -183,9 +181,7 @@ class Table(Modality):
             j = next(used)
             if column.kind == "categorical":
                 level = np.clip(np.rint(values[:, j]), 0, len(column.levels)).astype(np.int64)
-                given[column.name] = (
-                    pa.array([None, *column.levels], pa.string()).take(pa.array(level)).cast(type_)
-                )
+                given[column.name] = pa.array([None, *column.levels], pa.string()).take(pa.array(level)).cast(type_)
             elif column.kind == "boolean":
                 given[column.name] = pa.array(values[:, j] > 0.5).cast(type_)
             else:
@@ -199,8 +195,7 @@ class Table(Modality):
 
     def describe(self) -> list[str]:
         counts = {
-            kind: sum(c.kind == kind for c in self.used)
-            for kind in ("numeric", "boolean", "categorical", "date")
+            kind: sum(c.kind == kind for c in self.used) for kind in ("numeric", "boolean", "categorical", "date")
         }
         said = [
             f"{len(self.used)} of {len(self.columns)} columns are used: "
@@ -208,15 +203,11 @@ class Table(Modality):
             + "."
         ]
         heavy = [
-            self.used[j].name
-            for j, kind in zip(self._numeric, self.scaling.kinds, strict=True)
-            if kind == "asinh"
+            self.used[j].name for j, kind in zip(self._numeric, self.scaling.kinds, strict=True) if kind == "asinh"
         ]
         if heavy:
             said.append(f"Heavy tails, so scaled through asinh: {_listed(heavy)}.")
-        said += [
-            f"The column {c.name!r} was set aside: it {c.reason}." for c in self.columns if c.kind == "aside"
-        ]
+        said += [f"The column {c.name!r} was set aside: it {c.reason}." for c in self.columns if c.kind == "aside"]
         return said + self.seen
 
     def remarks(self, rows: Rows) -> list[str]:
@@ -242,9 +233,7 @@ class Table(Modality):
         if absent:
             near = {name: difflib.get_close_matches(name, extra, n=1, cutoff=0.5) for name in absent}
             hints = [f"Is {match[0]!r} the renamed {name!r}?" for name, match in near.items() if match]
-            said = (
-                f"The column {absent[0]!r} is" if len(absent) == 1 else f"The columns {_listed(absent)} are"
-            )
+            said = f"The column {absent[0]!r} is" if len(absent) == 1 else f"The columns {_listed(absent)} are"
             raise DataError(
                 f"{said} missing in {rows.origin}. {' '.join(hints[:3])}{' ' if hints else ''}"
                 f"The model was trained with: {_listed(self.names, 20)}."
@@ -273,18 +262,14 @@ def as_table(rows: Rows, names: list[str] | None = None) -> pa.Table:
     flat = rows.data.reshape(len(rows.data), -1)
     names = names or [f"x{j}" for j in range(flat.shape[1])]
     if len(names) != flat.shape[1]:
-        raise DataError(
-            f"X has {flat.shape[1]} features, but Autoencoder is expecting {len(names)} features as input."
-        )
+        raise DataError(f"X has {flat.shape[1]} features, but Autoencoder is expecting {len(names)} features as input.")
     return pa.table({name: flat[:, j] for j, name in enumerate(names)})
 
 
 # --- training: what is this column? -----------------------------------------------------------------
 
 
-def _study(
-    name: str, raw: pa.Array, said: str | None, max_levels: int, seen: list[str]
-) -> tuple[Column, Any]:
+def _study(name: str, raw: pa.Array, said: str | None, max_levels: int, seen: list[str]) -> tuple[Column, Any]:
     """Decide one column. Also gives its numbers if it is numeric or a date."""
     import pyarrow as pa
 
@@ -302,9 +287,7 @@ def _study(
     if pa.types.is_temporal(type_) and said != "boolean":
         seconds = _seconds(raw)
         if said is None and (value := _constant_of(seconds)) is not None:
-            return Column(
-                name, "aside", str(type_), value=value, reason=f"always holds {raw.drop_null()[0]}"
-            ), None
+            return Column(name, "aside", str(type_), value=value, reason=f"always holds {raw.drop_null()[0]}"), None
         return Column(name, "date", str(type_)), seconds
 
     dtype = str(type_)
@@ -318,10 +301,7 @@ def _study(
         coded = any(re.match(_CODE, text.strip()) for text in counts)
         if coded or not parsed or parsed < PARSED * sum(written.values()):
             if len(counts) > max(20, n_found / 2) or len(counts) == n_found >= 10:
-                reason = (
-                    f"holds {len(counts):,} different texts in {n_found:,} rows, like an "
-                    "identifier or free text"
-                )
+                reason = f"holds {len(counts):,} different texts in {n_found:,} rows, like an identifier or free text"
                 return Column(name, "aside", dtype, reason=reason), None
             return _categorical(name, raw, max_levels, seen), None
     if said == "boolean":
@@ -331,9 +311,7 @@ def _study(
     before = len(seen)
     numbers = _cells(Column(name, "numeric", dtype), raw, "the rows", seen)
     if _is_text(type_):
-        seen.insert(
-            before, f"The column {name!r} holds numbers written as text; they are given back as numbers."
-        )
+        seen.insert(before, f"The column {name!r} holds numbers written as text; they are given back as numbers.")
         whole = bool(np.all(np.mod(numbers[np.isfinite(numbers)], 1) == 0))
         dtype = "int64" if whole else "double"
     elif pa.types.is_decimal(type_):
@@ -404,8 +382,7 @@ def _cells(column: Column, raw: pa.Array, origin: str, remarks: list[str]) -> np
     type_ = raw.type
     if pa.types.is_temporal(type_) or pa.types.is_nested(type_) or pa.types.is_binary(type_):
         raise DataError(
-            f"The column {column.name!r} of {origin} should be {column.kind}; it is {type_}. "
-            "Convert it to numbers."
+            f"The column {column.name!r} of {origin} should be {column.kind}; it is {type_}. Convert it to numbers."
         )
     if _is_text(type_):
         numbers = _parsed(column, raw, origin, remarks)
@@ -451,13 +428,11 @@ def _date(column: Column, raw: pa.Array, origin: str) -> np.ndarray:
             raw = raw.cast(pa.timestamp("us"))
         except pa.ArrowInvalid as error:
             raise DataError(
-                f"The column {column.name!r} of {origin} should hold dates such as 2024-01-31 "
-                f"12:00:00: {error}."
+                f"The column {column.name!r} of {origin} should hold dates such as 2024-01-31 12:00:00: {error}."
             ) from None
     if not pa.types.is_temporal(raw.type):
         raise DataError(
-            f"The column {column.name!r} of {origin} should hold {column.dtype}; it is "
-            f"{raw.type}. Convert it to dates."
+            f"The column {column.name!r} of {origin} should hold {column.dtype}; it is {raw.type}. Convert it to dates."
         )
     return _seconds(raw)
 
@@ -513,9 +488,7 @@ def _changed(column: Column, raw: pa.Array) -> int:
         if isinstance(column.value, str) or _is_text(raw.type):
             return pc.sum(pc.not_equal(raw.cast(pa.string()), str(column.value))).as_py() or 0
         numbers = (
-            _seconds(raw)
-            if pa.types.is_temporal(raw.type)
-            else raw.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            _seconds(raw) if pa.types.is_temporal(raw.type) else raw.cast(pa.float64()).to_numpy(zero_copy_only=False)
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         # of a type that cannot be compared, so surely not what it was

@@ -3,7 +3,7 @@
 from isthmus.tasks.base import Result, Task
 
 TASKS: dict[str, Task] = {
-    "detect": Task("isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised false-alarm rate, say why."),
+    "detect": Task("isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why."),
     "encode": Task("isthmus.tasks.codes:encode", "Turn rows into codes."),
     "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),
     "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back."),

@@ -96,9 +96,9 @@ class Detection(Result):
         if self.names:
             order = np.argsort(-self.contributions, axis=1)[:, :TOP]
             for k in range(order.shape[1]):
-                columns[f"top_{k + 1}"] = pa.DictionaryArray.from_arrays(
-                    order[:, k].astype(np.int32), self.names
-                ).cast(pa.string())
+                columns[f"top_{k + 1}"] = pa.DictionaryArray.from_arrays(order[:, k].astype(np.int32), self.names).cast(
+                    pa.string()
+                )
         why = [None] * len(self.scores)
         for i in np.flatnonzero(self.anomalies):
             why[i] = "; ".join(map(str, self.reasons(int(i))))

@@ -40,9 +40,7 @@ class KeepBest(Hook):
             return
         if run.best is None or epoch.held_out < run.best["loss"]:
             run.best = {"loss": epoch.held_out, "epoch": epoch.number, "net": run.weights()}
-        elif self.patience is not None and epoch.number - run.best["epoch"] >= math.ceil(
-            self.patience * run.epochs
-        ):
+        elif self.patience is not None and epoch.number - run.best["epoch"] >= math.ceil(self.patience * run.epochs):
             run.stop(f"no better on held-out rows since epoch {run.best['epoch']}")
 
     def end(self, run: Run) -> None:
@@ -143,4 +141,3 @@ class Watch(Hook):
     def step(self, run: Run) -> None:
         if run.elapsed() > self.seconds:
             run.stop(f"the time of {self.seconds:g} s was up")
-

@@ -177,12 +177,10 @@ def train(
 
     Returns the finished :class:`Run`; ``KeyboardInterrupt`` ends it early and leaves a usable network.
     """
-    assert not isinstance(plan.epochs, str) and not isinstance(plan.learning_rate, str)
+    assert not isinstance(plan.epochs, str)
+    assert not isinstance(plan.learning_rate, str)
     device = next(net.parameters()).device
-    groups = {
-        name: FlatGroup(parameters, plan.weight_decay)
-        for name, parameters in net.groups().items()
-    }
+    groups = {name: FlatGroup(parameters, plan.weight_decay) for name, parameters in net.groups().items()}
     forward = HandmadeStep(net).losses if HandmadeStep.fits(net) else net.losses
     run = Run(net, groups, plan, plan.epochs, len(batches), batches.n_rows, forward)
     work = 3 * sum(g.values.numel() for g in groups.values()) * batches.n_rows / len(batches)
@@ -202,9 +200,7 @@ def train(
     return run
 
 
-def _one_epoch(
-    run: Run, batches: Batches, held_out: Mapping[str, Tensor] | None, hooks: Sequence[Hook]
-) -> None:
+def _one_epoch(run: Run, batches: Batches, held_out: Mapping[str, Tensor] | None, hooks: Sequence[Hook]) -> None:
     net, groups, forward = run.net.train(), run.groups, run.forward
     if run.at == 0:
         run.sums = {}

@@ -104,11 +104,7 @@ def test_the_index_of_pandas_is_no_column(tmp_path):
 
 def test_missing_cells_have_many_spellings(csv):
     table = open_rows(
-        csv(
-            "n,s\n"
-            + "".join(f"{null},{null}\n" for null in ("NA", "NaN", "null", "None", "?", '""'))
-            + "1.5,x\n"
-        )
+        csv("n,s\n" + "".join(f"{null},{null}\n" for null in ("NA", "NaN", "null", "None", "?", '""')) + "1.5,x\n")
     ).data
     assert table["n"].to_pylist() == [None] * 6 + [1.5]
     assert table["s"].to_pylist() == [None] * 6 + ["x"]
@@ -216,9 +212,7 @@ def test_no_rows(csv):
             open_rows(source)
 
 
-@pytest.mark.parametrize(
-    "source", [pd.DataFrame([[1, 2]], columns=["a", "a"]), "a,a\n1,2\n"], ids=["frame", "csv"]
-)
+@pytest.mark.parametrize("source", [pd.DataFrame([[1, 2]], columns=["a", "a"]), "a,a\n1,2\n"], ids=["frame", "csv"])
 def test_columns_of_one_name(csv, source):
     with pytest.raises(DataError, match="more than one column called 'a'"):
         open_rows(csv(source) if isinstance(source, str) else source)

@@ -130,13 +130,9 @@ def test_other_sizes_and_channels_are_adapted():
     assert torch.allclose(image.to_tensors(rows)["x"], torch.full((2, 1, 8, 8), 0.2), atol=1e-6)
     assert len(image.remarks(rows)) == 2
     colour = Image.fit(open_rows(pixels(3, 8, 8, 3)))
-    assert torch.allclose(
-        colour.to_tensors(open_rows(np.full((2, 8, 8), 51, np.uint8)))["x"], torch.tensor(0.2)
-    )
+    assert torch.allclose(colour.to_tensors(open_rows(np.full((2, 8, 8), 51, np.uint8)))["x"], torch.tensor(0.2))
     # 16 bits for a model of 8, and the other way round
-    assert torch.allclose(
-        image.to_tensors(open_rows(np.full((1, 8, 8), 65535, np.uint16)))["x"], torch.tensor(1.0)
-    )
+    assert torch.allclose(image.to_tensors(open_rows(np.full((1, 8, 8), 65535, np.uint16)))["x"], torch.tensor(1.0))
 
 
 def test_small_pictures_are_vectors_and_large_ones_are_convolved():

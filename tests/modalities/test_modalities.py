@@ -15,9 +15,7 @@ G = np.random.default_rng(0)
 ROWS = {
     "array": open_rows(np.where(G.random((40, 5)) < 0.05, np.nan, G.lognormal(sigma=2, size=(40, 5)))),
     "table": open_rows(
-        pa.table(
-            {"a": G.normal(size=40), "b": G.choice(list("xyz"), 40), "c": G.integers(0, 2, 40), "d": [1] * 40}
-        )
+        pa.table({"a": G.normal(size=40), "b": G.choice(list("xyz"), 40), "c": G.integers(0, 2, 40), "d": [1] * 40})
     ),
     "image": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),
 }

@@ -148,9 +148,7 @@ def test_the_type_of_a_column_may_change_a_little(frame):
     assert batch["observed"].sum() == batch["x"].numel() - 1
     assert torch.allclose(batch["x"][1:], x[1:])
     assert "'many'" in " ".join(table.remarks(open_rows(written)))
-    with pytest.raises(
-        DataError, match=rf"'real' .* should hold numbers; {N} of {N} cells do not, the first is 'x'"
-    ):
+    with pytest.raises(DataError, match=rf"'real' .* should hold numbers; {N} of {N} cells do not, the first is 'x'"):
         table.to_tensors(open_rows(frame.assign(real="x")))
     with pytest.raises(DataError, match=r"'when' .* should hold timestamp"):
         table.to_tensors(open_rows(frame.assign(when=1.5)))
@@ -226,11 +224,7 @@ def test_network_traffic(shared):
     labels = ["attack", "difficulty", "is_attack"]
     normal = train.take(train.data["is_attack"].to_numpy() == 0)
     table = Table.fit(normal.replace(data=normal.data.drop_columns(labels)))
-    heavy = {
-        table.used[j].name
-        for j, kind in zip(table._numeric, table.scaling.kinds, strict=True)
-        if kind == "asinh"
-    }
+    heavy = {table.used[j].name for j, kind in zip(table._numeric, table.scaling.kinds, strict=True) if kind == "asinh"}
     assert {"duration", "src_bytes", "dst_bytes", "count", "srv_count"} <= heavy
 
     levels = table.parts()["likelihood"]["levels"]

@@ -31,9 +31,7 @@ def _sizes(height: int, width: int, halvings: int) -> list[tuple[int, int]]:
 
 def _check_image(shape: Shape) -> None:
     if len(shape) != 3:
-        raise ValueError(
-            f"convolutions need rows of shape (channels, height, width), got {shape}; use 'mlp' instead"
-        )
+        raise ValueError(f"convolutions need rows of shape (channels, height, width), got {shape}; use 'mlp' instead")
 
 
 def _activation(name: str) -> nn.Module:

@@ -11,6 +11,7 @@ the same bits. Where a gradient is itself differentiated (penalties on a Jacobia
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -59,9 +60,7 @@ def _plain(matrix: Tensor) -> Tensor:
     return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
 
 
-def chain_forward(
-    activation: str, x: Tensor, parameters: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
+def chain_forward(activation: str, x: Tensor, parameters: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """The inputs of the activations, and ``x`` followed by their outputs."""
     function, _ = ACTIVATIONS[activation]
     inputs, outputs = [], [x]
@@ -152,7 +151,8 @@ class Head(nn.Module):
     @torch.no_grad()
     def start_linear(self, path: slice, weight: Tensor, bias: Tensor) -> None:
         """Begin as ``weight @ h[path] + bias``; whatever else h holds starts without effect."""
-        assert self.layer is not None and not self.pointwise
+        assert self.layer is not None
+        assert not self.pointwise
         self.layer.weight.zero_()
         self.layer.weight[:, path] = weight.to(self.layer.weight)
         self.layer.bias.copy_(bias)
@@ -202,7 +202,7 @@ class MLP(Body):
         if not self.widths or min(self.widths) < 1:
             raise ValueError(f"widths are whole numbers of at least 1, got {list(widths)}")
         sizes = [n_in, *self.widths]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.out_shape = (self.widths[-1] + (n_in if linear_path else 0),)
         self.linear = slice(self.widths[-1], self.out_shape[0]) if linear_path else None
         for layer in self.layers:
