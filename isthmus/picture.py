@@ -114,8 +114,7 @@ def line_chart(
     for name, level in marks.items():
         at = float(area.y(np.array([level]))[0])
         body.append(
-            f'<line class="mark" stroke="var(--grey)" x1="{area.left}" x2="{area.right}" '
-            f'y1="{at:.1f}" y2="{at:.1f}"/>'
+            f'<line class="mark" stroke="var(--grey)" x1="{area.left}" x2="{area.right}" y1="{at:.1f}" y2="{at:.1f}"/>'
         )
         ends.append((at, name, "var(--grey)"))
     for at, name, colour in _apart(ends, area.top, area.bottom):
@@ -149,9 +148,7 @@ def histogram(
         counts[name] = np.histogram(np.clip(v, low, high), edges)[0] / len(v)
     area = _Area(width, height, left=52, right=16, top=44, bottom=34)
     area.x = _Scale(low, high, area.left, area.right)
-    area.y = _Scale.over(
-        np.array([0.0, max(c.max() for c in counts.values())]), area.bottom, area.top, nice=True
-    )
+    area.y = _Scale.over(np.array([0.0, max(c.max() for c in counts.values())]), area.bottom, area.top, nice=True)
     body = [area.axes(x_label, "share of rows", percent=True)]
     legend_x = float(width)
     colours = ("var(--grey)", "var(--blue)", "var(--orange)")
@@ -209,9 +206,7 @@ def scatter(
     area.y = _Scale.over(shown[there, 1], area.bottom - 6, area.top + 6)
     a, b = area.x(shown[:, 0]), area.y(shown[:, 1])
     # the strangest hundredth is a step of its own, else a few rows far out would make all others alike
-    cuts = (
-        np.quantile(value[there], (0.5, 0.75, 0.9, 0.97, 0.99)) if color is not None else np.full(5, np.inf)
-    )
+    cuts = np.quantile(value[there], (0.5, 0.75, 0.9, 0.97, 0.99)) if color is not None else np.full(5, np.inf)
     step = np.searchsorted(cuts, value, side="right")
     body = [
         f'<rect class="grid" fill="none" rx="4" x="{area.left}" y="{area.top}" '
@@ -300,9 +295,7 @@ def bars(
         body.append(_text(width - 4, y + 14, shown, anchor="end"))
         if mark is not None and math.isfinite(mark[i]):
             at = min(max(float(area.x(mark[i : i + 1])[0]), area.left), area.right)
-            body.append(
-                f'<rect x="{at - 1.2:.1f}" y="{y + 1}" width="2.5" height="{row - 3}" fill="var(--orange)"/>'
-            )
+            body.append(f'<rect x="{at - 1.2:.1f}" y="{y + 1}" width="2.5" height="{row - 3}" fill="var(--orange)"/>')
     return _picture(width, height, body)
 
 
@@ -319,10 +312,7 @@ def image_grid(
     side = min(cell - 4, 132)
     tall = side * first.shape[0] / first.shape[1]
     top = 20 if tops else 2
-    body = [
-        _text(left + j * (side + 4) + side / 2, 13, t, anchor="middle", kind="soft")
-        for j, t in enumerate(tops)
-    ]
+    body = [_text(left + j * (side + 4) + side / 2, 13, t, anchor="middle", kind="soft") for j, t in enumerate(tops)]
     for i, line in enumerate(images):
         y = top + i * (tall + 6)
         if i < len(labels):
@@ -351,9 +341,7 @@ class _Scale:
     whole: bool = False
 
     @classmethod
-    def over(
-        cls, values: np.ndarray, begin: float, end: float, *, log: bool = False, nice: bool = False
-    ) -> _Scale:
+    def over(cls, values: np.ndarray, begin: float, end: float, *, log: bool = False, nice: bool = False) -> _Scale:
         low, high = float(values.min()), float(values.max())
         if log:
             return cls(low * 0.9, high * 1.1, begin, end, log=True)
@@ -395,19 +383,13 @@ class _Area:
     def axes(self, x_label: str, y_label: str, *, percent: bool = False) -> str:
         found = []
         for tick, at in _placed(self.y):
-            found.append(
-                f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{at:.1f}" y2="{at:.1f}"/>'
-            )
+            found.append(f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{at:.1f}" y2="{at:.1f}"/>')
             shown = f"{tick * 100:.4g}%" if percent else tidy(tick)
             found.append(_text(self.left - 7, at + 4, shown, anchor="end", kind="soft"))
-        found.append(
-            f'<line class="base" x1="{self.left}" x2="{self.right}" y1="{self.bottom}" y2="{self.bottom}"/>'
-        )
+        found.append(f'<line class="base" x1="{self.left}" x2="{self.right}" y1="{self.bottom}" y2="{self.bottom}"/>')
         reserved = self.right - _long(x_label) - 26
         for tick, at in _placed(self.x):
-            found.append(
-                f'<line class="base" x1="{at:.1f}" x2="{at:.1f}" y1="{self.bottom}" y2="{self.bottom + 4}"/>'
-            )
+            found.append(f'<line class="base" x1="{at:.1f}" x2="{at:.1f}" y1="{self.bottom}" y2="{self.bottom + 4}"/>')
             if not x_label or at + _long(tidy(tick)) / 2 < reserved:
                 found.append(_text(at, self.bottom + 17, tidy(tick), anchor="middle", kind="soft"))
         if x_label:
@@ -458,9 +440,7 @@ def _text(
 
 def _escaped(text: str) -> str:
     """Text that cannot become markup, and without the control characters that XML has no way to hold."""
-    kept = "".join(
-        c if c >= " " and not 0xD800 <= ord(c) <= 0xDFFF and c not in "\ufffe\uffff" else " " for c in text
-    )
+    kept = "".join(c if c >= " " and not 0xD800 <= ord(c) <= 0xDFFF and c not in "\ufffe\uffff" else " " for c in text)
     return html.escape(kept)
 
 

@@ -27,9 +27,7 @@ def drawings(name: str) -> list[Picture]:
     return [
         line_chart({name: (range(50), values)}, x_label=name, y_label=name, marks={name + "!": 1.0}),
         histogram({name: values, "b": values + 1}, threshold=3, threshold_label=name, x_label=name),
-        scatter(
-            rng.normal(size=(50, 2)), color=values, color_labels=(name, name), labels={3: name}, x_label=name
-        ),
+        scatter(rng.normal(size=(50, 2)), color=values, color_labels=(name, name), labels={3: name}, x_label=name),
         bars([name, "b"], [0.5, -0.2], marks=[0.4, np.nan], value_label=name, mark_label=name, percent=True),
         image_grid([[image, image], [image, image]], [name, "b"], tops=[name, "b"]),
     ]

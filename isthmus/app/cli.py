@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(str(error))
     except click.exceptions.Exit as stopped:
         return stopped.exit_code
+    except click.exceptions.NoArgsIsHelpError as alone:
+        click.echo(alone.ctx.get_help() if alone.ctx else "isthmus --help")
+        return 0
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "isthmus"
         return _failed(f"{error.format_message()} ({where} --help lists what there is.)")
@@ -56,9 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stopped:  # click's own, for shell completion
         return int(stopped.code or 0)
     except MemoryError:
-        return _failed(
-            "the memory of this machine is not enough. Take fewer rows, or a smaller --batch-size."
-        )
+        return _failed("the memory of this machine is not enough. Take fewer rows, or a smaller --batch-size.")
     except Exception as error:
         if debug:
             raise
@@ -217,9 +218,7 @@ class Size(click.ParamType):
 
     name = "HxW"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         found = re.fullmatch(r"(\d+)[x×](\d+)", str(value).lower())
         if not found or not int(found[1]) or not int(found[2]):
             self.fail(f"{value!r} is no size. Write height and width, such as 64x64.", param, ctx)
@@ -234,9 +233,7 @@ class Setting(click.ParamType):
     def __init__(self, example: str):
         self.example = example
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Any]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
         name, equals, said = str(value).partition("=")
         if not equals or not name.strip():
             self.fail(f"{value!r} sets nothing. Write NAME=VALUE, such as {self.example}.", param, ctx)
@@ -258,9 +255,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 
 @isthmus.command(short_help="Fit an autoencoder to rows and write it to one model file.")
 @click.argument("data")
-@click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write."
-)
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write.")
 @click.option("--recipe", default="plain", show_default=True, help="A named composition (isthmus recipes).")
 @click.option("--latent-dim", type=NumberOr(int), default=AUTO, help="Numbers per code; auto asks PCA.")
 @_places
@@ -274,9 +269,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same model.")
 @click.option("--epochs", type=NumberOr(int), default=AUTO, help="Passes over the rows.")
 @click.option("--batch-size", type=NumberOr(int), default=AUTO, help="Rows per step.")
-@click.option(
-    "--learning-rate", type=NumberOr(float), default=AUTO, help="The highest step size of the schedule."
-)
+@click.option("--learning-rate", type=NumberOr(float), default=AUTO, help="The highest step size of the schedule.")
 @click.option("--max-time", type=Seconds(), help="Stop after this time: 60s, 5m.")
 @click.option("--validation", metavar="FRACTION|DATA", help="Rows to hold out: a share of these, or others.")
 @click.option(
@@ -332,15 +325,11 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         voice.say(line)
     checkpoint = output.with_name(output.name + ".checkpoint")
     if checkpoint.exists() and not said["resume"]:
-        voice.say(
-            f"{checkpoint} is left from a run that was stopped; starting over (--resume goes on from it)"
-        )
+        voice.say(f"{checkpoint} is left from a run that was stopped; starting over (--resume goes on from it)")
         checkpoint.unlink()
     elif said["resume"]:
         voice.say(
-            f"going on from {checkpoint}"
-            if checkpoint.exists()
-            else f"no {checkpoint}: starting at the beginning"
+            f"going on from {checkpoint}" if checkpoint.exists() else f"no {checkpoint}: starting at the beginning"
         )
     model = Model.fit(
         rows,
@@ -422,9 +411,7 @@ def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
         if place not in known:
             raise unknown("part of a model", place, known)
         if not dot or not option:
-            raise SpecError(
-                f"--set {name} names no option. Write {place}.OPTION=VALUE (isthmus parts lists them)."
-            )
+            raise SpecError(f"--set {name} names no option. Write {place}.OPTION=VALUE (isthmus parts lists them).")
         if place == "training":
             training[option] = value
         elif place == "modality":
@@ -472,9 +459,7 @@ def _check_parts(parts: Mapping[str, Any]) -> None:
             if kind is None:  # options for a part that the rows choose
                 continue
             if kind not in MENUS[place]:
-                raise unknown(
-                    place.removesuffix("ies") + "y" if place == "penalties" else place, kind, MENUS[place]
-                )
+                raise unknown(place.removesuffix("ies") + "y" if place == "penalties" else place, kind, MENUS[place])
             for option in Part.of(part).options:
                 known = options_of(MENUS[place][kind])
                 if option not in known:
@@ -513,9 +498,7 @@ def task_command(name: str, task: Task) -> click.Command:
     options = [p for p in signature if p.kind is p.KEYWORD_ONLY]
     about = _argument_help(function)
 
-    def command(
-        voice: Voice, model_path: Path, output: Path | None, device: str, strict: bool, **said: Any
-    ) -> None:
+    def command(voice: Voice, model_path: Path, output: Path | None, device: str, strict: bool, **said: Any) -> None:
         if output is not None:
             check_output(output, folders=not output.suffix)
         from isthmus.data.source import open_rows
@@ -529,13 +512,11 @@ def task_command(name: str, task: Task) -> click.Command:
         seconds = time.perf_counter() - began
         _show(voice, model, result, given[0] if inputs else None, output, seconds, name)
 
-    command.__doc__ = (
-        f"{task.about}\n\nMODEL is a file that isthmus fit wrote. Without -o the result is shown."
-    )
+    command.__doc__ = f"{task.about}\n\nMODEL is a file that isthmus fit wrote. Without -o the result is shown."
     made: Any = _voiced(command)
-    made = click.option(
-        "--strict", is_flag=True, help="Refuse files that cannot be used instead of skipping them."
-    )(made)
+    made = click.option("--strict", is_flag=True, help="Refuse files that cannot be used instead of skipping them.")(
+        made
+    )
     made = click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")(made)
     for parameter in reversed(options):
         made = _option_of(parameter, about.get(parameter.name, ""))(made)
@@ -687,9 +668,7 @@ def recipes(voice: Voice) -> None:
     width = max(map(len, RECIPES))
     for name, recipe in RECIPES.items():
         voice.say(f"{_painted(f'{name:<{width}}', voice.stream, bold=True)}  {recipe.about}")
-    voice.told(
-        {name: {"about": recipe.about, "parts": dict(recipe.parts)} for name, recipe in RECIPES.items()}
-    )
+    voice.told({name: {"about": recipe.about, "parts": dict(recipe.parts)} for name, recipe in RECIPES.items()})
 
 
 @isthmus.command(short_help="List every part with its options.")
@@ -717,8 +696,7 @@ def parts(voice: Voice, place: str | None) -> None:
                 "options": {o: None if p.default is p.empty else p.default for o, p in options.items()},
             }
             listed = ", ".join(
-                o if p.default is p.empty else f"{o}={json.dumps(_plain(p.default))}"
-                for o, p in options.items()
+                o if p.default is p.empty else f"{o}={json.dumps(_plain(p.default))}" for o, p in options.items()
             )
             voice.say(f"  {kind:<16}{_one_line(first)}")
             if listed:
@@ -729,12 +707,8 @@ def parts(voice: Voice, place: str | None) -> None:
 @isthmus.command(short_help="Draw a report: one self-contained page about a model and rows.")
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path), help="The .html file to write."
-)
-@click.option(
-    "--false-alarm-rate", type=float, default=0.01, show_default=True, help="Where the threshold is drawn."
-)
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .html file to write.")
+@click.option("--false-alarm-rate", type=float, default=0.01, show_default=True, help="Where the threshold is drawn.")
 @click.option(
     "--rows",
     "most",
@@ -744,9 +718,7 @@ def parts(voice: Voice, place: str | None) -> None:
     help="At most so many rows are drawn, chosen at random.",
 )
 @_voiced
-def report(
-    voice: Voice, model_path: Path, data: str, output: Path, false_alarm_rate: float, most: int
-) -> None:
+def report(voice: Voice, model_path: Path, data: str, output: Path, false_alarm_rate: float, most: int) -> None:
     """Draw a report of MODEL on DATA: one self-contained HTML file, light and dark."""
     if output.suffix.lower() not in (".html", ".htm"):
         raise FileError(f"A report is a page: name it .html, not {output.name!r}.")
@@ -758,9 +730,7 @@ def report(
 
     began = time.perf_counter()
     model = open_model(model_path)
-    write_report(
-        model, open_rows(data), output, name=model_path.name, false_alarm_rate=false_alarm_rate, most=most
-    )
+    write_report(model, open_rows(data), output, name=model_path.name, false_alarm_rate=false_alarm_rate, most=most)
     size, seconds = output.stat().st_size, time.perf_counter() - began
     voice.say(f"{output} ({words.bytes_(size)}) in {seconds:.1f} s: open it in a browser", bold=True)
     voice.told({"report": str(output), "bytes": size, "seconds": seconds})

@@ -51,9 +51,7 @@ def main(folder: str | Path = "demo") -> int:
 
     shown = np.sort(rng.choice(_FRESH, 14, replace=False))
     picture = [fresh[shown], model.reconstruct(fresh[shown]), _through_pca(model, fresh[shown])]
-    _draw(
-        picture, ("digits", f"{model.latent_dim} numbers", f"PCA-{model.latent_dim}"), folder / "digits.png"
-    )
+    _draw(picture, ("digits", f"{model.latent_dim} numbers", f"PCA-{model.latent_dim}"), folder / "digits.png")
     write_report(
         model,
         Rows("image", mixed, "fresh digits and odd ones"),
@@ -61,9 +59,7 @@ def main(folder: str | Path = "demo") -> int:
         name="digits.isthmus",
     )
 
-    print(
-        f"4. Look: {folder / 'report.html'} in a browser, {folder / 'digits.png'}, {folder / 'scored.csv'}."
-    )
+    print(f"4. Look: {folder / 'report.html'} in a browser, {folder / 'digits.png'}, {folder / 'scored.csv'}.")
     print(f"   All of it took {time.perf_counter() - began:.0f} s. The same on your rows:")
     print("     isthmus fit rows.csv -o rows.isthmus")
     print("     isthmus detect rows.isthmus new.csv -o scored.csv")

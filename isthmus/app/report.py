@@ -260,13 +260,9 @@ def _training(model: Model) -> list[Figure]:
             marks[f"PCA-{model.latent_dim}"] = model.record.pca_error
         series = {"autoencoder": tuple(zip(*errors, strict=True))}
         charts.append(
-            line_chart(
-                series, marks=marks, x_label="epoch", y_label="squared error per held-out row", height=230
-            )
+            line_chart(series, marks=marks, x_label="epoch", y_label="squared error per held-out row", height=230)
         )
-        caption += (
-            " Below, the error on held-out rows: it should end beneath the dashed line, PCA of the same size."
-        )
+        caption += " Below, the error on held-out rows: it should end beneath the dashed line, PCA of the same size."
     return [Figure("Training", caption, charts)]
 
 
@@ -368,13 +364,9 @@ def _facts(model: Model, found: Detection | None, n: int) -> list[tuple[str, str
     facts = [(f"{model.latent_dim}", f"numbers per code, for rows of {int(np.prod(model.net.shape)):,}")]
     compared = compared_at_fit(model)
     if compared is not None:
-        facts.append(
-            (f"{compared.explained(compared.autoencoder):.1%}", "of the variance of held-out rows comes back")
-        )
+        facts.append((f"{compared.explained(compared.autoencoder):.1%}", "of the variance of held-out rows comes back"))
         change = 1 - compared.ratio
-        facts.append(
-            (f"{abs(change):.0%}", f"{'below' if change >= 0 else 'above'} the error of same-size PCA")
-        )
+        facts.append((f"{abs(change):.0%}", f"{'below' if change >= 0 else 'above'} the error of same-size PCA"))
     if found is not None:
         flagged = int(found.anomalies.sum())
         facts.append(

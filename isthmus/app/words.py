@@ -152,9 +152,7 @@ def about_lines(model: Model) -> dict[str, list[str]]:
         told["held out"] = compared.summary()
     told["calibration"] = _calibrated(model)
     made = record.made
-    told["made"] = [
-        ", ".join(f"{name} {made[name]}" for name in ("isthmus", "torch", "python") if name in made)
-    ]
+    told["made"] = [", ".join(f"{name} {made[name]}" for name in ("isthmus", "torch", "python") if name in made)]
     if "when" in made:
         told["made"][0] += f", {made['when']}"
     return told

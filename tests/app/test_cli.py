@@ -85,6 +85,10 @@ def test_help_imports_nothing_heavy():
         assert task.about[:20] in found.stdout
 
 
+def test_the_command_alone_is_help(run):
+    assert run() == run("--help")
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_is_a_subcommand_with_the_options_of_its_function(name, run):
     code, out, _ = run(name, "--help")
@@ -202,9 +206,7 @@ def test_quiet_is_quiet(run):
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "arrow", "json"])
 def test_detect_writes_what_was_asked_for(ending, run, folder):
-    code, out, _ = run(
-        "detect", "m.isthmus", "rows.csv", "-o", f"scored.{ending}", "--false-alarm-rate", "0.05"
-    )
+    code, out, _ = run("detect", "m.isthmus", "rows.csv", "-o", f"scored.{ending}", "--false-alarm-rate", "0.05")
     assert code == 0
     assert f"scored.{ending}" in out
     written = (folder / f"scored.{ending}").read_bytes()
@@ -249,9 +251,7 @@ def test_a_csv_on_standard_input(folder):
 def test_a_reader_that_leaves_is_no_error(folder):
     where = {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
     command = f"{sys.executable} -m isthmus recipes | true; echo ${{PIPESTATUS[0]}}"
-    found = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, env={**os.environ, **where}
-    )
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={**os.environ, **where})
     assert found.stdout.strip() == "0"
     assert found.stderr == ""
 

@@ -68,9 +68,7 @@ def test_without_held_out_rows(table):
 
 
 def test_missing_cells(table):
-    holes = table.data.set_column(
-        1, "b", pa.array([None if i % 5 == 0 else float(i % 7) for i in range(300)])
-    )
+    holes = table.data.set_column(1, "b", pa.array([None if i % 5 == 0 else float(i % 7) for i in range(300)]))
     rows = open_rows(holes)
     page = render(Model.fit(rows, latent_dim=2, plan=Plan(epochs=1)), rows)
     assert "nan" not in page.lower().replace("finance", "")
