@@ -313,7 +313,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
 
     from isthmus.app import words
     from isthmus.data.source import open_rows
-    from isthmus.model import Model
+    from isthmus.model import Model, Prepared
     from isthmus.tasks.compare import compared_at_fit
     from isthmus.tasks.health import remarks
     from isthmus.training.progress import Progress
@@ -331,6 +331,11 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         voice.say(
             f"going on from {checkpoint}" if checkpoint.exists() else f"no {checkpoint}: starting at the beginning"
         )
+
+    def announce(found: Prepared) -> None:
+        for line in words.prepared(found):
+            voice.say(line)
+
     model = Model.fit(
         rows,
         said["recipe"],
@@ -342,7 +347,8 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         modality=said["kind"] or ("table" if said["columns"] else None),
         modality_options=options,
         device=said["device"],
-        hooks=[] if voice.quiet else [words.Announce(voice.say), Progress()],
+        hooks=[] if voice.quiet else [Progress()],
+        prepared=announce,
         checkpoint=checkpoint,
         resume=said["resume"],
         strict=said["strict"],
@@ -357,8 +363,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     if record.stopped != "interrupted":
         checkpoint.unlink(missing_ok=True)
 
-    for line in words.fitted(model):
-        voice.say(line)
+    voice.say(words.fitted(model))
     compared = compared_at_fit(model)
     for line in compared.summary() if compared else ():
         voice.say(f"held out: {line}" if line.startswith("autoencoder") else f"          {line}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,28 +11,15 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from isthmus.spec import SINGLE, Part
-from isthmus.training.hooks import Hook
 
 if TYPE_CHECKING:
     from isthmus.core.autoencoder import Net
     from isthmus.data.source import Rows
-    from isthmus.model import Model
-    from isthmus.training.loop import Run
+    from isthmus.model import Model, Prepared
 
 #: False-alarm rates that people ask for.
 RATES = (0.01, 0.05)
 _NAMED = 10
-
-
-class Announce(Hook):
-    """Says what will be trained, before the wait begins."""
-
-    def __init__(self, say: Callable[[str], None]):
-        self.say = say
-
-    def start(self, run: Run) -> None:
-        for line in composed(run.net):
-            self.say(line)
 
 
 def opened(rows: Rows) -> list[str]:
@@ -50,20 +37,23 @@ def opened(rows: Rows) -> list[str]:
 _KINDS = {"image": "image"}
 
 
-def composed(net: Net) -> list[str]:
-    """The sizes of the layers, and the parts."""
-    said = [architecture(net), f"{parameters(net):,} parameters"]
-    return ["   ".join(said), parts(net)]
+def prepared(found: Prepared) -> list[str]:
+    """How many rows are used, what was decided about them, the sizes of the layers, and the parts."""
+    return [
+        f"{found.n_train:,} rows to fit, {found.n_held_out:,} held out",
+        *found.modality.describe(),
+        f"{architecture(found.net)}   {parameters(found.net):,} parameters",
+        parts(found.net),
+    ]
 
 
-def fitted(model: Model) -> list[str]:
-    """How many rows were used and what was decided about them."""
+def fitted(model: Model) -> str:
+    """How the training ended."""
     record = model.record
-    lines = [f"{record.n_train:,} rows fitted, {record.n_held_out:,} held out", *model.modality.describe()]
     ended = f"{record.history[-1]['number']} epochs" if record.history else "no training"
     if record.stopped:
         ended += f", then stopped: {record.stopped}"
-    return [*lines, f"{ended}; the weights are those after epoch {record.best_epoch}"]
+    return f"{ended}; the weights are those after epoch {record.best_epoch}"
 
 
 def architecture(net: Net) -> str:

@@ -149,12 +149,12 @@ class Head(nn.Module):
         return chain(h.flatten(1), [self.layer]).reshape(-1, *self.out_shape)
 
     @torch.no_grad()
-    def start_linear(self, path: slice, weight: Tensor, bias: Tensor) -> None:
-        """Begin as ``weight @ h[path] + bias``; whatever else h holds starts without effect."""
+    def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
+        """Begin as ``weight x + bias`` along the body's linear path; whatever else it gives has no effect yet."""
         assert self.layer is not None
-        assert not self.pointwise
+        weight, bias = body.start_linear(weight, bias)
         self.layer.weight.zero_()
-        self.layer.weight[:, path] = weight.to(self.layer.weight)
+        self.layer.weight[:, body.linear] = weight.to(self.layer.weight)
         self.layer.bias.copy_(bias)
 
     def extra_repr(self) -> str:
