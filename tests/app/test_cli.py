@@ -166,7 +166,7 @@ def test_fit_says_what_it_did(run):
     )
     assert code == 0, err
     assert "240 rows" in out
-    assert "192 rows fitted, 48 held out" in out
+    assert "192 rows to fit, 48 held out" in out
     assert "5 → 16 → 8 → [2] → " in out
     assert "PCA-2" in out
     assert "train " in out
