@@ -38,6 +38,10 @@ from isthmus.training.loop import Epoch, chunk_rows, evaluate, train
 
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
+#: Training rows whose codes the prior is fitted to.
+_MOST_PRIOR = 20_000
+#: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
+_MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 
 #: The share of the variance that an automatic code explains linearly.
 _EXPLAINED = 0.7
@@ -226,7 +230,7 @@ class Model:
     def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Settle the noise level and the prior, then score the held-out rows once and for all."""
         net, record = self.net, self.record
-        few = {name: t[:_MOST_CALIBRATION] for name, t in tensors.items()}
+        few = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
         settle = few if held is None else {name: t[:_MOST_CALIBRATION] for name, t in held.items()}
         with devices.threads_for(self._work(), self.device):
             for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, self._chunk)])
@@ -515,8 +519,12 @@ def _check_range(probe: Net, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -> PCA:
+    n, width = len(tensors["x"]), int(np.prod(probe.likelihood.features_shape))
+    step = max(1, n // max(_MOST_PCA, _PCA_PER_COLUMN * width))
+    some = {name: t[::step] for name, t in tensors.items()}
+
     def chunks() -> Iterator[Tensor]:
-        for b in in_order(tensors, chunk_rows(probe)):
+        for b in in_order(some, chunk_rows(probe)):
             yield probe.likelihood.represent(b["x"], b.get("observed")).flatten(1)
 
     return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
