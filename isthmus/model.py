@@ -186,10 +186,10 @@ class Model:
             wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
             pca = _fit_pca(probe, tensors, latent_dim) if wanted else None
         spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe))
-        plan = _decide(plan, len(kept))
         pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
+            plan = _decide(plan, len(kept), sum(p.numel() for p in net.parameters()))
             if pca is not None and spec.warm_start == "pca" and net.starts_linear:
                 net.start_at_pca(pca)
             if prepared is not None:
@@ -490,16 +490,18 @@ def _split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
 
 
-def _decide(plan: Plan, n_rows: int) -> Plan:
-    """Fill in what was left to us, from the number of rows."""
+def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
+    """Fill in what was left to us, from the number of rows and the size of the network."""
     batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
     if batch_size == AUTO:
-        batch_size = int(2 ** np.clip(np.round(np.log2(max(n_rows, 1) / 40)), 4, 8))
+        wanted = max(min(n_rows / 40, 64), n_rows / 1500)
+        batch_size = int(2 ** np.clip(np.round(np.log2(wanted)), 4, 8))
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
         epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))
     if rate == AUTO:
-        rate = 1e-3 * float(np.sqrt(np.clip(int(batch_size) / 64, 0.5, 4)))
+        # smaller for small batches, whose gradients are noisy, and for large networks
+        rate = 4e-3 * np.sqrt(np.clip(int(batch_size) / 64, 0.25, 1)) * min(1, 250_000 / n_parameters) ** 0.25
     return plan.replace(batch_size=int(batch_size), epochs=int(epochs), learning_rate=float(rate))
 
 

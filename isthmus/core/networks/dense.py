@@ -121,9 +121,13 @@ class _Chain(torch.autograd.Function):
 def chain(x: Tensor, layers: Sequence[nn.Linear], activation: str = "identity") -> Tensor:
     """(B, n) → (B, m) through linear layers, each followed by ``activation``."""
     parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
-    if torch.is_grad_enabled() and not torch.compiler.is_exporting():
+    if torch.compiler.is_exporting():
+        return _on_tape(activation, x, parameters)
+    if torch.is_grad_enabled():
         return _Chain.apply(activation, x, *parameters)
-    return _on_tape(activation, x, parameters)
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        x = ACTIVATIONS[activation][0](product(x, weight, bias))
+    return x
 
 
 class Head(nn.Module):
