@@ -143,7 +143,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     def _settle(self) -> None:
         model = self.model_
         self.record_ = model.record
-        self.n_iter_ = model.record.history[-1]["number"] if model.record.history else 0
+        self.n_iter_ = model.record.epochs
         self.offset_ = 0.0
         if model.calibration is not None:
             # too few held-out rows for a hundredth: then the strangest of them is the first that is flagged

@@ -71,6 +71,11 @@ class Record:
     remarks: list[str] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained."""
+        return self.history[-1]["number"] if self.history else 0
+
 
 @dataclass(frozen=True)
 class Prepared:
