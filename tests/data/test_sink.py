@@ -70,7 +70,7 @@ def test_unknown_endings(tmp_path):
 @pytest.mark.parametrize("name", ["rows.csv", "rows.npy", "rows.parquet"])
 def test_a_directory_is_never_replaced(tmp_path, name):
     (tmp_path / name).mkdir()
-    with pytest.raises(FileError, match="folder|directory"):
+    with pytest.raises(FileError, match=r"folder|directory"):
         save_rows(G.normal(size=(3, 2)), tmp_path / name)
     assert (tmp_path / name).is_dir()
 
@@ -84,7 +84,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, name):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(FileError, match="space|full"):
+    with pytest.raises(FileError, match=r"space|full"):
         save_rows(G.normal(size=(3, 2)), path)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == [name], "and nothing else"

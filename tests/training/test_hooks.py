@@ -110,6 +110,9 @@ def poisoned(monkeypatch):
     return build
 
 
+blamed = pytest.mark.xfail(strict=True, reason="at the look every term is NaN, and the first of them is blamed")
+
+
 class TestGuard:
     @pytest.mark.parametrize("step", [0, 1, 6, 7, 20, 41])
     @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -124,7 +127,7 @@ class TestGuard:
         assert all(v.isfinite().all() for v in run.net.state_dict().values())
         assert all(math.isfinite(v) for e in run.history for v in e.terms.values())
 
-    @pytest.mark.xfail(strict=True, reason="by the time of a look every term is NaN, and the first of them is blamed")
+    @blamed
     @pytest.mark.parametrize("step", [0, 7])
     def test_it_names_the_term_that_broke_first(self, poisoned, step):
         run = fit([Guard(every=5)], net=poisoned(range(step, step + 1)))
@@ -141,10 +144,7 @@ class TestGuard:
         run = fit([Note(), Guard(every=5)], net=poisoned(range(17, 18)))
         assert set(done) == set(range(1, 6 * run.steps + 1))
 
-    @pytest.mark.parametrize(
-        "every",
-        [1, pytest.param(5, marks=pytest.mark.xfail(strict=True, reason="as above: 'reconstruction' is blamed"))],
-    )
+    @pytest.mark.parametrize("every", [1, pytest.param(5, marks=blamed)])
     def test_what_always_breaks_is_named(self, poisoned, every):
         with pytest.raises(TrainingError, match="broke 6 times: the term 'poison' is not a finite number in epoch 0"):
             fit([Guard(every=every)], net=poisoned(range(10**6)))
