@@ -34,10 +34,14 @@ from isthmus.modalities.base import Modality
 from isthmus.recipes import compose
 from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
-from isthmus.training.loop import CHUNK, Epoch, evaluate, train
+from isthmus.training.loop import Epoch, chunk_rows, evaluate, train
 
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
+#: Training rows whose codes the prior is fitted to.
+_MOST_PRIOR = 20_000
+#: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
+_MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 
 #: The share of the variance that an automatic code explains linearly.
 _EXPLAINED = 0.7
@@ -66,6 +70,16 @@ class Record:
     code_variance: list[float] | None = None
     remarks: list[str] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was decided about rows before the training begins."""
+
+    net: Net
+    modality: Modality
+    n_train: int
+    n_held_out: int
 
 
 class Model:
@@ -121,6 +135,7 @@ class Model:
         device: str = "auto",
         hooks: Sequence[Hook] = (),
         callbacks: Sequence[Callable[[Epoch], Any]] = (),
+        prepared: Callable[[Prepared], Any] | None = None,
         checkpoint: Path | None = None,
         resume: bool = False,
         strict: bool = False,
@@ -134,6 +149,8 @@ class Model:
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
             modality: ``"array"``, ``"table"`` or ``"image"``, where the rows' own kind is not meant.
+            callbacks: called after every epoch; returning True stops the training.
+            prepared: called once everything is decided, before the training begins.
             checkpoint: where to keep the state of the training; with ``resume`` it goes on from there.
 
         Raises:
@@ -169,12 +186,14 @@ class Model:
             wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
             pca = _fit_pca(probe, tensors, latent_dim) if wanted else None
         spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe))
-        plan = _decide(plan, len(kept))
         pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
+            plan = _decide(plan, len(kept), sum(p.numel() for p in net.parameters()))
             if pca is not None and spec.warm_start == "pca" and net.starts_linear:
                 net.start_at_pca(pca)
+            if prepared is not None:
+                prepared(Prepared(net, face, len(kept), 0 if held is None else len(held)))
             net.to(where)
             tensors = {name: t.to(where) for name, t in tensors.items()}
             if held_tensors is not None:
@@ -211,21 +230,21 @@ class Model:
     def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Settle the noise level and the prior, then score the held-out rows once and for all."""
         net, record = self.net, self.record
-        few = {name: t[:_MOST_CALIBRATION] for name, t in tensors.items()}
+        few = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
         settle = few if held is None else {name: t[:_MOST_CALIBRATION] for name, t in held.items()}
         with devices.threads_for(self._work(), self.device):
-            for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, CHUNK)])
+            for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, self._chunk)])
             net.prior.fit(for_prior)
             record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
-            p = net.decode(net.encode(settle["x"], settle.get("observed")))
-            net.likelihood.calibrate(settle["x"], settle.get("observed"), p)
+            means = [net.decode(net.encode(b["x"], b.get("observed"))).mean for b in in_order(settle, self._chunk)]
+            net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))
             record.train_error = evaluate(net, few)[1]
             if held is None:
                 return
             record.error = evaluate(net, held)[1]
             record.pca_error, record.mean_error = self._linear_errors(held)
             entries, costs = [], []
-            for b in in_order(settle, CHUNK):
+            for b in in_order(settle, self._chunk):
                 nats, cost, _ = self._explained(b)
                 entries.append(nats.flatten(1).cpu())
                 costs.append(cost.cpu())
@@ -243,7 +262,7 @@ class Model:
             )
         by_pca = by_mean = count = 0.0
         there: Tensor | float
-        for b in in_order(tensors, CHUNK):
+        for b in in_order(tensors, self._chunk):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
             there = 1.0
             if "observed" in b:
@@ -266,7 +285,7 @@ class Model:
         if tuple(z.shape[1:]) != shape:
             raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            means = [self.net.decode(part.to(self.device)).mean.cpu() for part in z.split(CHUNK)]
+            means = [self.net.decode(part.to(self.device)).mean.cpu() for part in z.split(self._chunk)]
         return self.modality.from_tensors(torch.cat(means) if means else torch.zeros(0, *self.net.shape))
 
     def reconstruct(self, source: Any) -> Any:
@@ -351,14 +370,18 @@ class Model:
         rows = open_rows(source)
         found = []
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            for chunk in rows.chunks(8 * CHUNK):
-                for b in in_order(self.modality.to_tensors(chunk), CHUNK):
+            for chunk in rows.chunks(8 * self._chunk):
+                for b in in_order(self.modality.to_tensors(chunk), self._chunk):
                     n = len(b["x"])
                     found.append(function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu())
         return torch.cat(found).numpy()
 
+    @property
+    def _chunk(self) -> int:
+        return chunk_rows(self.net)
+
     def _work(self) -> float:
-        return CHUNK * sum(p.numel() for p in self.net.parameters())
+        return self._chunk * sum(p.numel() for p in self.net.parameters())
 
     # -- the file -------------------------------------------------------------------------------
 
@@ -467,16 +490,18 @@ def _split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
 
 
-def _decide(plan: Plan, n_rows: int) -> Plan:
-    """Fill in what was left to us, from the number of rows."""
+def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
+    """Fill in what was left to us, from the number of rows and the size of the network."""
     batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
     if batch_size == AUTO:
-        batch_size = int(2 ** np.clip(np.round(np.log2(max(n_rows, 1) / 40)), 4, 8))
+        wanted = max(min(n_rows / 40, 64), n_rows / 1500)
+        batch_size = int(2 ** np.clip(np.round(np.log2(wanted)), 4, 8))
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
         epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))
     if rate == AUTO:
-        rate = 1e-3 * float(np.sqrt(np.clip(int(batch_size) / 64, 0.5, 4)))
+        # smaller for small batches, whose gradients are noisy, and for large networks
+        rate = 4e-3 * np.sqrt(np.clip(int(batch_size) / 64, 0.25, 1)) * min(1, 250_000 / n_parameters) ** 0.25
     return plan.replace(batch_size=int(batch_size), epochs=int(epochs), learning_rate=float(rate))
 
 
@@ -496,8 +521,12 @@ def _check_range(probe: Net, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -> PCA:
+    n, width = len(tensors["x"]), int(np.prod(probe.likelihood.features_shape))
+    step = max(1, n // max(_MOST_PCA, _PCA_PER_COLUMN * width))
+    some = {name: t[::step] for name, t in tensors.items()}
+
     def chunks() -> Iterator[Tensor]:
-        for b in in_order(tensors, CHUNK):
+        for b in in_order(some, chunk_rows(probe)):
             yield probe.likelihood.represent(b["x"], b.get("observed")).flatten(1)
 
     return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))

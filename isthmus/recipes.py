@@ -39,7 +39,7 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 #: Bodies that can carry a linear path beside the deep one.
-_WITH_LINEAR_PATH = ("mlp",)
+_WITH_LINEAR_PATH = ("conv", "mlp")
 
 
 def compose(

@@ -17,17 +17,19 @@ BATCH = 128
 
 
 class Pictures(Dataset[Tensor]):
-    """Picture → tensor for each sample again, as `ToTensor()` on an image data set does."""
+    """Picture → tensor for each sample again: the steps of torchvision's `MNIST` and `ToTensor()`, one by one."""
 
     def __init__(self, images: np.ndarray):
-        self.images = images
+        self.data = torch.from_numpy(images)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.data)
 
     def __getitem__(self, index: int) -> Tensor:
-        picture = Image.fromarray(self.images[index])
-        return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255).unsqueeze(0)
+        picture = Image.fromarray(self.data[index].numpy())
+        pixels = torch.from_numpy(np.array(picture, np.uint8, copy=True))
+        pixels = pixels.view(picture.size[1], picture.size[0], len(picture.getbands()))
+        return pixels.permute((2, 0, 1)).contiguous().to(dtype=torch.get_default_dtype()).div(255)
 
 
 def seed_net() -> nn.Sequential:

@@ -75,7 +75,7 @@ class Net(nn.Module):
         self.encoder = _body(ENCODERS, "encoder", spec.encoder, own.get("encoder"), seen, code_hint)
         self.bottleneck = make(BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim)
         code_shape = self.bottleneck.code_shape
-        self.decoder = _body(DECODERS, "decoder", spec.decoder, own.get("decoder"), code_shape, self.shape)
+        self.decoder = _body(DECODERS, "decoder", spec.decoder, own.get("decoder"), code_shape, features)
         self.likelihood = make(LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape)
         self.objective = make(OBJECTIVES, "objective", spec.objective)
         self.penalties = nn.ModuleDict({part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties})
@@ -203,8 +203,8 @@ class Net(nn.Module):
         shift[:k] = -(pca.components @ pca.mean) / scales
         if k < dim:  # fewer components than codes: the rest begin at random, small
             nn.init.normal_(down[k:, : len(pca.mean)], std=len(pca.mean) ** -0.5 * 0.1)
-        self.bottleneck.start_linear(self.encoder.linear, down, shift)
-        self.likelihood.start_linear(self.decoder.linear, up, pca.mean)
+        self.bottleneck.start_linear(self.encoder, down, shift)
+        self.likelihood.start_linear(self.decoder, up, pca.mean)
 
     def _seen_shape(self) -> Shape:
         features = self.likelihood.features_shape

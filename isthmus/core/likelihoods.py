@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isthmus.core.networks.dense import Head
-from isthmus.core.parts import Distribution, Likelihood, Shape, one_of
+from isthmus.core.parts import Body, Distribution, Likelihood, Shape, one_of
 
 #: The smallest share of the overall variance that one entry is believed to have, and how many rows
 #: that belief weighs: a column that the held-out rows happen to repeat exactly is not certain for ever.
@@ -141,12 +141,12 @@ class Gaussian(Likelihood):
         mean = self.head(h)
         return Normal(mean.sigmoid() if self.link == "sigmoid" else mean, self.noise())
 
-    def start_linear(self, path: slice, weight: Tensor, mean: Tensor) -> None:
+    def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
         start = (weight, mean) if self.link == "identity" else _logit_start(mean, weight)
-        self.head.start_linear(path, *start)
+        self.head.start_linear(body, *start)
 
-    def calibrate(self, x: Tensor, observed: Tensor | None, p: Distribution) -> None:
-        self.noise.settle((x - p.mean).square(), observed)
+    def calibrate(self, x: Tensor, observed: Tensor | None, mean: Tensor) -> None:
+        self.noise.settle((x - mean).square(), observed)
 
     def problem(self, x: Tensor) -> str | None:
         if self.link == "sigmoid" and not (x.min() >= 0 and x.max() <= 1):
@@ -192,8 +192,8 @@ class Bernoulli(Likelihood):
     def forward(self, h: Tensor) -> Bernoullis:
         return Bernoullis(self.head(h))
 
-    def start_linear(self, path: slice, weight: Tensor, mean: Tensor) -> None:
-        self.head.start_linear(path, *_logit_start(mean, weight))
+    def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
+        self.head.start_linear(body, *_logit_start(mean, weight))
 
     def problem(self, x: Tensor) -> str | None:
         if x.min() >= 0 and x.max() <= 1:
@@ -305,7 +305,7 @@ class Mixed(Likelihood):
         levels = [mask[:, i, None].expand(-1, self.levels[i]) for i in self.categorical]
         return torch.cat([mask[:, self.numeric], mask[:, self.boolean], *levels], dim=1)
 
-    def start_linear(self, path: slice, weight: Tensor, mean: Tensor) -> None:
+    def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
         weight, bias = weight.clone(), mean.clone()
         coins = slice(self.of_boolean.start, self.of_boolean.stop)
         weight[coins], bias[coins] = _logit_start(mean[coins], weight[coins])
@@ -313,11 +313,11 @@ class Mixed(Likelihood):
             share = mean[where].clamp(min=_EDGE)
             # softmax(log π + δ) ≈ π (1 + δ − Σ π δ), so the shift of a share is divided by it
             weight[where], bias[where] = weight[where] / share[:, None], share.log()
-        self.head.start_linear(path, weight, bias)
+        self.head.start_linear(body, weight, bias)
 
-    def calibrate(self, x: Tensor, observed: Tensor | None, p: Distribution) -> None:
+    def calibrate(self, x: Tensor, observed: Tensor | None, mean: Tensor) -> None:
         seen = None if observed is None else observed[:, self.numeric]
-        self.noise.settle((x - p.mean).square()[:, self.numeric], seen)
+        self.noise.settle((x - mean).square()[:, self.numeric], seen)
 
     def extra_repr(self) -> str:
         return f"numeric={len(self.numeric)}, boolean={len(self.boolean)}, categorical={len(self.categorical)}"
@@ -374,9 +374,9 @@ class Categorical(Likelihood):
     def reach(self, mask: Tensor) -> Tensor:
         return mask.repeat_interleave(self.levels, dim=1)
 
-    def start_linear(self, path: slice, weight: Tensor, mean: Tensor) -> None:
+    def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
         share = mean.clamp(min=_EDGE)
-        self.head.start_linear(path, weight / share[:, None], share.log())
+        self.head.start_linear(body, weight / share[:, None], share.log())
 
     def problem(self, x: Tensor) -> str | None:
         if x.min() >= 0 and x.max() <= self.levels - 1 and torch.equal(x, x.round()):

@@ -129,11 +129,15 @@ class Body(nn.Module, ABC):
     """
 
     out_shape: Shape
-    #: The outputs that are the body's flattened input itself: its linear path. None without one.
+    #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
     linear: slice | None = None
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor: ...
+
+    def start_linear(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in what the body itself can hold of ``x → weight x + bias``; the rest is for the head behind it."""
+        return weight, bias
 
 
 class Bottleneck(nn.Module, ABC):
@@ -150,8 +154,8 @@ class Bottleneck(nn.Module, ABC):
     def mode(self, h: Tensor) -> Tensor:
         """The code's one deterministic value (B, *code_shape), used everywhere outside training."""
 
-    def start_linear(self, path: slice, weight: Tensor, bias: Tensor) -> None:
-        """Begin as ``z = weight @ h[path] + bias`` with everything else at zero."""
+    def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
+        """Begin as ``z = weight x + bias`` along the body's linear path, with everything else at zero."""
         raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
 
 
@@ -171,12 +175,12 @@ class Likelihood(nn.Module, ABC):
         """A mask over x as a mask over the features."""
         return mask
 
-    def start_linear(self, path: slice, weight: Tensor, mean: Tensor) -> None:
-        """Begin as ``expected ≈ weight @ h[path] + mean``, features flattened, to first order."""
+    def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
+        """Begin as ``expected ≈ weight z + mean`` along the body's linear path, features flattened, to first order."""
         raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
 
-    def calibrate(self, x: Tensor, observed: Tensor | None, p: Distribution) -> None:
-        """Settle what training left open (a noise level), on held-out rows."""
+    def calibrate(self, x: Tensor, observed: Tensor | None, mean: Tensor) -> None:
+        """Settle what training left open (a noise level), on held-out rows and their reconstructions."""
 
     def problem(self, x: Tensor) -> str | None:
         """Why x cannot be modelled, in words; None if it can."""

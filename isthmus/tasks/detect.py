@@ -81,8 +81,8 @@ class Detection(Result):
     def _told(self, i: int, j: int) -> tuple[str, str]:
         data, name = self.rows.data, self.names[j]
         if self.rows.kind == "table":
-            return _word(data[name][i].as_py()), _word(self.expected[name][i].as_py())
-        return _word(data[i].ravel()[j]), _word(np.asarray(self.expected[i]).ravel()[j])
+            return _words(data[name][i].as_py(), self.expected[name][i].as_py())
+        return _words(data[i].ravel()[j], np.asarray(self.expected[i]).ravel()[j])
 
     def to_table(self) -> Any:
         """The input's own columns, then ``score, p_value, anomaly``, the three top entries, and why (if flagged)."""
@@ -181,18 +181,27 @@ def detect(model: Model, rows: Any, *, false_alarm_rate: float = 0.01) -> Detect
     )
 
 
-def _word(value: Any) -> str:
-    """A cell as a person would write it.
+def _words(observed: Any, expected: Any) -> tuple[str, str]:
+    """Two cells with as many digits as it takes to tell them apart.
 
-    >>> _word(9123456.0), _word(0.25), _word("tcp"), _word(None)
-    ('9.123e+06', '0.25', "'tcp'", 'missing')
+    >>> _words(9123456.0, 4000), _words(1.0, 1.00002), _words("tcp", None)
+    (('9.123e+06', '4000'), ('1', '1.00002'), ("'tcp'", 'missing'))
     """
+    for digits in (4, 6, 9):
+        words = _word(observed, digits), _word(expected, digits)
+        if words[0] != words[1]:
+            break
+    return words
+
+
+def _word(value: Any, digits: int = 4) -> str:
+    """A cell as a person would write it."""
     if value is None or value != value:
         return "missing"
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, int | float | np.number):
-        return f"{float(value):.4g}"
+        return f"{float(value):.{digits}g}"
     return repr(value) if isinstance(value, str) else str(value)
 
 
@@ -204,5 +213,14 @@ def _region(gained: np.ndarray, total: float) -> Reason:
     sums = np.pad(image, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     windows = sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
     top, left = np.unravel_index(windows.argmax(), windows.shape)
-    name = f"rows {top}–{top + h - 1}, columns {left}–{left + w - 1}"
+    name = f"{_span('row', top, h)}, {_span('column', left, w)}"
     return Reason(name, "", "", float(windows.max()) / total)
+
+
+def _span(what: str, start: int, length: int) -> str:
+    """The pixels of a window.
+
+    >>> _span("row", 3, 1), _span("column", 4, 3)
+    ('row 3', 'columns 4–6')
+    """
+    return f"{what} {start}" if length == 1 else f"{what}s {start}–{start + length - 1}"

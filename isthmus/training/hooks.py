@@ -26,7 +26,11 @@ class Hook:
     def epoch(self, run: Run, epoch: Epoch) -> None:
         """After every epoch; ``run.stop("reason")`` ends the training."""
 
-    def end(self, run: Run) -> None: ...
+    def end(self, run: Run) -> None:
+        """After a training that came to its end, early or not."""
+
+    def close(self) -> None:
+        """At the very last, whatever happened."""
 
 
 class KeepBest(Hook):
@@ -140,4 +144,4 @@ class Watch(Hook):
 
     def step(self, run: Run) -> None:
         if run.elapsed() > self.seconds:
-            run.stop(f"the time of {self.seconds:g} s was up")
+            run.stop(f"the time of {self.seconds:.0f} s was up")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from isthmus import devices
 from isthmus.core.handmade import HandmadeStep
-from isthmus.core.parts import Losses
+from isthmus.core.parts import Losses, size
 from isthmus.data.batches import Batches, in_order
 from isthmus.spec import Plan
 from isthmus.training.flat import FlatGroup
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from isthmus.core.autoencoder import Net
     from isthmus.training.hooks import Hook
 
-#: Rows that are scored at once outside training.
-CHUNK = 8192
+#: Entries that are scored at once outside training.
+_CHUNK = 1 << 22
+
+
+def chunk_rows(net: Net) -> int:
+    """Rows that are scored at once outside training: fewer where rows are large."""
+    return max(16, min(8192, _CHUNK // size(net.shape)))
 
 
 @dataclass
@@ -184,18 +189,22 @@ def train(
     forward = HandmadeStep(net).losses if HandmadeStep.fits(net) else net.losses
     run = Run(net, groups, plan, plan.epochs, len(batches), batches.n_rows, forward)
     work = 3 * sum(g.values.numel() for g in groups.values()) * batches.n_rows / len(batches)
-    with devices.threads_for(work, device):
+    try:
+        with devices.threads_for(work, device):
+            for hook in hooks:
+                hook.start(run)
+            if not run.history:
+                _close_epoch(run, held_out, hooks)  # the state before the first step is a candidate too
+            try:
+                while run.epoch < run.epochs and not run.stopped:
+                    _one_epoch(run, batches, held_out, hooks)
+            except KeyboardInterrupt:
+                run.stop("interrupted")
+            for hook in hooks:
+                hook.end(run)
+    finally:
         for hook in hooks:
-            hook.start(run)
-        if not run.history:
-            _close_epoch(run, held_out, hooks)  # the state before the first step is a candidate too
-        try:
-            while run.epoch < run.epochs and not run.stopped:
-                _one_epoch(run, batches, held_out, hooks)
-        except KeyboardInterrupt:
-            run.stop("interrupted")
-        for hook in hooks:
-            hook.end(run)
+            hook.close()
     net.eval()
     return run
 
@@ -258,7 +267,7 @@ def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
     was_training = net.training
     loss = error = count = 0.0
     with devices.seeded(0):
-        for batch in in_order(tensors, CHUNK):
+        for batch in in_order(tensors, chunk_rows(net)):
             trace = net.eval().trace(**batch)
             n_rows = len(trace.x)
             error += float(net.squared_error(trace.x, trace.observed, trace.p).sum())

@@ -52,7 +52,7 @@ class Progress(Hook):
             self.said = time.monotonic()
             print("  " + "   ".join(f"{k} {v}" for k, v in _fields(run, epoch)), file=self.stream, flush=True)
 
-    def end(self, run: Run) -> None:
+    def close(self) -> None:
         if self.live is not None:
             self.live.stop()
 

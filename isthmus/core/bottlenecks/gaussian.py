@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from isthmus.core.networks.dense import Head
-from isthmus.core.parts import Bottleneck, Code, Shape
+from isthmus.core.parts import Body, Bottleneck, Code, Shape
 
 #: log σ² is kept in this range: beyond it a float32 σ² or its inverse loses its digits.
 _LOG_VAR = (-14.0, 8.0)
@@ -53,8 +53,8 @@ class Gaussian(Bottleneck):
     def mode(self, h: Tensor) -> Tensor:
         return self.mu(h)
 
-    def start_linear(self, path: slice, weight: Tensor, bias: Tensor) -> None:
-        self.mu.start_linear(path, weight, bias)
+    def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
+        self.mu.start_linear(body, weight, bias)
 
     def extra_repr(self) -> str:
         return f"dim={self.code_shape[0]}, free_bits={self.free_bits}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from isthmus.core.networks.dense import Head
-from isthmus.core.parts import Bottleneck, Code, Shape
+from isthmus.core.parts import Body, Bottleneck, Code, Shape
 
 
 class Plain(Bottleneck):
@@ -25,8 +25,8 @@ class Plain(Bottleneck):
     def mode(self, h: Tensor) -> Tensor:
         return self.head(h)
 
-    def start_linear(self, path: slice, weight: Tensor, bias: Tensor) -> None:
-        self.head.start_linear(path, weight, bias)
+    def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
+        self.head.start_linear(body, weight, bias)
 
     def extra_repr(self) -> str:
         return f"dim={self.code_shape[0]}"

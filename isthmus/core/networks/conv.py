@@ -6,12 +6,15 @@ same sizes back, so that 28 × 28, 31 × 17 and 1 × 5 all come out as they went
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from isthmus.core.networks.dense import Head
-from isthmus.core.parts import Body, Shape
+from isthmus.core.parts import Body, Shape, size
 
 _MODULES = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
@@ -40,59 +43,95 @@ def _activation(name: str) -> nn.Module:
     return _MODULES[name]()
 
 
+def _auto_widths(height: int, width: int) -> list[int]:
+    """Halve until the shorter side is 7 or less; channels double on the way.
+
+    >>> _auto_widths(28, 28), _auto_widths(112, 92)
+    ([16, 32], [16, 32, 64, 128])
+    """
+    halvings = max(1, math.ceil(math.log2(min(height, width) / 7))) if min(height, width) > 7 else 1
+    return [min(16 << i, 256) for i in range(halvings)]
+
+
 class ConvEncoder(Body):
-    """Strided 3 × 3 convolutions, one per entry of ``widths``."""
+    """Strided 3 × 3 convolutions, one per entry of ``widths``. With ``linear_path`` the output is flat and
+    ends with the image itself, so that the head behind it can start at PCA.
+    """
 
     def __init__(
         self,
         in_shape: Shape,
         target_shape: Shape,
         *,
-        widths: Sequence[int] = (32, 64, 128),
-        activation: str = "silu",
+        widths: Sequence[int] | str = "auto",
+        activation: str = "gelu",
+        linear_path: bool = False,
     ):
         super().__init__()
         _check_image(in_shape)
         channels, height, width = in_shape
-        self.widths = [int(w) for w in widths]
+        self.widths = [int(w) for w in (_auto_widths(height, width) if widths == "auto" else widths)]
         stages: list[nn.Module] = []
         for wide in self.widths:
             stages += [nn.Conv2d(channels, wide, 3, stride=2, padding=1), _activation(activation)]
             channels = wide
         self.stages = nn.Sequential(*stages)
         self.out_shape = (channels, *_sizes(height, width, len(self.widths))[-1])
+        if linear_path:
+            deep, n_in = size(self.out_shape), size(in_shape)
+            self.out_shape, self.linear = (deep + n_in,), slice(deep, deep + n_in)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.stages(x)
+        h = self.stages(x)
+        return h if self.linear is None else torch.cat([h.flatten(1), x.flatten(1)], dim=1)
 
 
 class ConvDecoder(Body):
-    """From a code (a vector or a feature map) up to the image's size: enlarge, convolve, repeat."""
+    """From a code (a vector or a feature map) up to the image's size by transposed 4 × 4 convolutions.
+
+    With ``linear_path`` the last channels are a linear map of the code, an image that can start at PCA.
+    """
 
     def __init__(
         self,
         in_shape: Shape,
         target_shape: Shape,
         *,
-        widths: Sequence[int] = (128, 64, 32),
-        activation: str = "silu",
+        widths: Sequence[int] | str = "auto",
+        activation: str = "gelu",
+        linear_path: bool = False,
     ):
         super().__init__()
         _check_image(target_shape)
-        self.widths = [int(w) for w in widths]
-        sizes = _sizes(*target_shape[1:], len(self.widths))[::-1]
-        self.entry = Head(in_shape, (self.widths[0], *sizes[0]))
-        stages: list[nn.Module] = []
-        channels = self.widths[0]
-        for wide, to in zip(self.widths, sizes[1:], strict=True):
-            stages += [
-                _activation(activation),
-                nn.Upsample(size=to),
-                nn.Conv2d(channels, wide, 3, padding=1),
-            ]
-            channels = wide
-        self.stages = nn.Sequential(*stages, _activation(activation))
-        self.out_shape = (channels, *target_shape[1:])
+        colours, height, width = target_shape
+        self.widths = [int(w) for w in (_auto_widths(height, width)[::-1] if widths == "auto" else widths)]
+        self.sizes = _sizes(height, width, len(self.widths))[::-1]
+        self.entry = Head(in_shape, (self.widths[0], *self.sizes[0]))
+        self.activation = _activation(activation)
+        # each step doubles the size, and an odd size is cut from the even one above it
+        self.steps = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairwise([*self.widths, self.widths[-1]])
+        )
+        self.out_shape = (self.widths[-1], height, width)
+        self.path = None
+        if linear_path:
+            self.path = Head(in_shape, target_shape)
+            self.linear = slice(self.widths[-1], self.widths[-1] + colours)
+            self.out_shape = (self.widths[-1] + colours, height, width)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.stages(self.entry(z))
+        h = self.entry(z)
+        for step, (height, width) in zip(self.steps, self.sizes[1:], strict=True):
+            h = step(self.activation(h))[..., :height, :width]
+        h = self.activation(h)
+        return h if self.path is None else torch.cat([h, self.path(z)], dim=1)
+
+    @torch.no_grad()
+    def start_linear(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The path holds the whole map; the head behind it has to pass its channels on."""
+        assert self.path is not None
+        assert self.path.layer is not None
+        self.path.layer.weight.copy_(weight)
+        self.path.layer.bias.copy_(bias)
+        colours = self.path.out_shape[0]
+        return torch.eye(colours), torch.zeros(colours)

@@ -121,9 +121,13 @@ class _Chain(torch.autograd.Function):
 def chain(x: Tensor, layers: Sequence[nn.Linear], activation: str = "identity") -> Tensor:
     """(B, n) → (B, m) through linear layers, each followed by ``activation``."""
     parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
-    if torch.is_grad_enabled() and not torch.compiler.is_exporting():
+    if torch.compiler.is_exporting():
+        return _on_tape(activation, x, parameters)
+    if torch.is_grad_enabled():
         return _Chain.apply(activation, x, *parameters)
-    return _on_tape(activation, x, parameters)
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        x = ACTIVATIONS[activation][0](product(x, weight, bias))
+    return x
 
 
 class Head(nn.Module):
@@ -149,12 +153,12 @@ class Head(nn.Module):
         return chain(h.flatten(1), [self.layer]).reshape(-1, *self.out_shape)
 
     @torch.no_grad()
-    def start_linear(self, path: slice, weight: Tensor, bias: Tensor) -> None:
-        """Begin as ``weight @ h[path] + bias``; whatever else h holds starts without effect."""
+    def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
+        """Begin as ``weight x + bias`` along the body's linear path; whatever else it gives has no effect yet."""
         assert self.layer is not None
-        assert not self.pointwise
+        weight, bias = body.start_linear(weight, bias)
         self.layer.weight.zero_()
-        self.layer.weight[:, path] = weight.to(self.layer.weight)
+        self.layer.weight[:, body.linear] = weight.to(self.layer.weight)
         self.layer.bias.copy_(bias)
 
     def extra_repr(self) -> str:
@@ -190,7 +194,7 @@ class MLP(Body):
         target_shape: Shape,
         *,
         widths: Sequence[int] | str = "auto",
-        activation: str = "silu",
+        activation: str = "gelu",
         linear_path: bool = False,
     ):
         super().__init__()
