@@ -106,7 +106,7 @@ class TestEveryKindOfRows:
     def test_chunks_do_not_matter(self, known, monkeypatch):
         model, rows = known
         whole = model.score(rows)
-        monkeypatch.setattr("isthmus.model.CHUNK", 9)
+        monkeypatch.setattr("isthmus.training.loop._CHUNK", 1)
         np.testing.assert_allclose(model.score(rows), whole, rtol=1e-5, atol=1e-5)
 
     def test_the_file_is_the_model(self, known, tmp_path):

@@ -65,6 +65,18 @@ class TestStartAtPCA:
             spread = spread.square().mean().sqrt().expand(K)
         torch.testing.assert_close(z, scores / spread, rtol=1e-3, atol=1e-3)
 
+    @pytest.mark.parametrize("shape", [(1, 6, 5), (3, 9, 4), (1, 1, 7)])
+    @pytest.mark.parametrize("bodies", ["conv", "mlp"])
+    @pytest.mark.parametrize("tell_missing", [False, True])
+    def test_images_too(self, shape, bodies, tell_missing):
+        x = torch.randn(100, *shape, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+        body = Part(bodies, {"widths": [4, 6], "linear_path": True})
+        net = net_of(spec_of(encoder=body, decoder=body, tell_missing=tell_missing), shape).eval()
+        pca = pca_of(x.flatten(1))
+        net.start_at_pca(pca)
+        back = pca.reconstruct(x.flatten(1)).reshape(x.shape)
+        torch.testing.assert_close(net.decode(net.encode(x)).mean, back, rtol=0, atol=1e-4)
+
     def test_tables_start_near_their_pca(self):
         """To first order: numbers exactly, shares of levels nearly."""
         g = torch.Generator().manual_seed(0)

@@ -12,6 +12,7 @@ from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.critics import CRITICS
 from isthmus.core.likelihoods import LIKELIHOODS
 from isthmus.core.networks import DECODERS, ENCODERS
+from isthmus.core.networks.dense import MLP
 from isthmus.core.objectives import OBJECTIVES
 from isthmus.core.parts import make, options_of
 from isthmus.core.penalties import PENALTIES
@@ -189,9 +190,10 @@ def test_codes_may_be_feature_maps(name):
 @pytest.mark.parametrize("name", BOTTLENECKS)
 def test_a_linear_start_is_that_linear_map(name):
     bottleneck = make(BOTTLENECKS, "bottleneck", part(name), (8,), 3)
-    weight, bias, h = torch.randn(3, 5), torch.randn(3), torch.randn(N, 8)
-    bottleneck.start_linear(slice(2, 7), weight, bias)
-    torch.testing.assert_close(bottleneck.mode(h), h[:, 2:7] @ weight.T + bias)
+    weight, bias, x = torch.randn(3, 5), torch.randn(3), torch.randn(N, 5)
+    body = MLP((5,), (3,), widths=[3], linear_path=True)
+    bottleneck.start_linear(body, weight, bias)
+    torch.testing.assert_close(bottleneck.mode(body(x)), x @ weight.T + bias)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -225,7 +227,7 @@ class TestLikelihoods:
         h = torch.randn(N, 5)
         p = likelihood(h)
         if hasattr(likelihood, "noise"):  # analytic: known before, so that rows are comparable
-            likelihood.calibrate(x, observed, p)
+            likelihood.calibrate(x, observed, p.mean)
             p = likelihood(h)
         nats = p.log_probs(x, observed)
         assert (nats[~observed] == 0).all()
@@ -251,10 +253,10 @@ class TestLikelihoods:
         features = likelihood.represent(rows(name, (6,), 400, torch.float64))
         mean = features.mean(0)
         weight = (features[:2] - features[2:4]).T.contiguous()  # keeps the sum of a column's levels
-        likelihood.start_linear(slice(1, 3), weight, mean)
-        z = torch.tensor([[0.0, 1e-5, -2e-5, 0.0, 0.0]], dtype=torch.float64)
-        expected = likelihood(z).expected[0]
-        torch.testing.assert_close(expected, mean + weight @ z[0, 1:3], rtol=0, atol=1e-8)
+        body = MLP((2,), (6,), widths=[3], linear_path=True).double()
+        likelihood.start_linear(body, weight, mean)
+        z = torch.tensor([[1e-5, -2e-5]], dtype=torch.float64)
+        torch.testing.assert_close(likelihood(body(z)).expected[0], mean + weight @ z[0], rtol=0, atol=1e-8)
 
     def test_float64_agrees(self, name):
         likelihood, _, x = self.given(name)
@@ -380,11 +382,17 @@ def test_critics_and_autoencoders_move_apart(name):
 
 
 @pytest.mark.parametrize(("menu", "what"), [(ENCODERS, "encoder"), (DECODERS, "decoder")])
-def test_bodies_say_their_shape(menu, what):
+@pytest.mark.parametrize("linear_path", [None, True])
+def test_bodies_say_their_shape_and_their_linear_path(menu, what, linear_path):
     for name in menu:
+        if linear_path and "linear_path" not in options_of(menu[name]):
+            continue
         shape = SHAPES.get(name, (6,))
-        body = make(menu, what, part(name), shape, shape if what == "decoder" else (3,))
-        assert body(torch.randn(N, *shape)).shape == (N, *body.out_shape)
+        options = {} if linear_path is None else {"linear_path": linear_path}
+        body = make(menu, what, part(name, **options), shape, shape if what == "decoder" else (3,))
+        a, b, zero = torch.randn(N, *shape), torch.randn(N, *shape), torch.zeros(N, *shape)
+        assert body(a).shape == (N, *body.out_shape)
+        assert body.linear is not None or not linear_path
         if body.linear is not None:
-            x = torch.randn(N, *shape)
-            assert torch.equal(body(x)[:, body.linear], x.flatten(1))
+            path_a, path_b, path_both, path_zero = (body(x)[:, body.linear] for x in (a, b, a + b, zero))
+            torch.testing.assert_close(path_a + path_b, path_both + path_zero)

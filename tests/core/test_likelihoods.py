@@ -79,7 +79,7 @@ class TestGaussian:
         likelihood, h = gaussian(), torch.randn(20_000, 5)
         truth = torch.tensor([0.1, 0.5, 1.0, 2.0])
         x = likelihood(h).mean.detach() + truth * torch.randn(20_000, 4)
-        likelihood.calibrate(x, None, likelihood(h))
+        likelihood.calibrate(x, None, likelihood(h).mean)
         assert likelihood.noise.settled
         torch.testing.assert_close(likelihood(h).variance.sqrt(), truth, rtol=0.03, atol=0)
         torch.testing.assert_close(likelihood(h[:1]).log_prob(x[:1]), likelihood(h).log_prob(x)[:1])
@@ -87,13 +87,13 @@ class TestGaussian:
     def test_calibrating_for_all_entries_is_one_number(self):
         likelihood, h, x = gaussian(per="all"), torch.randn(N, 5), torch.randn(N, 4)
         p = likelihood(h)
-        likelihood.calibrate(x, None, p)
+        likelihood.calibrate(x, None, p.mean)
         torch.testing.assert_close(likelihood(h).variance, (x - p.mean).square().mean().reshape(1))
 
     def test_an_entry_that_never_errs_is_not_certain_for_ever(self):
         likelihood, h = gaussian(), torch.randn(N, 5)
         x = likelihood(h).mean.detach() + torch.tensor([0.0, 1.0, 1.0, 1.0]) * torch.randn(N, 4)
-        likelihood.calibrate(x, None, likelihood(h))
+        likelihood.calibrate(x, None, likelihood(h).mean)
         variance = likelihood(h).variance
         assert variance[0] >= 0.9e-3 * (x - likelihood(h).mean).square().mean()
         assert likelihood(h).log_prob(x + 1).isfinite().all()
@@ -103,12 +103,12 @@ class TestGaussian:
         observed = torch.ones(N, 4, dtype=torch.bool)
         observed[:, 2] = False
         p = likelihood(h)
-        likelihood.calibrate(x, observed, p)
+        likelihood.calibrate(x, observed, p.mean)
         torch.testing.assert_close(likelihood(h).variance[2], (x - p.mean).square()[observed].mean())
 
     def test_a_settled_sigma_travels_with_the_state(self):
         likelihood, h, x = gaussian(), torch.randn(N, 5), torch.randn(N, 4)
-        likelihood.calibrate(x, None, likelihood(h))
+        likelihood.calibrate(x, None, likelihood(h).mean)
         again = gaussian()
         again.load_state_dict(likelihood.state_dict())
         assert torch.equal(again(h).log_prob(x), likelihood(h).log_prob(x))
@@ -120,7 +120,7 @@ class TestGaussian:
         for sigma in (0.3, "learned"):
             likelihood, h, x = gaussian(sigma=sigma), torch.randn(N, 5), torch.randn(N, 4)
             before = likelihood(h).log_prob(x)
-            likelihood.calibrate(x, None, likelihood(h))
+            likelihood.calibrate(x, None, likelihood(h).mean)
             assert torch.equal(likelihood(h).log_prob(x), before)
 
     def test_the_sigmoid_link(self):
@@ -269,7 +269,7 @@ class TestMixed:
             p = likelihood(h)
             sigma = (x - p.mean)[:, numbers].square().mean().sqrt()
             torch.testing.assert_close(nats[:, numbers], Normal(p.mean[:, numbers], sigma).log_prob(x[:, numbers]))
-        likelihood.calibrate(x, None, likelihood(h))
+        likelihood.calibrate(x, None, likelihood(h).mean)
         again = mixed(levels)
         again.load_state_dict(likelihood.state_dict())
         assert torch.equal(again(h).log_probs(x), likelihood(h).log_probs(x))

@@ -92,8 +92,9 @@ def test_reasons_are_told_in_words(of_frame):
     rows.loc[0, "z"] = 40.0
     rows.loc[1, "letter"] = "never seen"
     found = detect(of_frame, rows, false_alarm_rate=0.05)
-    assert [found.reasons(0)[0].name, found.reasons(1)[0].name] == ["z", "letter"]
-    assert "z 40, expected " in str(found.reasons(0)[0])
+    # z and y go together, so a wild z drags the guess of y along
+    assert [reason.name for reason in found.reasons(0)[:2] if "z 40, expected " in str(reason)] == ["z"]
+    assert found.reasons(1)[0].name == "letter"
     assert "letter 'never seen', expected '" in str(found.reasons(1)[0])
     for i in range(20):
         shares = [reason.share for reason in found.reasons(i)]
@@ -137,8 +138,8 @@ def test_the_table_that_comes_out(of_frame):
     np.testing.assert_array_equal(table["score"], found.scores)
     np.testing.assert_array_equal(table["anomaly"], found.anomalies)
     assert table["why"].notna().tolist() == found.anomalies.tolist()
-    assert table["top_1"][0] == "z"
-    assert table["why"][0].startswith("z 40, expected")
+    assert "z" in table.loc[0, ["top_1", "top_2"]].tolist()
+    assert "z 40, expected" in table["why"][0]
 
 
 @pytest.mark.xfail(strict=True, reason="the input's column is overwritten")

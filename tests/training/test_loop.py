@@ -189,7 +189,7 @@ class TestEvaluate:
     def test_chunks_do_not_matter(self, monkeypatch):
         net, held = net_of(likelihood=Part("gaussian", {"sigma": 0.7})), {"x": rows(50)}
         whole = evaluate(net, held)
-        monkeypatch.setattr("isthmus.training.loop.CHUNK", 7)
+        monkeypatch.setattr("isthmus.training.loop._CHUNK", 1)
         assert evaluate(net, held) == pytest.approx(whole, rel=1e-5)
 
     def test_the_error_is_of_the_deterministic_reconstruction(self):
