@@ -181,6 +181,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
 
     def reconstruct(self, X: Any) -> Any:
         """Rows → rows that went through the isthmus and back."""
+        check_is_fitted(self, "model_")
         return self.model_.reconstruct(self._rows(X))
 
     @property
@@ -208,6 +209,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
 
     def detect(self, X: Any, *, false_alarm_rate: float = 0.01) -> Detection:
         """Score rows and flag anomalies at a promised false-alarm rate, with p-values and reasons."""
+        check_is_fitted(self, "model_")
         return detect(self.model_, self._rows(X), false_alarm_rate=false_alarm_rate)
 
     # -- the file -------------------------------------------------------------------------------

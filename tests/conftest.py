@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# small nets on many cores: threads that wait for each other take five times as long as none
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

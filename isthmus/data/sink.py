@@ -129,6 +129,7 @@ def _save_image(image: np.ndarray, path: Path) -> Path:
     # the file's own ending decides, save for JPEG, which would lose pixels, and for what it cannot hold
     keeps = path.suffix.lower() in (".png", ".tif", ".tiff")
     path = path if keeps else path.with_suffix(".png")
-    Image.fromarray(image.squeeze()).save(data, "TIFF" if path.suffix.lower().startswith(".tif") else "PNG")
+    grey = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    Image.fromarray(grey).save(data, "TIFF" if path.suffix.lower().startswith(".tif") else "PNG")
     write_atomic(path, lambda file: file.write(data.getvalue()))
     return path

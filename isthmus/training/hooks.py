@@ -40,7 +40,7 @@ class KeepBest(Hook):
         self.patience = patience
 
     def epoch(self, run: Run, epoch: Epoch) -> None:
-        if epoch.held_out is None:
+        if epoch.held_out is None or math.isnan(epoch.held_out):
             return
         if run.best is None or epoch.held_out < run.best["loss"]:
             run.best = {"loss": epoch.held_out, "epoch": epoch.number, "net": run.weights()}

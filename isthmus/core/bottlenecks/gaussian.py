@@ -45,7 +45,7 @@ class Gaussian(Bottleneck):
         z = mu + torch.randn_like(mu) * (log_var / 2).exp() if self.training else mu
         rates = (mu.square() + log_var.exp() - 1 - log_var).flatten(1) / 2
         rate = rates.sum(1)
-        if self.free_bits:
+        if self.free_bits and self.training:
             # one value for the whole batch: the floor holds for the mean over rows, not row by row
             rate = rates.mean(0).clamp(min=self.free_bits).sum().expand(len(h))
         return Code(z, rate, {"mu": mu, "log_var": log_var, "rates": rates})

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from isthmus.core.corruptions import Gaussian, Identity, Masking
+
+N, D = 2000, 50
+
+
+@pytest.fixture
+def x():
+    torch.manual_seed(0)
+    return torch.randn(N, D)
+
+
+def test_identity(x):
+    shown = Identity()(x, None)
+    assert shown.x is x
+    assert shown.hidden is None
+
+
+@pytest.mark.parametrize("sigma", [0.1, 2.0])
+def test_noise_has_its_variance_and_hides_nothing(x, sigma):
+    shown = Gaussian(sigma=sigma)(x, None)
+    noise = shown.x - x
+    assert shown.hidden is None
+    assert noise.mean() == pytest.approx(0, abs=5 * sigma / (N * D) ** 0.5)
+    assert noise.var() == pytest.approx(sigma**2, rel=5 * (2 / (N * D)) ** 0.5)
+    assert torch.corrcoef(torch.stack([noise.flatten(), x.flatten()]))[0, 1].abs() < 0.02
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])
+def test_masking_hides_its_rate_and_says_where(x, rate):
+    shown = Masking(rate=rate)(x, None)
+    spread = (rate * (1 - rate) / (N * D)) ** 0.5
+    assert shown.hidden.float().mean() == pytest.approx(rate, abs=5 * spread)
+    assert (shown.x[shown.hidden] == 0).all()
+    assert torch.equal(shown.x[~shown.hidden], x[~shown.hidden])
+    per_column = shown.hidden.float().mean(0)
+    assert (per_column - rate).abs().max() < 6 * (rate * (1 - rate) / N) ** 0.5
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5])
+def test_rates_that_are_none(rate):
+    with pytest.raises(ValueError, match="rate is in"):
+        Masking(rate=rate)
+
+
+@pytest.mark.parametrize("sigma", [0, -1, float("nan")])
+def test_sigmas_that_are_none(sigma):
+    with pytest.raises(ValueError, match="sigma is above 0"):
+        Gaussian(sigma=sigma)

@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from isthmus.core.autoencoder import Net
+from isthmus.core.objectives import ELBO
+from isthmus.spec import Part, Spec
+
+
+def net_of(**changes):
+    torch.manual_seed(0)
+    body = Part("mlp", {"widths": [8]})
+    return Net(Spec(encoder=body, decoder=body, bottleneck=Part("gaussian"), latent_dim=2, **changes), (5,))
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
+def test_the_elbo_is_reconstruction_plus_beta_times_rate(beta):
+    net = net_of(objective=Part("elbo", {"beta": beta})).eval()
+    trace = net.trace(torch.randn(6, 5))
+    terms = net.objective(trace)
+    torch.testing.assert_close(terms["rate"], beta * trace.code.rate)
+    torch.testing.assert_close(terms["reconstruction"], -trace.p.log_prob(trace.x))
+    torch.testing.assert_close(net.losses(x=trace.x).groups["main"], sum(terms.values()).mean())
+
+
+def test_beta_may_grow_with_training():
+    net = net_of(objective=Part("elbo", {"beta": {"start": 0, "end": 2, "over": 0.5}})).eval()
+    x, found = torch.randn(6, 5), []
+    for net.progress in (0.0, 0.25, 0.5, 1.0):
+        found.append(float(net.losses(x=x).terms["rate"]))
+    rate = net.trace(x).code.rate.mean().item()
+    assert found == pytest.approx([0, rate, 2 * rate, 2 * rate])
+
+
+def test_reconstruction_ignores_what_the_code_costs():
+    net = net_of().eval()
+    assert net.objective(net.trace(torch.randn(6, 5))).keys() == {"reconstruction"}
+
+
+def test_the_elbo_bounds_the_evidence():
+    """On a linear-gaussian model log p(x) is known: log N(x; b, WWᵀ + σ²I) ≥ ELBO, whatever the encoder says."""
+    torch.manual_seed(0)
+    spec = Spec(
+        encoder=Part("linear"), decoder=Part("linear"), bottleneck=Part("gaussian"), latent_dim=2,
+        likelihood=Part("gaussian", {"sigma": 0.7}), objective=Part("elbo"),
+    )  # fmt: skip
+    net = Net(spec, (5,)).double().train()
+    head = net.likelihood.head.layer
+    covariance = head.weight @ head.weight.T + 0.49 * torch.eye(5, dtype=torch.float64)
+    evidence = torch.distributions.MultivariateNormal(head.bias, covariance)
+    x = torch.randn(8, 5, dtype=torch.float64)
+    elbo = -torch.stack([sum(net.objective(net.trace(x)).values()) for _ in range(3000)]).mean(0)
+    assert (elbo < evidence.log_prob(x)).all()
+
+
+def test_repr():
+    assert repr(ELBO(beta=4.0)) == "ELBO(beta=4)"
+    assert repr(ELBO(beta={"start": 0, "end": 1})) == "ELBO(beta=0→1)"

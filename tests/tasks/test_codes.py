@@ -1,0 +1,109 @@
+import inspect
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from isthmus.data.source import open_rows
+from isthmus.errors import DataError
+from isthmus.model import Model
+from isthmus.spec import Plan
+from isthmus.tasks import TASKS, Result
+from isthmus.tasks.codes import decode, encode, reconstruct
+
+PLAN = Plan(epochs=2, batch_size=32)
+G = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return pd.DataFrame(G.normal(size=(100, 4)), columns=list("abcd")).assign(e=G.choice(list("xy"), 100))
+
+
+@pytest.fixture(scope="module")
+def model(rows):
+    return Model.fit(rows, latent_dim=2, plan=PLAN, device="cpu")
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv", "parquet"])
+def test_codes_go_to_a_file_and_back_to_rows(model, rows, tmp_path, ending):
+    codes = encode(model, rows)
+    assert np.array_equal(codes.codes, model.encode(rows))
+    (path,) = codes.save(tmp_path / f"codes.{ending}")
+    there, back = decode(model, str(path)).rows, model.decode(codes.codes)
+    assert there.schema == back.schema
+    for name in "abcd":
+        np.testing.assert_allclose(there[name].to_numpy(), back[name].to_numpy(), rtol=1e-5, atol=1e-5)
+    assert there["e"].to_pylist() == back["e"].to_pylist()
+
+
+def test_codes_of_another_width(model):
+    with pytest.raises(DataError, match=r"Codes of this model have shape \(n, 2\); got \(3, 5\)"):
+        decode(model, np.zeros((3, 5)))
+    with pytest.raises(DataError, match="Codes of this model"):
+        decode(model, np.zeros(2))
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="no rows cannot be reshaped to (0, -1)")
+def test_no_codes_are_no_rows(model):
+    assert decode(model, np.zeros((0, 2))).rows.num_rows == 0
+
+
+def test_frames(model, rows):
+    assert encode(model, rows).to_frame().columns.tolist() == ["code_0", "code_1"]
+    assert reconstruct(model, rows).to_frame().columns.tolist() == list("abcde")
+    assert encode(model, rows).summary() == ["100 codes of 2 numbers"]
+    assert reconstruct(model, rows).summary() == ["100 rows came back"]
+    assert encode(model, rows).to_json() == {"rows": 100, "code_shape": [2]}
+
+
+def test_pictures_come_back_under_their_names(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(30):
+        Image.fromarray(G.integers(0, 256, (6, 5), dtype=np.uint8)).save(folder / f"p{i}.png")
+    model = Model.fit(folder, latent_dim=2, plan=PLAN, device="cpu")
+    returned = reconstruct(model, folder)
+    files = returned.save(tmp_path / "out")
+    assert sorted(f.name for f in files) == sorted(p.name for p in folder.iterdir())
+    names = open_rows(folder).names
+    assert [f.name for f in files] == list(names)
+    assert np.array_equal(np.asarray(Image.open(files[3])), returned.rows[3])
+    assert returned.to_frame().shape == (30, 30)
+
+
+@pytest.mark.parametrize("name", TASKS)
+class TestMenu:
+    """What every task keeps: found by name, options as keywords, and a result of the four ways."""
+
+    def test_signature(self, name):
+        task = TASKS[name].load()
+        first, second, *options = inspect.signature(task).parameters.values()
+        assert first.name == "model"
+        assert second.default is inspect.Parameter.empty
+        assert all(o.kind is o.KEYWORD_ONLY for o in options)
+        assert task.__doc__
+        assert TASKS[name].about.endswith(".")
+
+    def test_result(self, name, model, rows, tmp_path):
+        given = model.encode(rows) if name == "decode" else rows
+        found = TASKS[name].load()(model, given)
+        assert isinstance(found, Result)
+        assert all(isinstance(line, str) and line for line in found.summary())
+        assert isinstance(found.to_json(), dict)
+        assert isinstance(found.to_frame(), pd.DataFrame)
+        assert found.save(tmp_path / "result.csv") == [tmp_path / "result.csv"]
+
+    def test_it_changes_nothing(self, name, model, rows):
+        before, kept = {k: v.clone() for k, v in model.net.state_dict().items()}, rows.copy()
+        given = model.encode(rows) if name == "decode" else rows
+        TASKS[name].load()(model, given)
+        assert all((v == before[k]).all() for k, v in model.net.state_dict().items())
+        pd.testing.assert_frame_equal(rows, kept)
+
+
+def test_a_path_may_be_a_string(model, rows, tmp_path):
+    assert encode(model, rows).save(tmp_path / "codes.npy") == [tmp_path / "codes.npy"]
+    assert isinstance(reconstruct(model, rows).rows, pa.Table)
