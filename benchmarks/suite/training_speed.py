@@ -1,7 +1,8 @@
 """Training rows a second on the seed's net: 784-128-64-32 mirrored, MNIST, batch 128, Adam 1e-3.
 
-The clock starts with the bytes of the images in memory and stops when the fitted net is there, for
-everybody. Not charged: JAX's compilation, the scoring that ends PyOD's `fit`, and a first small fit.
+The training alone, for everybody, with what each does to a batch on its way. Not charged: reading the data,
+our preparation and calibration, JAX's compilation, the scoring that ends PyOD's `fit`, and a first small fit.
+What a whole call of `fit` takes is the business of `time_to_quality`.
 """
 
 from __future__ import annotations
