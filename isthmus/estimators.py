@@ -49,7 +49,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         model_: the fitted :class:`isthmus.Model`, with everything else that it can do.
         record_: what happened while fitting.
         offset_: ``decision_function`` is ``score_samples`` minus this: the threshold of a 1 % false-alarm rate,
-            or where fewer than 99 rows were held out, the one that flags the strangest of them.
+            or where fewer than 99 rows were held out, the one that flags the strangest of them; with none, the
+            score that 99 % of the training rows stay below.
         n_features_in_, feature_names_in_: as in scikit-learn, for arrays and data frames.
 
     Scores follow scikit-learn: *higher is more normal*, and ``predict`` says 1 for normal, −1 for anomalies.
@@ -144,7 +145,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         model = self.model_
         self.record_ = model.record
         self.n_iter_ = model.record.epochs
-        self.offset_ = 0.0
+        self.offset_ = -(model.record.usual_score or 0.0)
         if model.calibration is not None:
             # too few held-out rows for a hundredth: then the strangest of them is the first that is flagged
             rate = 0.01 if len(model.calibration) >= 99 else 2 / (len(model.calibration) + 1)

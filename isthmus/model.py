@@ -39,7 +39,7 @@ from isthmus.training.loop import Epoch, chunk_rows, evaluate, train
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
 #: Training rows whose codes the prior is fitted to.
-_MOST_PRIOR = 20_000
+_MOST_PRIOR = 10_000
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 
@@ -68,6 +68,8 @@ class Record:
     mean_error: float | None = None
     train_error: float | None = None
     code_variance: list[float] | None = None
+    #: The score that 99 % of the training rows stay below, where none were held out.
+    usual_score: float | None = None
     remarks: list[str] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
 
@@ -184,6 +186,7 @@ class Model:
         hides = spec.corruption.kind == "masking"
         spec = spec.replace(tell_missing="observed" in tensors or hides)
         where = devices.pick(device)
+        _check_latent_dim(latent_dim)
         with _phase(phases, "pca"):
             probe = _probe(spec, face.shape)
             _check_range(probe, tensors)
@@ -207,7 +210,7 @@ class Model:
             if plan.max_time is not None:
                 all_hooks.append(Watch(plan.max_time - (time.perf_counter() - began)))
             if checkpoint is not None:
-                mark = _fingerprint(spec, plan, face, tensors)
+                mark = _fingerprint(spec, plan, face, tensors, held_tensors or {})
                 all_hooks.append(Checkpoint(Path(checkpoint), mark, resume))
             with _phase(phases, "train"):
                 batches = InMemory(tensors, int(plan.batch_size), plan.seed)
@@ -245,6 +248,8 @@ class Model:
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))
             record.train_error = evaluate(net, few)[1]
             if held is None:
+                nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
+                record.usual_score = float(nats.quantile(0.99))
                 return
             record.error = evaluate(net, held)[1]
             record.pca_error, record.mean_error = self._linear_errors(held)
@@ -432,7 +437,8 @@ def open_model(
     try:
         spec = Spec.from_json(header["spec"])
         face = modality_from_json(header["modality"])
-        net = Net(spec, tuple(header["shape"]), {n: copy.deepcopy(m) for n, m in own.items()})
+        with devices.seeded(0):  # its random start is overwritten: the person's own numbers go on undisturbed
+            net = Net(spec, tuple(header["shape"]), copy.deepcopy(own))
         record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
         pca = None
         if "pca/mean" in tensors:
@@ -453,8 +459,8 @@ def open_model(
 
 
 def _filled(t: Tensor) -> Tensor:
-    """Few rows are filled up to one size, because products of other sizes round differently: a row alone
-    gives the same bits as among others.
+    """Few rows are filled up to one size, because products of other sizes take other paths and round differently:
+    a row alone gives what it gives among a few, to the last bit on most processors.
     """
     missing = _FEW - len(t)
     return t if missing <= 0 else torch.cat([t, t.new_zeros(missing, *t.shape[1:])])
@@ -475,9 +481,10 @@ def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.M
         if isinstance(part, nn.Module):
             if place not in ("encoder", "decoder"):
                 raise SpecError(f"Only encoder and decoder take a module of your own, not {place!r}.")
-            own[place] = copy.deepcopy(part)  # the person's own stays as it is
+            own[place] = part
             said[place] = Part("own", {"name": type(part).__name__})
-    return said, own
+    # copied, so that the person's own stay as they are, and together, so that shared weights stay shared
+    return said, copy.deepcopy(own)
 
 
 def _split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
@@ -486,9 +493,7 @@ def _split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     if plan.validation == AUTO:
         held = max(n // 10, min(128, n // 4), 1)
     else:
-        if isinstance(plan.validation, str) or not 0 <= plan.validation < 1:
-            raise SpecError(f"validation is a fraction from 0 to below 1, or rows; got {plan.validation!r}.")
-        held = round(n * plan.validation)
+        held = round(n * float(plan.validation))
     if held == 0 or n < 3:
         return rows, None
     order = np.random.default_rng(plan.seed).permutation(n)
@@ -516,7 +521,8 @@ def _probe(spec: Spec, shape: tuple[int, ...]) -> Net:
         encoder=Part("linear"), decoder=Part("linear"), bottleneck=Part("plain"), latent_dim=1,
         objective=Part("reconstruction"), penalties=(), critic=None, tell_missing=False,
     )  # fmt: skip
-    return Net(bare, shape)
+    with devices.seeded(0):
+        return Net(bare, shape)
 
 
 def _check_range(probe: Net, tensors: Mapping[str, Tensor]) -> None:
@@ -537,27 +543,32 @@ def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -
     return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
 
 
+def _check_latent_dim(said: Any) -> None:
+    if said != AUTO and (isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1):
+        raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
+
+
 def _latent_dim(said: int | str, pca: PCA | None, probe: Net) -> int:
     n_in = int(np.prod(probe.likelihood.features_shape))
     if said == AUTO:
         assert pca is not None
         return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
-    if isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1:
-        raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
-    if said > n_in:
+    if int(said) > n_in:
         raise SpecError(
-            f"latent_dim={said} is larger than the {n_in} entries of a row: nothing would be narrowed. "
-            f"Choose at most {n_in}, or 'auto'."
+            f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "
+            f"narrowed. Choose at most {n_in}, or 'auto'."
         )
     return int(said)
 
 
-def _fingerprint(spec: Spec, plan: Plan, face: Modality, tensors: Mapping[str, Tensor]) -> str:
-    """What a checkpoint must agree on before it is taken up again."""
+def _fingerprint(spec: Spec, plan: Plan, face: Modality, *rows: Mapping[str, Tensor]) -> str:
+    """What a checkpoint must agree on before it is taken up again: parts, plan, and every row."""
     said = json.dumps([spec.to_json(), plan.to_json(), modality_to_json(face)], sort_keys=True)
-    digest = hashlib.sha256(said.encode())
-    for name, t in sorted(tensors.items()):
-        digest.update(f"{name}{tuple(t.shape)}{t.double().sum().item()!r}".encode())
+    digest = hashlib.blake2b(said.encode())
+    for tensors in rows:
+        for name, t in sorted(tensors.items()):
+            digest.update(f"{name}{tuple(t.shape)}".encode())
+            digest.update(t.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

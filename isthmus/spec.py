@@ -7,9 +7,11 @@ knows torch, so that the command line can list and check names before anything h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, TypeGuard
 
 from isthmus.errors import SpecError, unknown
 
@@ -126,6 +128,26 @@ class Plan:
     validation: float | str = AUTO
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        whole, positive = "a whole number of at least 1", "a number above 0"
+        ok = self.epochs == AUTO or (_is_whole(self.epochs) and self.epochs >= 0)
+        self._check("epochs", ok, "a whole number or 'auto'")
+        ok = self.batch_size == AUTO or (_is_whole(self.batch_size) and self.batch_size >= 1)
+        self._check("batch_size", ok, f"{whole} or 'auto'")
+        ok = self.learning_rate == AUTO or (_is_number(self.learning_rate) and self.learning_rate > 0)
+        self._check("learning_rate", ok, f"{positive} or 'auto'")
+        self._check("weight_decay", _is_number(self.weight_decay) and self.weight_decay >= 0, "a number of at least 0")
+        self._check("warmup", _is_number(self.warmup) and 0 <= self.warmup < 1, "a fraction from 0 to below 1")
+        for name in ("clip", "patience", "max_time"):
+            value = getattr(self, name)
+            self._check(name, value is None or (_is_number(value) and value > 0), f"{positive} or None")
+        ok = self.validation == AUTO or (_is_number(self.validation) and 0 <= self.validation < 1)
+        self._check("validation", ok, "a fraction from 0 to below 1, or 'auto'")
+
+    def _check(self, name: str, ok: bool, allowed: str) -> None:
+        if not ok:
+            raise SpecError(f"{name} is {allowed}; got {getattr(self, name)!r}.")
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -139,3 +161,11 @@ class Plan:
 
     def replace(self, **changes: Any) -> Plan:
         return replace(self, **changes)
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    return not isinstance(value, bool) and isinstance(value, Integral)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return not isinstance(value, bool) and isinstance(value, (int, float, Real)) and math.isfinite(value)

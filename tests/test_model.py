@@ -295,7 +295,6 @@ class TestSeeds:
         np.random.seed(2)
         assert same_weights(a, fit(array(), recipe))
 
-    @pytest.mark.xfail(strict=True, reason="the probe is built outside of the fit's own generators")
     def test_a_persons_own_generators_stay_where_they_were(self):
         torch.manual_seed(1)
         state, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
@@ -311,7 +310,6 @@ class TestSeeds:
         model.compare(array())
         assert torch.equal(torch.get_rng_state(), state)
 
-    @pytest.mark.xfail(strict=True, reason="the net is built with random weights first")
     def test_opening_touches_no_generator(self, tmp_path):
         path = fit(array()).save(tmp_path / "m.isthmus")
         state = torch.get_rng_state()
@@ -449,7 +447,6 @@ class TestOwnModules:
         again = open_model(model.save(tmp_path / "m.isthmus"), encoder=encoder)
         assert np.array_equal(again.score(array()), model.score(array()))
 
-    @pytest.mark.xfail(strict=True, reason="each module is copied by itself")
     def test_weights_that_are_shared_stay_shared(self):
         first = nn.Linear(8, 8)
         model = fit(
@@ -458,7 +455,6 @@ class TestOwnModules:
         )
         assert model.net.encoder.module[0].weight is model.net.decoder.module[1].weight
 
-    @pytest.mark.xfail(strict=True, raises=AttributeError, reason="the gaussian bottleneck needs heads of its own")
     def test_a_finished_encoder_under_a_noisy_code(self):
         fit(array(), "variational", parts={"encoder": nn.Linear(8, 2)})
 

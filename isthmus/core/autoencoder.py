@@ -104,7 +104,7 @@ class Net(nn.Module):
         condition: Tensor | None = None,
     ) -> Trace:
         """One pass, with everything that it made."""
-        corrupted = self.corruption(x, observed) if self.training else Corrupted(x)
+        corrupted = self.corruption(x, observed) if self.corruption.training else Corrupted(x)
         features = self.features(corrupted.x, observed, corrupted.hidden)
         h = self.encoder(features)
         code = self.bottleneck(h)

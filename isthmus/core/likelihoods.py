@@ -24,8 +24,8 @@ from isthmus.core.parts import Body, Distribution, Likelihood, Shape, one_of
 #: The smallest share of the overall variance that one entry is believed to have, and how many rows
 #: that belief weighs: a column that the held-out rows happen to repeat exactly is not certain for ever.
 _FLOOR, _BELIEF = 1e-3, 10.0
-#: Probabilities are kept this far from 0 and 1 where a linear start needs their logit.
-_EDGE = 0.02
+#: At a linear start, probabilities are kept this far from 0 and 1, and what is divided by them further.
+_EDGE, _SLOPE_EDGE = 1e-3, 0.02
 
 
 def _masked(nats: Tensor, observed: Tensor | None) -> Tensor:
@@ -57,8 +57,13 @@ def _normal_nats(x: Tensor, mean: Tensor, variance: Tensor | None, observed: Ten
 
 def _logit_start(mean: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Head weights and bias such that ``sigmoid(head) ≈ mean + weight z`` to first order."""
-    mean = mean.clamp(_EDGE, 1 - _EDGE)
-    return weight / (mean * (1 - mean))[:, None], mean.logit()
+    steep = mean.clamp(_SLOPE_EDGE, 1 - _SLOPE_EDGE)
+    return weight / (steep * (1 - steep))[:, None], mean.clamp(_EDGE, 1 - _EDGE).logit()
+
+
+def _softmax_start(shares: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for ``softmax(head)``: softmax(log π + δ) ≈ π (1 + δ − Σ π δ), so a share's shift is divided by it."""
+    return weight / shares.clamp(min=_SLOPE_EDGE)[:, None], shares.clamp(min=_EDGE).log()
 
 
 class _Noise(nn.Module):
@@ -310,9 +315,7 @@ class Mixed(Likelihood):
         coins = slice(self.of_boolean.start, self.of_boolean.stop)
         weight[coins], bias[coins] = _logit_start(mean[coins], weight[coins])
         for where in self.of_levels:
-            share = mean[where].clamp(min=_EDGE)
-            # softmax(log π + δ) ≈ π (1 + δ − Σ π δ), so the shift of a share is divided by it
-            weight[where], bias[where] = weight[where] / share[:, None], share.log()
+            weight[where], bias[where] = _softmax_start(mean[where], weight[where])
         self.head.start_linear(body, weight, bias)
 
     def calibrate(self, x: Tensor, observed: Tensor | None, mean: Tensor) -> None:
@@ -375,8 +378,7 @@ class Categorical(Likelihood):
         return mask.repeat_interleave(self.levels, dim=1)
 
     def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
-        share = mean.clamp(min=_EDGE)
-        self.head.start_linear(body, weight / share[:, None], share.log())
+        self.head.start_linear(body, *_softmax_start(mean, weight))
 
     def problem(self, x: Tensor) -> str | None:
         if x.min() >= 0 and x.max() <= self.levels - 1 and torch.equal(x, x.round()):

@@ -12,8 +12,6 @@ import numpy as np
 from isthmus.errors import FileError
 from isthmus.files import write_atomic
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-
 
 def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list[Path]:
     """Save an ndarray, a ``pyarrow.Table`` or images; return the files written.
@@ -116,19 +114,24 @@ def _save_images(images: np.ndarray, folder: Path, names: Sequence[str] | None) 
     folder.mkdir(parents=True, exist_ok=True)
     digits = len(str(max(len(images) - 1, 0)))
     names = names or [f"{i:0{digits}}.png" for i in range(len(images))]
-    return [_save_image(image, folder / name) for image, name in zip(images, names, strict=True)]
+    written: list[Path] = []
+    for image, name in zip(images, names, strict=True):
+        path = _image_path(folder / name)
+        # a.jpg and a.bmp would both become a.png
+        written.append(_save_image(image, path if path not in written else _image_path(folder / f"{name}.png")))
+    return written
+
+
+def _image_path(path: Path) -> Path:
+    """The file's own name where its format keeps every pixel, else that of a PNG."""
+    return path if path.suffix.lower() in (".png", ".tif", ".tiff") else path.with_suffix(".png")
 
 
 def _save_image(image: np.ndarray, path: Path) -> Path:
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() not in IMAGE_ENDINGS:
-        path = path.with_suffix(".png")
     data = io.BytesIO()
-    # the file's own ending decides, save for JPEG, which would lose pixels, and for what it cannot hold
-    keeps = path.suffix.lower() in (".png", ".tif", ".tiff")
-    path = path if keeps else path.with_suffix(".png")
     grey = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     Image.fromarray(grey).save(data, "TIFF" if path.suffix.lower().startswith(".tif") else "PNG")
     write_atomic(path, lambda file: file.write(data.getvalue()))

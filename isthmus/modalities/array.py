@@ -52,6 +52,8 @@ class Array(Modality):
         raw = as_matrix(rows)
         x = raw.reshape(len(raw), -1)
         finite = np.isfinite(x) if x.dtype.kind == "f" else np.ones(x.shape, bool)
+        if not finite.any():
+            raise DataError(f"{rows.origin} holds no value at all: every cell is missing or infinite.")
         how = "global" if scaling == "auto" and one_range(x) else scaling
         state = Scaling.fit(x, how)
         seen = []
@@ -89,7 +91,7 @@ class Array(Modality):
         return with_missing(x)
 
     def from_tensors(self, x: Tensor) -> np.ndarray:
-        flat = x.detach().cpu().reshape(len(x), -1).numpy()
+        flat = x.detach().cpu().flatten(1).numpy()
         raw = np.empty(flat.shape, self.dtype)
         step = max(1, BLOCK // flat.shape[1])
         for start in range(0, len(flat), step):

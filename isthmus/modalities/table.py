@@ -164,7 +164,7 @@ class Table(Modality):
         """As brought, without the columns set aside unless constant. Unseen categories are null."""
         import pyarrow as pa
 
-        values = x.detach().cpu().reshape(len(x), -1).numpy()
+        values = x.detach().cpu().flatten(1).numpy()
         raw = np.empty((len(self._numeric), len(values)))
         step = max(1, BLOCK // max(1, len(self.used)))
         for start in range(0, len(values), step):

@@ -26,7 +26,7 @@ class Codes(Result):
         return to_pandas(_as_table(self.codes))
 
     def save(self, path: Path) -> list[Path]:
-        data = self.codes if path.suffix in (".npy", ".npz") else _as_table(self.codes)
+        data = self.codes if Path(path).suffix in (".npy", ".npz") else _as_table(self.codes)
         return save_rows(data, path)
 
     def summary(self) -> list[str]:

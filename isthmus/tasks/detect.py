@@ -92,18 +92,19 @@ class Detection(Result):
             columns = {name: self.rows.data[name] for name in self.rows.data.column_names}
         else:
             columns = {"row": self.rows.names or np.arange(len(self.scores))}
-        columns |= {"score": self.scores, "p_value": self.p_values, "anomaly": self.anomalies}
+        found: dict[str, Any] = {"score": self.scores, "p_value": self.p_values, "anomaly": self.anomalies}
         if self.names:
             order = np.argsort(-self.contributions, axis=1)[:, :TOP]
             for k in range(order.shape[1]):
-                columns[f"top_{k + 1}"] = pa.DictionaryArray.from_arrays(order[:, k].astype(np.int32), self.names).cast(
+                found[f"top_{k + 1}"] = pa.DictionaryArray.from_arrays(order[:, k].astype(np.int32), self.names).cast(
                     pa.string()
                 )
         why = [None] * len(self.scores)
         for i in np.flatnonzero(self.anomalies):
             why[i] = "; ".join(map(str, self.reasons(int(i))))
-        columns["why"] = pa.array(why, pa.string())
-        return pa.table(columns)
+        found["why"] = pa.array(why, pa.string())
+        # the input's own columns keep their names
+        return pa.table(columns | {f"isthmus_{n}" if n in columns else n: v for n, v in found.items()})
 
     def to_frame(self) -> Any:
         return to_pandas(self.to_table())
@@ -170,7 +171,8 @@ def detect(model: Model, rows: Any, *, false_alarm_rate: float = 0.01) -> Detect
         scores=scores,
         p_values=p_values,
         anomalies=p_values <= false_alarm_rate,
-        contributions=entries - usual,
+        # what is missing costs nothing, and that is no reason
+        contributions=np.where(entries == 0, 0, entries - usual),
         code_contribution=cost - usual_cost,
         false_alarm_rate=false_alarm_rate,
         threshold=model.threshold(false_alarm_rate),

@@ -36,7 +36,7 @@ class FlatGroup:
         """One AdamW step. ``clip`` bounds the gradient to a multiple of its running mean norm."""
         if clip is not None:
             norm = self.gradient.norm()
-            first = self.count == 0
+            first = self.norm == 0
             bound = torch.where(first, norm, clip * self.norm)
             self.gradient.mul_((bound / norm.clamp(min=1e-30)).clamp(max=1.0))
             self.norm = torch.where(first, norm, self.norm.lerp(torch.minimum(norm, bound), 0.02))

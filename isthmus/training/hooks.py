@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Hook:
-    """Called by the loop; does nothing unless a method is overridden."""
+    """Called by the loop; does nothing unless a method is overridden. Hooks start in reverse order, so that
+    those that act last on an epoch (a checkpoint) put their state back before the others look at it.
+    """
 
     def start(self, run: Run) -> None: ...
 
@@ -74,6 +76,8 @@ class Guard(Hook):
         if not broken and all(bool(g.values.isfinite().all()) for g in run.groups.values()):
             self.good = run.state()
             return
+        # by now one term has spoilt the others, but it was not a number in more steps than they
+        broken.sort(key=lambda name: -float(run.broken.get(name, 0)))
         what = f"the term {broken[0]!r}" if broken else "a weight"
         run.rollbacks += 1
         if run.rollbacks > self.tries:

@@ -64,6 +64,7 @@ class Run:
     epoch: int = 0  # finished ones
     at: int = 0  # steps done in this one
     sums: dict[str, Tensor] = field(default_factory=dict)  # of the terms in this epoch
+    broken: dict[str, Tensor] = field(default_factory=dict)  # steps in which a term was not a number
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Any] | None = None
     remarks: list[str] = field(default_factory=list)
@@ -191,11 +192,11 @@ def train(
     work = 3 * sum(g.values.numel() for g in groups.values()) * batches.n_rows / len(batches)
     try:
         with devices.threads_for(work, device):
-            for hook in hooks:
+            for hook in reversed(hooks):
                 hook.start(run)
-            if not run.history:
-                _close_epoch(run, held_out, hooks)  # the state before the first step is a candidate too
             try:
+                if not run.history:
+                    _close_epoch(run, held_out, hooks)  # the state before the first step is a candidate too
                 while run.epoch < run.epochs and not run.stopped:
                     _one_epoch(run, batches, held_out, hooks)
             except KeyboardInterrupt:
@@ -212,7 +213,7 @@ def train(
 def _one_epoch(run: Run, batches: Batches, held_out: Mapping[str, Tensor] | None, hooks: Sequence[Hook]) -> None:
     net, groups, forward = run.net.train(), run.groups, run.forward
     if run.at == 0:
-        run.sums = {}
+        run.sums, run.broken = {}, {}
     for batch in batches.epoch(run.epoch, run.at):
         net.progress = run.progress()
         learning_rate = run.learning_rate()
@@ -222,6 +223,8 @@ def _one_epoch(run: Run, batches: Batches, held_out: Mapping[str, Tensor] | None
             group.step(learning_rate, run.plan.clip)
         for name, value in losses.terms.items():
             run.sums[name] = run.sums[name] + value if name in run.sums else value
+            if len(losses.terms) > 1:  # with one term there is no question which
+                run.broken[name] = run.broken.get(name, 0) + ~value.isfinite()
         run.at += 1
         for hook in hooks:
             hook.step(run)
@@ -272,7 +275,10 @@ def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
             n_rows = len(trace.x)
             error += float(net.squared_error(trace.x, trace.observed, trace.p).sum())
             if net.noisy:
-                trace = net.train().trace(**batch)
+                # these two alone: a person's own layers must not learn from held-out rows
+                net.corruption.train()
+                net.bottleneck.train()
+                trace = net.trace(**batch)
             loss += float(sum(nats.mean() for nats in net.terms(trace).values())) * n_rows
             count += n_rows
     net.train(was_training)

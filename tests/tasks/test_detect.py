@@ -104,7 +104,6 @@ def test_reasons_are_told_in_words(of_frame):
         assert all(share > 0.05 for share in shares)
 
 
-@pytest.mark.xfail(strict=True, reason="a cell that costs nothing is held against usual nats below 0")
 def test_missing_cells_are_no_reason(of_array):
     x = array(20, seed=7)
     x[:, 3] = np.nan
@@ -142,7 +141,6 @@ def test_the_table_that_comes_out(of_frame):
     assert "z 40, expected" in table["why"][0]
 
 
-@pytest.mark.xfail(strict=True, reason="the input's column is overwritten")
 def test_columns_that_are_called_like_ours(of_frame):
     """The input's own column must not be lost under the result's."""
     rows = frame(30, seed=7).assign(score=1.0)

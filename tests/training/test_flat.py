@@ -79,7 +79,6 @@ def test_clipping_bounds_a_burst_and_leaves_the_usual_alone():
     assert step(1.5) == pytest.approx(1.5, rel=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="the bound starts at the first norm, and twice nothing is nothing")
 def test_a_first_gradient_of_zero_does_not_clip_for_ever():
     """A net that starts where nothing pulls must still be able to move later."""
     module = nn.Linear(3, 1, bias=False)

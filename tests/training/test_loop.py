@@ -178,7 +178,6 @@ class TestEvaluate:
         assert net.training
         assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
-    @pytest.mark.xfail(strict=True, reason="the noisy pass over held-out rows is in training mode: running means move")
     def test_held_out_rows_do_not_reach_the_running_means(self):
         own = {"encoder": nn.Sequential(nn.Linear(D, 8), nn.BatchNorm1d(8))}
         net = net_of(own=own, encoder=Part("own"), corruption=Part("gaussian"))

@@ -146,7 +146,6 @@ def test_another_run_is_not_taken_up(checkpoint, options):
         fit(checkpoint=checkpoint, resume=True, **options)
 
 
-@pytest.mark.xfail(strict=True, reason="the fingerprint of rows is their sum, which does not know their order")
 def test_rows_of_another_order_are_other_rows(checkpoint):
     plan = PLAN.replace(validation=0.0)
     # whole numbers: sums of any order are exact
@@ -186,7 +185,6 @@ def test_an_interrupted_fit_goes_on(checkpoint):
     assert_same(fit(checkpoint=checkpoint, resume=True), fit())
 
 
-@pytest.mark.xfail(strict=True, reason="the guard takes its first good state before the checkpoint is loaded")
 def test_trouble_after_resuming_goes_back_to_the_checkpoint_only(checkpoint):
     """The guard's last good state is the one that was taken up, not the beginning."""
     with pytest.raises(Killed):

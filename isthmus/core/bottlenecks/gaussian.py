@@ -32,7 +32,9 @@ class Gaussian(Bottleneck):
     def __init__(self, in_shape: Shape, dim: int, *, free_bits: float = 0.0, spatial: bool = False):
         super().__init__()
         self.code_shape = (dim, *in_shape[1:]) if spatial else (dim,)
-        self.mu, self.log_var = Head(in_shape, self.code_shape), Head(in_shape, self.code_shape)
+        self.mu = Head(in_shape, self.code_shape)
+        # a plain tuple, so that there is a layer also behind a body that ends where μ would lead
+        self.log_var = Head(tuple(in_shape), self.code_shape)
         self.free_bits = free_bits
         # begin with small noise: at σ = 1 the decoder learns to ignore the code before it says anything
         with torch.no_grad():

@@ -85,7 +85,6 @@ def test_extreme_noise_stays_finite(h):
     assert code.z.isfinite().all()
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="no head to start behind an encoder that ends in a code")
 def test_behind_a_finished_encoder():
     """A person's encoder that returns (batch, dim) already: μ and log σ² cannot both be its output."""
     bottleneck = Gaussian(Finished((3,)), 3)
