@@ -26,13 +26,17 @@ SEED_NET = {
     "verbose": 0,
 }
 
-#: 784-1000-500-250-30 and back. Everything that is not the net is ours to choose.
+#: 784-1000-500-250-30 and back, from a random start and without a linear path. The rest is ours to choose.
 HINTON_SALAKHUTDINOV = {
     "recipe": "plain",
     "latent_dim": 30,
-    **mirrored(1000, 500, 250),
+    **mirrored(1000, 500, 250, activation="gelu"),
     "likelihood": {"kind": "gaussian", "link": "sigmoid"},
-    "epochs": 60,
+    "epochs": 50,
+    "batch_size": 256,
+    "learning_rate": 1e-3,
+    "validation": 0,
+    "warm_start": None,
     "verbose": 0,
 }
 

@@ -45,7 +45,8 @@ class HandmadeStep:
             and type(net.objective) in (ELBO, Reconstruction)
             and not net.penalties
             and net.critic is None
-            and all(p.requires_grad for p in net.parameters())
+            # elsewhere reading a number back would wait for the device
+            and all(p.requires_grad and p.device.type == "cpu" for p in net.parameters())
         )
 
     @torch.no_grad()
@@ -68,23 +69,23 @@ class HandmadeStep:
         error = mean - target.flatten(1)
         if observed is not None:
             error *= observed.flatten(1)
-        n, entries = len(x), error.numel() if observed is None else observed.sum()
-        total = torch.dot(error.view(-1), error.view(-1))
+        n, entries = len(x), error.numel() if observed is None else int(observed.sum())
         variance = net.likelihood.noise()
         if variance is None:
-            variance = (total / entries).clamp(min=1e-12)
-            nats = (total / variance + entries * (2 * math.pi * variance).log()) / (2 * n)
+            # the analytic σ²; a float, because arithmetic on scalar tensors costs as much as a layer here
+            variance = max(float(torch.dot(error.view(-1), error.view(-1))) / max(entries, 1), 1e-12)
+            nats = error.new_tensor(entries / (2 * n) * (1 + math.log(2 * math.pi * variance)))
         else:
-            variance = variance.flatten()
-            logs = (2 * math.pi * variance).log().expand(error.shape[1])
+            logs = (2 * math.pi * variance).log().flatten().expand(error.shape[1])
             logs = n * logs.sum() if observed is None else (observed.flatten(1) * logs).sum()
+            variance = variance.flatten()
             nats = ((error.square() / variance).sum() + logs) / (2 * n)
 
         @torch.no_grad()
         def backward(_: Sequence[nn.Parameter]) -> None:
             g = error.div_(variance * n)
             if sigmoid:
-                g = torch.ops.aten.sigmoid_backward(g, mean)
+                torch.ops.aten.sigmoid_backward.grad_input(g, mean, grad_input=g)
             self.encoder.backward(self.decoder.backward(g, needs_x=True))
 
         return Losses({"main": nats}, {"reconstruction": nats}, {"main": backward})

@@ -57,7 +57,7 @@ class KeepBest(Hook):
 class Guard(Hook):
     """Goes back to the last good state when a loss is no longer a number, with half the learning rate."""
 
-    def __init__(self, every: int = 50, tries: int = 5):
+    def __init__(self, every: int = 200, tries: int = 5):
         self.every, self.tries = every, tries
         self.good: dict[str, Any] | None = None
 
