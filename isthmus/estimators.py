@@ -19,8 +19,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Outlier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-from isthmus.data.source import Rows, open_rows
-from isthmus.model import Model
+from isthmus.data.rows import Rows
+from isthmus.data.source import open_rows
+from isthmus.model import Model, open_model
 from isthmus.spec import AUTO, Plan
 from isthmus.tasks.detect import Detection, detect
 from isthmus.training.progress import Progress
@@ -136,10 +137,16 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     def from_model(cls, model: Model) -> Self:
         """An estimator around a model that is fitted already, such as an opened file."""
         self = cls(model.record.recipe, latent_dim=model.latent_dim)
-        self.n_features_in_ = int(np.prod(model.net.shape))
+        if model.modality.kind == "array":
+            self.n_features_in_ = int(np.prod(model.net.shape))
         self.model_ = model
         self._settle()
         return self
+
+    @classmethod
+    def open(cls, path: str | Path, *, encoder: Any = None, decoder: Any = None, device: str = "auto") -> Self:
+        """An estimator around the model in a file; a module of your own is handed in again."""
+        return cls.from_model(open_model(path, encoder=encoder, decoder=decoder, device=device))
 
     def _settle(self) -> None:
         model = self.model_

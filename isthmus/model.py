@@ -27,14 +27,16 @@ from isthmus import devices, modelfile
 from isthmus.core.autoencoder import Net
 from isthmus.core.pca import PCA, fit_pca
 from isthmus.data.batches import InMemory, in_order
-from isthmus.data.source import Rows, open_rows
+from isthmus.data.rows import Rows
+from isthmus.data.source import open_rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.modalities import fit_modality, modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
 from isthmus.recipes import compose
 from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
-from isthmus.training.loop import Epoch, chunk_rows, evaluate, train
+from isthmus.training.loop import chunk_rows, evaluate, train
+from isthmus.training.run import Epoch
 
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000

@@ -247,3 +247,11 @@ def test_verbose_says_something_when_it_takes_long(capsys, monkeypatch):
 def test_every_recipe_by_name(recipe):
     ae = quick(recipe=recipe, epochs=2).fit(load_digits().images[:150].astype(np.uint8))
     assert ae.transform(load_digits().images[:5].astype(np.uint8)).shape == (5, 2)
+
+
+def test_open_is_the_saved_estimator_again(tmp_path):
+    ae = quick().fit(array())
+    ae.save(tmp_path / "a.isthmus")
+    again = Autoencoder.open(tmp_path / "a.isthmus")
+    np.testing.assert_array_equal(again.transform(array()), ae.transform(array()))
+    np.testing.assert_array_equal(again.predict(array()), ae.predict(array()))

@@ -19,7 +19,8 @@ def main(folder: str | Path = "demo") -> int:
     began = time.perf_counter()
     from isthmus import Autoencoder
     from isthmus.app.report import write_report
-    from isthmus.data.source import Rows, open_rows
+    from isthmus.data.rows import Rows
+    from isthmus.data.source import open_rows
     from isthmus.tasks.compare import compared_at_fit
 
     folder = Path(folder)

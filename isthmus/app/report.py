@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from isthmus.app import words
-from isthmus.data.source import Rows, open_rows
+from isthmus.data.rows import Rows
+from isthmus.data.source import open_rows
 from isthmus.files import write_atomic
 from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, scatter, tidy
 from isthmus.tasks.compare import Comparison, compared_at_fit

@@ -14,7 +14,7 @@ from isthmus.spec import SINGLE, Part
 
 if TYPE_CHECKING:
     from isthmus.core.autoencoder import Net
-    from isthmus.data.source import Rows
+    from isthmus.data.rows import Rows
     from isthmus.model import Model, Prepared
 
 #: False-alarm rates that people ask for.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from isthmus.errors import DataError, unknown
 
 if TYPE_CHECKING:
-    from isthmus.data.source import Rows
+    from isthmus.data.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Example:
 def _digits() -> Rows:
     from sklearn.datasets import load_digits
 
-    from isthmus.data.source import Rows
+    from isthmus.data.rows import Rows
 
     # 0..16 in the file; stretched to 0..255 so that they are ordinary grey pictures
     pictures = (load_digits().images * (255 / 16)).round().astype("uint8")
@@ -36,7 +36,7 @@ def _table(name: str) -> Callable[[], Rows]:
         import pyarrow as pa
         from sklearn import datasets
 
-        from isthmus.data.source import Rows
+        from isthmus.data.rows import Rows
 
         found: Any = getattr(datasets, f"load_{name}")()
         columns = {str(column): found.data[:, j] for j, column in enumerate(found.feature_names)}

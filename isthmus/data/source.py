@@ -1,81 +1,18 @@
-"""Open whatever a person has as :class:`Rows`: raw rows of one kind, before any modality looks at them."""
+"""Open whatever a person has as :class:`~isthmus.data.rows.Rows`."""
 
 from __future__ import annotations
 
 import glob
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from isthmus.data.rows import Rows, Skipped
 from isthmus.errors import DataError, FileError, RowTypeError
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An input that could not be used, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Raw rows of one kind.
-
-    ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``) or
-    ``"image"`` (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``). ``names``
-    are the files of a folder, else None. ``origin`` is how messages call the rows. ``remarks`` are
-    the decisions taken while opening that a person would want to know.
-    """
-
-    kind: str
-    data: Any
-    origin: str = "the rows"
-    names: tuple[str, ...] | None = None
-    skipped: tuple[Skipped, ...] = ()
-    remarks: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return self.data.num_rows if self.kind == "table" else len(self.data)
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> Rows:
-        """The rows at ``indices`` (or where a boolean mask is true), in that order.
-
-        >>> Rows("array", np.array([[1], [2], [3]])).take([2, 0]).data.tolist()
-        [[3], [1]]
-        """
-        indices = np.asarray(indices)
-        if indices.dtype == bool:
-            indices = np.flatnonzero(indices)
-        # int64 also for [], which numpy would make float
-        indices = indices.astype(np.int64, copy=False)
-        if self.kind == "table":
-            data = self.data.take(indices)
-        elif isinstance(self.data, list):
-            data = [self.data[i] for i in indices]
-        else:
-            data = self.data[indices]
-        names = None if self.names is None else tuple(self.names[i] for i in indices)
-        return self.replace(data=data, names=names)
-
-    def chunks(self, size: int) -> Iterator[Rows]:
-        """The rows in order, ``size`` at a time. Nothing is copied."""
-        if size < 1:
-            raise DataError(f"A chunk holds at least 1 row; got {size}.")
-        for start in range(0, len(self), size):
-            names = None if self.names is None else self.names[start : start + size]
-            if self.kind == "table":
-                yield self.replace(data=self.data.slice(start, size), names=names)
-            else:
-                yield self.replace(data=self.data[start : start + size], names=names)
-
-    def replace(self, **changes: Any) -> Rows:
-        return replace(self, **changes)
 
 
 def open_rows(source: Any, *, strict: bool = False) -> Rows:

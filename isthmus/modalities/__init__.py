@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from isthmus.data.source import Rows
+from isthmus.data.rows import Rows
 from isthmus.errors import SpecError, unknown
 from isthmus.modalities.array import Array
 from isthmus.modalities.base import Modality

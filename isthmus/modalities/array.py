@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isthmus.data.source import Rows
+from isthmus.data.rows import Rows
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.modalities.base import Modality
 from isthmus.modalities.scaling import HOWS, Scaling, one_range

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from isthmus.data.source import Rows
+    from isthmus.data.rows import Rows
 
 
 class Modality(ABC):

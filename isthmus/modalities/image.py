@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from isthmus.data.pictures import THREADS, open_picture
-from isthmus.data.source import Rows
+from isthmus.data.rows import Rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.modalities.array import cast
 from isthmus.modalities.base import Modality

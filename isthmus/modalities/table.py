@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from isthmus.data.files import NULLS
-from isthmus.data.source import Rows
+from isthmus.data.rows import Rows
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.modalities.array import BLOCK, cast, with_missing
 from isthmus.modalities.base import Modality

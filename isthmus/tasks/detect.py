@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from isthmus.data.rows import Rows
 from isthmus.data.sink import save_rows, to_pandas
-from isthmus.data.source import Rows, open_rows
+from isthmus.data.source import open_rows
 from isthmus.errors import SpecError
 from isthmus.tasks.base import Result
 

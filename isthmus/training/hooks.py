@@ -12,7 +12,7 @@ from isthmus import modelfile
 from isthmus.errors import FileError, TrainingError
 
 if TYPE_CHECKING:
-    from isthmus.training.loop import Epoch, Run
+    from isthmus.training.run import Epoch, Run
 
 
 class Hook:

@@ -11,7 +11,7 @@ from isthmus.training.hooks import Hook
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from isthmus.training.loop import Epoch, Run
+    from isthmus.training.run import Epoch, Run
 
 #: Silence for this long, then a line: short fits stay quiet.
 _PATIENCE = 2.0

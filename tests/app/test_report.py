@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from isthmus.app.report import render, write_report
-from isthmus.data.source import Rows, open_rows
+from isthmus.data.rows import Rows
+from isthmus.data.source import open_rows
 from isthmus.model import Model
 from isthmus.spec import Plan
 

@@ -15,8 +15,9 @@ import scipy.sparse
 import torch
 from PIL import Image
 
+from isthmus.data.rows import Rows
 from isthmus.data.samples import EXAMPLES
-from isthmus.data.source import Rows, open_rows
+from isthmus.data.source import open_rows
 from isthmus.errors import DataError, FileError, UserError
 
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})

@@ -13,7 +13,8 @@ from isthmus.data.batches import InMemory
 from isthmus.errors import TrainingError
 from isthmus.spec import Part, Plan, Spec
 from isthmus.training.hooks import Callback, Guard, Hook, KeepBest, Watch
-from isthmus.training.loop import Epoch, train
+from isthmus.training.loop import train
+from isthmus.training.run import Epoch
 
 D = 6
 

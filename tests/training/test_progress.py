@@ -3,8 +3,8 @@ import io
 import pytest
 
 from isthmus.training import progress
-from isthmus.training.loop import Epoch
 from isthmus.training.progress import Progress
+from isthmus.training.run import Epoch
 
 
 class Run:
