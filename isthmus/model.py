@@ -507,8 +507,9 @@ def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
     """Fill in what was left to us, from the number of rows and the size of the network."""
     batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
     if batch_size == AUTO:
-        wanted = max(min(n_rows / 40, 64), n_rows / 1500)
-        batch_size = int(2 ** np.clip(np.round(np.log2(wanted)), 4, 8))
+        # where time is short, many small steps get further than few large ones
+        most = 8 if plan.max_time is None else 6
+        batch_size = int(2 ** np.clip(np.round(np.log2(n_rows / 40)), 4, most))
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
         epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))
