@@ -30,9 +30,9 @@ SEED_NET = {
 HINTON_SALAKHUTDINOV = {
     "recipe": "plain",
     "latent_dim": 30,
-    **mirrored(1000, 500, 250, activation="gelu"),
+    **mirrored(1000, 500, 250, activation="silu"),
     "likelihood": {"kind": "gaussian", "link": "sigmoid"},
-    "epochs": 50,
+    "epochs": 60,
     "batch_size": 256,
     "learning_rate": 1e-3,
     "validation": 0,

@@ -40,8 +40,8 @@ from isthmus.training.run import Epoch
 
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
-#: Training rows whose codes the prior is fitted to.
-_MOST_PRIOR = 10_000
+#: Training rows whose codes the prior is fitted to, and those whose error is held against the held-out rows'.
+_MOST_PRIOR, _MOST_ERROR = 10_000, 4096
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 
@@ -218,6 +218,7 @@ class Model:
                 batches = InMemory(tensors, int(plan.batch_size), plan.seed)
                 run = train(net, batches, plan, held_out=held_tensors, hooks=all_hooks)
 
+        best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,
             origin=rows.origin,
@@ -225,7 +226,8 @@ class Model:
             n_held_out=0 if held is None else len(held),
             phases=phases,
             history=[asdict(epoch) for epoch in run.history],
-            best_epoch=run.best["epoch"] if run.best else run.epoch,
+            best_epoch=best.number,
+            error=best.error,
             stopped=run.stopped,
             remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
             made=_made(),
@@ -248,12 +250,11 @@ class Model:
             record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
             means = [net.decode(net.encode(b["x"], b.get("observed"))).mean for b in in_order(settle, self._chunk)]
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))
-            record.train_error = evaluate(net, few)[1]
+            record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in few.items()})[1]
             if held is None:
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
                 record.usual_score = float(nats.quantile(0.99))
                 return
-            record.error = evaluate(net, held)[1]
             record.pca_error, record.mean_error = self._linear_errors(held)
             entries, costs = [], []
             for b in in_order(settle, self._chunk):
@@ -506,8 +507,9 @@ def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
     """Fill in what was left to us, from the number of rows and the size of the network."""
     batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
     if batch_size == AUTO:
-        wanted = max(min(n_rows / 40, 64), n_rows / 1500)
-        batch_size = int(2 ** np.clip(np.round(np.log2(wanted)), 4, 8))
+        # where time is short, many small steps get further than few large ones
+        most = 8 if plan.max_time is None else 6
+        batch_size = int(2 ** np.clip(np.round(np.log2(n_rows / 40)), 4, most))
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
         epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))

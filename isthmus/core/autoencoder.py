@@ -106,7 +106,8 @@ class Net(nn.Module):
     ) -> Trace:
         """One pass, with everything that it made."""
         corrupted = self.corruption(x, observed) if self.corruption.training else Corrupted(x)
-        features = self.features(corrupted.x, observed, corrupted.hidden)
+        shown = self.likelihood.sensible(corrupted.x, x) if self.corruption.training else x
+        features = self.features(shown, observed, corrupted.hidden)
         h = self.encoder(features)
         code = self.bottleneck(h)
         return Trace(

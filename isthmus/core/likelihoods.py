@@ -66,6 +66,11 @@ def _softmax_start(shares: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return weight / shares.clamp(min=_SLOPE_EDGE)[:, None], shares.clamp(min=_EDGE).log()
 
 
+def _is_level(values: Tensor, counts: Tensor) -> Tensor:
+    """Whether values are among 0 … counts − 1; always true where a count is infinite (a number)."""
+    return counts.isinf() | ((values == values.round()) & (values >= 0) & (values < counts))
+
+
 class _Noise(nn.Module):
     """The σ² of a gaussian: fixed, learned, or analytic (the batch's own until settled on held-out rows)."""
 
@@ -266,6 +271,7 @@ class Mixed(Likelihood):
     numeric: Tensor
     boolean: Tensor
     order: Tensor
+    level_counts: Tensor
 
     def __init__(
         self,
@@ -290,6 +296,9 @@ class Mixed(Likelihood):
             self.of_levels.append(slice(at, at + self.levels[i]))
             at += self.levels[i]
         self.features_shape = (at,)
+        # numbers and booleans may take any value
+        counts = torch.tensor([float(k) if k > 1 else math.inf for k in self.levels])
+        self.register_buffer("level_counts", counts, persistent=False)
         order = torch.tensor([*numeric, *boolean, *self.categorical], dtype=torch.long).argsort()
         for name, index in (("numeric", numeric), ("boolean", boolean)):
             self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
@@ -305,6 +314,9 @@ class Mixed(Likelihood):
             one_hot = F.one_hot(x[:, i].long(), self.levels[i]).to(x)
             parts.append(one_hot if visible is None else one_hot * visible[:, i, None])
         return torch.cat(parts, dim=1)
+
+    def sensible(self, shown: Tensor, x: Tensor) -> Tensor:
+        return torch.where(_is_level(shown, self.level_counts), shown, x)
 
     def reach(self, mask: Tensor) -> Tensor:
         levels = [mask[:, i, None].expand(-1, self.levels[i]) for i in self.categorical]
@@ -373,6 +385,9 @@ class Categorical(Likelihood):
     def represent(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         one_hot = F.one_hot(x.long(), self.levels).to(x)
         return _levels_first(one_hot if visible is None else one_hot * visible[..., None])
+
+    def sensible(self, shown: Tensor, x: Tensor) -> Tensor:
+        return torch.where(_is_level(shown, torch.tensor(float(self.levels))), shown, x)
 
     def reach(self, mask: Tensor) -> Tensor:
         return mask.repeat_interleave(self.levels, dim=1)

@@ -171,6 +171,10 @@ class Likelihood(nn.Module, ABC):
         """What networks are shown of x (B, *features_shape): numbers as they are, levels as one-hot."""
         return x
 
+    def sensible(self, shown: Tensor, x: Tensor) -> Tensor:
+        """``shown`` with what noise has made meaningless (half a category) as it is in x."""
+        return shown
+
     def reach(self, mask: Tensor) -> Tensor:
         """A mask over x as a mask over the features."""
         return mask

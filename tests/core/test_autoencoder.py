@@ -249,3 +249,21 @@ def test_codes_cost_their_rate_or_their_prior():
     plain.prior.fit(plain.encode(x))
     code = plain.trace(x).code
     torch.testing.assert_close(plain.code_nats(code), -plain.prior.log_prob(code.z))
+
+
+@pytest.mark.parametrize("corruption", ["gaussian", "masking"])
+@pytest.mark.parametrize("likelihood", [{"kind": "mixed", "levels": [0, 4, 1]}, {"kind": "categorical", "levels": 4}])
+def test_noise_leaves_categories_whole(corruption, likelihood):
+    """A category plus a little is no category: it is shown as it was, while numbers beside it are noisy."""
+    net = Net(
+        Spec(encoder=Part("mlp"), decoder=Part("mlp"), latent_dim=2, likelihood=Part.of(likelihood),
+             corruption=Part(corruption)),
+        (3,),
+    ).train()  # fmt: skip
+    x = torch.tensor([[1.0, 3.0, 1.0], [0.0, 2.0, 0.0]]).repeat(50, 1)
+    trace = net.trace(x=x)
+    assert trace.features.isfinite().all()
+    if corruption == "gaussian" and likelihood["kind"] == "mixed":
+        clean = net.likelihood.represent(x)
+        torch.testing.assert_close(trace.features[:, 2:], clean[:, 2:])  # the one-hot of the category
+        assert not torch.equal(trace.features[:, 0], clean[:, 0])
