@@ -110,7 +110,7 @@ class MMD(Penalty):
         return sum((2 * a.shape[1] * s) / (2 * a.shape[1] * s + apart) for s in self.scales)
 
     def extra_repr(self) -> str:
-        return f"weight={self.weight}"
+        return f"weight={self.weight}, scales={self.scales}"
 
 
 def _squared_jacobian(y: Tensor, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from isthmus.core.autoencoder import Net
 from isthmus.core.penalties import PENALTIES

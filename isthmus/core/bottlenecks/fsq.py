@@ -20,7 +20,7 @@ from isthmus.core.parts import Body, Bottleneck, Code, Shape
 
 
 class FSQ(Bottleneck):
-    """``dim`` numbers of ``levels`` evenly spaced values in [-1, 1] each. The rate is that of an even code: dim · log L."""
+    """``dim`` numbers of ``levels`` evenly spaced values in [-1, 1]. The rate is that of an even code, dim · log L."""
 
     rated = True
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from isthmus.core.bottlenecks import BOTTLENECKS
+from isthmus.core.networks.dense import MLP
 
 
 def fsq(levels, dim=3):
@@ -39,3 +40,13 @@ def test_training_and_use_take_the_same_code():
 def test_one_level_says_nothing():
     with pytest.raises(ValueError, match="at least 2"):
         fsq(1)
+
+
+def test_it_starts_near_pca():
+    """Whitened scores halved, through tanh, rounded to the nearest level."""
+    bottleneck = BOTTLENECKS["fsq"]((8,), 3, levels=9)
+    body = MLP((5,), (3,), widths=[3], linear_path=True)
+    weight, bias, x = torch.randn(3, 5) / 3, torch.randn(3) / 3, torch.randn(40, 5)
+    bottleneck.start_linear(body, weight, bias)
+    expected = torch.tanh((x @ weight.T + bias) / 2)
+    torch.testing.assert_close(bottleneck.mode(body(x)), expected, atol=0.126, rtol=0)
