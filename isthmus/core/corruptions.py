@@ -20,7 +20,10 @@ class Identity(Corruption):
 
 
 class Gaussian(Corruption):
-    """x̃ = x + σ ε with ε ~ N(0, I). ``sigma`` is in the units of the network's input."""
+    """x̃ = x + σ s ε with ε ~ N(0, I) and s the standard deviation of the batch, over all its entries.
+
+    So ``sigma`` is noise to signal, and means the same for pixels of a narrow range as for standardised columns.
+    """
 
     def __init__(self, *, sigma: float = 0.3):
         super().__init__()
@@ -29,7 +32,7 @@ class Gaussian(Corruption):
         self.sigma = sigma
 
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
-        return Corrupted(torch.add(x, torch.randn_like(x), alpha=self.sigma))
+        return Corrupted(x + self.sigma * x.std(correction=0) * torch.randn_like(x))
 
     def extra_repr(self) -> str:
         return f"sigma={self.sigma}"
