@@ -238,7 +238,7 @@ class Model:
         record.seconds = time.perf_counter() - began
         return model
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: penalties on a gradient take one while they are scored
     def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Settle the noise level and the prior, then score the held-out rows once and for all."""
         net, record = self.net, self.record

@@ -20,6 +20,7 @@ from isthmus.core.networks import DECODERS, ENCODERS
 from isthmus.core.objectives import OBJECTIVES
 from isthmus.core.parts import (
     Body,
+    Bottleneck,
     Code,
     Corrupted,
     Distribution,
@@ -181,8 +182,9 @@ class Net(nn.Module):
 
     @property
     def starts_linear(self) -> bool:
-        """Whether both ends have a linear path that can be set to PCA."""
-        return self.encoder.linear is not None and self.decoder.linear is not None
+        """Whether both ends have a linear path that can be set to PCA, and the code can begin there."""
+        begins = type(self.bottleneck).start_linear is not Bottleneck.start_linear
+        return begins and self.encoder.linear is not None and self.decoder.linear is not None
 
     @torch.no_grad()
     def start_at_pca(self, pca: PCA) -> None:

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from isthmus.core.parts import Objective, Schedule, Trace
+from isthmus.errors import SpecError
 
 
 class Reconstruction(Objective):
@@ -43,4 +46,44 @@ class ELBO(Objective):
         return f"beta={self.beta}"
 
 
-OBJECTIVES: dict[str, type[Objective]] = {"elbo": ELBO, "reconstruction": Reconstruction}
+class IWAE(Objective):
+    """The importance-weighted bound with ``samples`` codes per row; one is the ELBO, more are tighter.
+
+    .. math:: -\\Bigl[\\operatorname{logsumexp}_k \\bigl(\\log p(x, z_k) - \\log q(z_k \\mid x)\\bigr) - \\log K\\Bigr]
+
+    References:
+        Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016, https://arxiv.org/abs/1509.00519
+    """
+
+    def __init__(self, *, samples: int = 8):
+        super().__init__()
+        if samples < 1:
+            raise ValueError(f"samples is at least 1, got {samples}")
+        self.samples = samples
+
+    def forward(self, trace: Trace) -> dict[str, Tensor]:
+        if "log_var" not in trace.code.aux:
+            raise SpecError("The objective 'iwae' needs a noisy code. Say bottleneck='gaussian'.")
+        mu, log_var = trace.code.aux["mu"], trace.code.aux["log_var"]
+        noise = torch.randn(self.samples, *mu.shape, dtype=mu.dtype, device=mu.device)
+        z = mu + noise * (log_var / 2).exp()
+        log_q = -0.5 * (noise.square() + log_var + math.log(2 * math.pi)).flatten(2).sum(2)
+        log_p = self._each(trace, z.flatten(0, 1)).reshape(self.samples, -1)
+        log_prior = trace.prior.log_prob(z.flatten(0, 1)).reshape(self.samples, -1)
+        weights = log_p + log_prior - log_q
+        return {"bound": math.log(self.samples) - weights.logsumexp(0)}
+
+    def _each(self, trace: Trace, z: Tensor) -> Tensor:
+        """log p(x | z) of every row under each of its codes, codes outermost."""
+
+        def again(t: Tensor) -> Tensor:
+            return t.repeat(self.samples, *[1] * (t.ndim - 1))
+
+        observed = None if trace.observed is None else again(trace.observed)
+        return trace.decode(z).log_prob(again(trace.x), observed)
+
+    def extra_repr(self) -> str:
+        return f"samples={self.samples}"
+
+
+OBJECTIVES: dict[str, type[Objective]] = {"elbo": ELBO, "iwae": IWAE, "reconstruction": Reconstruction}

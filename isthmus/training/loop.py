@@ -118,7 +118,7 @@ def _close_epoch(
         hook.epoch(run, record)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: a penalty on a gradient takes one here too
 def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
     """The mean loss (nats per row) and the mean squared error (per row, in the features) of rows.
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from isthmus.core.corruptions import Gaussian, Identity, Masking
+from isthmus.core.corruptions import CORRUPTIONS, Gaussian, Identity, Masking
 
 N, D = 2000, 50
 
@@ -20,11 +20,11 @@ def test_identity(x):
 
 @pytest.mark.parametrize("sigma", [0.1, 2.0])
 def test_noise_has_its_variance_and_hides_nothing(x, sigma):
-    shown = Gaussian(sigma=sigma)(x, None)
-    noise = shown.x - x
+    shown = Gaussian(sigma=sigma)(7 * x, None)
+    noise = (shown.x - 7 * x) / 7  # noise is counted in deviations of the rows
     assert shown.hidden is None
     assert noise.mean() == pytest.approx(0, abs=5 * sigma / (N * D) ** 0.5)
-    assert noise.var() == pytest.approx(sigma**2, rel=5 * (2 / (N * D)) ** 0.5)
+    assert noise.var() == pytest.approx(sigma**2, rel=10 * (2 / (N * D)) ** 0.5)
     assert torch.corrcoef(torch.stack([noise.flatten(), x.flatten()]))[0, 1].abs() < 0.02
 
 
@@ -49,3 +49,31 @@ def test_rates_that_are_none(rate):
 def test_sigmas_that_are_none(sigma):
     with pytest.raises(ValueError, match="sigma is above 0"):
         Gaussian(sigma=sigma)
+
+
+class TestSaltAndPepper:
+    def test_the_rate_is_kept_and_both_ends_come_alike(self):
+        torch.manual_seed(0)
+        x = torch.rand(400, 50) * 0.5 + 0.25
+        shown = CORRUPTIONS["salt_and_pepper"](rate=0.2)(x, None).x
+        changed = shown != x
+        assert changed.float().mean() == pytest.approx(0.2, abs=0.01)
+        assert (shown[changed] == x.max()).float().mean() == pytest.approx(0.5, abs=0.03)
+        assert set(shown[changed].tolist()) == {x.min().item(), x.max().item()}
+
+
+class TestSwap:
+    def test_a_cell_is_replaced_by_one_of_its_own_column(self):
+        torch.manual_seed(0)
+        x = torch.arange(5.0) + 10 * torch.arange(200.0)[:, None]  # the last digit is the column
+        shown = CORRUPTIONS["swap"](rate=0.3)(x, None).x
+        assert torch.equal(shown % 10, x % 10)
+        assert (shown != x).float().mean() == pytest.approx(0.3, abs=0.03)
+
+    def test_what_is_missing_is_neither_given_nor_taken(self):
+        torch.manual_seed(0)
+        observed = torch.rand(300, 4) < 0.6
+        x = torch.randn(300, 4).masked_fill(~observed, 0.0)
+        shown = CORRUPTIONS["swap"](rate=0.5)(x, observed).x
+        assert (shown[~observed] == 0).all()
+        assert (shown[observed] != 0).all()

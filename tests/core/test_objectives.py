@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from isthmus.core.autoencoder import Net
-from isthmus.core.objectives import ELBO
+from isthmus.core.objectives import ELBO, OBJECTIVES
+from isthmus.errors import SpecError
 from isthmus.spec import Part, Spec
 
 
@@ -55,3 +56,54 @@ def test_the_elbo_bounds_the_evidence():
 def test_repr():
     assert repr(ELBO(beta=4.0)) == "ELBO(beta=4)"
     assert repr(ELBO(beta={"start": 0, "end": 1})) == "ELBO(beta=0→1)"
+
+
+class TestIWAE:
+    def bound(self, samples, repeats, x, net):
+        objective = OBJECTIVES["iwae"](samples=samples)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            trace = net.trace(x=x)
+            return torch.stack([objective(trace)["bound"].mean() for _ in range(repeats)])
+
+    def net(self):
+        torch.manual_seed(1)
+        likelihood = Part("gaussian", {"sigma": 0.7})
+        spec = Spec(encoder=Part("mlp"), decoder=Part("mlp"), bottleneck=Part("gaussian"), likelihood=likelihood,
+                    objective=Part("elbo"), latent_dim=2)  # fmt: skip
+        return Net(spec, (5,)).double().train()
+
+    def test_one_sample_is_the_elbo_in_the_mean(self):
+        net, x = self.net(), torch.randn(6, 5, dtype=torch.float64)
+        draws = self.bound(1, 4000, x, net)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            elbos = torch.stack([sum(net.objective(net.trace(x=x)).values()).mean() for _ in range(4000)])
+        error = (draws.var() / 4000 + elbos.var() / 4000).sqrt()
+        assert abs(draws.mean() - elbos.mean()) < 4 * error
+
+    def test_more_samples_are_a_tighter_bound(self):
+        net, x = self.net(), torch.randn(6, 5, dtype=torch.float64)
+        means = [self.bound(k, 400, x, net).mean() for k in (1, 4, 16, 64)]
+        assert means == sorted(means, reverse=True)
+        assert means[-1] < means[0]
+
+    def test_many_samples_find_the_likelihood_of_a_linear_gaussian(self):
+        """x = W z + b + σ ε is N(b, W Wᵀ + σ² I), in closed form."""
+        torch.manual_seed(2)
+        spec = Spec(encoder=Part("linear"), decoder=Part("linear"), bottleneck=Part("gaussian"),
+                    likelihood=Part("gaussian", {"sigma": 0.8}), objective=Part("iwae"), latent_dim=2)  # fmt: skip
+        net, x = Net(spec, (3,)).double().train(), torch.randn(4, 3, dtype=torch.float64)
+        with torch.no_grad():  # codes are drawn from the prior, which is wide enough for any row
+            for head in (net.bottleneck.mu, net.bottleneck.log_var):
+                head.layer.weight.zero_()
+                head.layer.bias.zero_()
+        layer = net.likelihood.head.layer
+        covariance = layer.weight @ layer.weight.T + 0.64 * torch.eye(3, dtype=torch.float64)
+        exact = torch.distributions.MultivariateNormal(layer.bias, covariance).log_prob(x).mean().detach()
+        assert -self.bound(5000, 4, x, net).mean() == pytest.approx(float(exact), abs=0.02)
+
+    def test_it_needs_a_noisy_code(self):
+        net = Net(Spec(encoder=Part("mlp"), decoder=Part("mlp"), latent_dim=2, objective=Part("iwae")), (5,))
+        with pytest.raises(SpecError, match="bottleneck='gaussian'"):
+            net.losses(x=torch.randn(3, 5))

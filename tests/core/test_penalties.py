@@ -1,6 +1,9 @@
+import pytest
 import torch
+from torch import nn
 
 from isthmus.core.autoencoder import Net
+from isthmus.core.penalties import PENALTIES
 from isthmus.spec import Part, Spec
 
 
@@ -14,3 +17,76 @@ def test_l2_is_half_the_squared_norm_of_the_code():
     torch.testing.assert_close(losses.groups["main"], losses.terms["reconstruction"] + losses.terms["l2"])
     net.progress = 0.0
     assert net.losses(x=trace.x).terms["l2"] == 0
+
+
+def traced(net, x):
+    net.train()
+    return net.trace(x=x)
+
+
+def test_hutchinson_is_the_jacobian_in_the_mean():
+    """One sigmoid layer has the closed form Σ_j (h_j (1 − h_j))² Σ_i W_ji² (Rifai et al., 2011)."""
+    body = nn.Sequential(nn.Linear(5, 4), nn.Sigmoid())
+    spec = Spec(encoder=Part("own", {}), decoder=Part("linear"), latent_dim=4)
+    net = Net(spec, (5,), {"encoder": body}).double()
+    x = torch.randn(3, 5, dtype=torch.float64)
+    h = body(x)
+    exact = ((h * (1 - h)).square() @ body[0].weight.square().sum(1)).detach()
+    torch.manual_seed(0)
+    trace, penalty = traced(net, x), PENALTIES["contractive"](weight=1.0)
+    draws = torch.stack([penalty(trace) for _ in range(4000)])
+    assert draws.mean(0).sub(exact).abs().lt(5 * draws.std(0) / 4000**0.5).all()
+
+
+def test_the_decoder_gradient_is_with_respect_to_the_code():
+    """Of a linear decoder it is the squared norm of its matrix, whatever the rows are."""
+    net = Net(Spec(encoder=Part("linear"), decoder=Part("linear"), latent_dim=3), (6,)).double()
+    trace = traced(net, torch.randn(4, 6, dtype=torch.float64))
+    torch.manual_seed(0)
+    penalty = PENALTIES["decoder_gradient"](weight=1.0)
+    draws = torch.stack([penalty(trace) for _ in range(4000)]).mean(1)
+    exact = net.likelihood.head.layer.weight.square().sum()
+    assert abs(draws.mean() - exact) < 5 * draws.std() / 4000**0.5
+
+
+@pytest.mark.parametrize("name", ["contractive", "decoder_gradient"])
+def test_a_penalty_on_a_gradient_is_the_same_on_held_out_rows(name):
+    """Scoring keeps no gradients, and the penalty is there all the same."""
+    net = Net(Spec(encoder=Part("mlp"), decoder=Part("mlp"), latent_dim=2, penalties=(Part(name),)), (6,)).eval()
+    x = torch.randn(4, 6)
+    torch.manual_seed(0)
+    with_gradients = net.terms(net.trace(x=x))[name]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        torch.testing.assert_close(net.terms(net.trace(x=x))[name], with_gradients)
+    assert with_gradients.min() > 0
+
+
+class TestMMD:
+    def test_equal_distributions_are_no_distance_apart(self):
+        """The estimate is unbiased: its mean over draws is 0."""
+        torch.manual_seed(0)
+        mmd = PENALTIES["mmd"]()
+        draws = torch.stack([mmd.squared(torch.randn(32, 3), torch.randn(32, 3)) for _ in range(500)])
+        assert abs(draws.mean()) < 4 * draws.std() / 500**0.5
+
+    def test_other_distributions_are(self):
+        torch.manual_seed(0)
+        mmd = PENALTIES["mmd"]()
+        assert mmd.squared(torch.randn(200, 3) + 1, torch.randn(200, 3)) > 0.1
+        assert mmd.squared(torch.randn(200, 3) * 2, torch.randn(200, 3)) > 0.1
+
+    def test_it_is_the_formula(self):
+        a, b = torch.randn(2, 5, 2, dtype=torch.float64)
+        mmd = PENALTIES["mmd"](scales=[0.5, 2.0])
+
+        def k(p, q):
+            return sum(4 * s / (4 * s + float((p - q) @ (p - q))) for s in (0.5, 2.0))
+
+        pairs = [(i, j) for i in range(5) for j in range(5)]
+        within = sum(k(a[i], a[j]) + k(b[i], b[j]) for i, j in pairs if i != j) / 20
+        between = 2 * sum(k(a[i], b[j]) for i, j in pairs) / 25
+        assert float(mmd.squared(a, b)) == pytest.approx(within - between)
+
+    def test_one_row_has_no_distribution(self):
+        assert PENALTIES["mmd"]().squared(torch.randn(1, 2), torch.randn(1, 2)) == 0

@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
-from isthmus.core.priors import FullGaussian, StandardNormal
+from isthmus.core.priors import PRIORS, FullGaussian, StandardNormal
 
 
 def codes(n=2000):
@@ -49,3 +50,44 @@ def test_one_code_or_constant_ones_are_no_reason_to_break():
         prior = FullGaussian((3,))
         prior.fit(z)
         assert prior.log_prob(z).isfinite().all()
+
+
+class TestMixture:
+    def heaps(self, n=600):
+        g = torch.Generator().manual_seed(0)
+        centers = torch.tensor([[0.0, 6.0], [6.0, 0.0], [-6.0, -6.0]])
+        return centers.repeat(n // 3, 1) + torch.randn(n, 2, generator=g)
+
+    def test_bic_finds_the_heaps(self):
+        prior = PRIORS["mixture"]((2,))
+        prior.fit(self.heaps())
+        assert int((prior.weights > 0).sum()) == 3
+        torch.testing.assert_close(prior.weights[:3], torch.full((3,), 1 / 3), atol=0.01, rtol=0)
+
+    def test_the_density_integrates_to_one(self):
+        prior = PRIORS["mixture"]((2,))
+        prior.fit(self.heaps())
+        axis = torch.linspace(-14, 14, 281)
+        grid = torch.cartesian_prod(axis, axis)
+        assert float(prior.log_prob(grid).exp().sum()) * 0.1**2 == pytest.approx(1, abs=1e-3)
+
+    def test_draws_are_of_the_density(self):
+        prior = PRIORS["mixture"]((2,))
+        prior.fit(self.heaps())
+        drawn = prior.sample(3000, generator=torch.Generator().manual_seed(0))
+        apart = torch.cdist(drawn, self.heaps(3)[:3] * 0 + torch.tensor([[0.0, 6.0], [6.0, 0.0], [-6.0, -6.0]]))
+        share = torch.bincount(apart.argmin(1)) / 3000
+        torch.testing.assert_close(share, torch.full((3,), 1 / 3), atol=0.03, rtol=0)
+        assert apart.min(1).values.max() < 6
+
+    def test_few_rows_are_one_heap(self):
+        prior = PRIORS["mixture"]((4,))
+        prior.fit(torch.randn(3, 4))
+        assert prior.log_prob(torch.zeros(2, 4)).isfinite().all()
+
+    def test_it_fits_better_than_one_gaussian(self):
+        one, many = PRIORS["gaussian"]((2,)), PRIORS["mixture"]((2,))
+        z = self.heaps()
+        one.fit(z)
+        many.fit(z)
+        assert many.log_prob(z).mean() > one.log_prob(z).mean() + 0.5
