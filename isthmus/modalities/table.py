@@ -231,7 +231,7 @@ class Table(Modality):
         extra = [name for name in table.column_names if name not in known]
         absent = [column.name for column in self.used if column.name not in found]
         if absent:
-            near = {name: difflib.get_close_matches(name, extra, n=1, cutoff=0.5) for name in absent}
+            near = {name: difflib.get_close_matches(name, extra, n=1, cutoff=0.7) for name in absent}
             hints = [f"Is {match[0]!r} the renamed {name!r}?" for name, match in near.items() if match]
             said = f"The column {absent[0]!r} is" if len(absent) == 1 else f"The columns {_listed(absent)} are"
             raise DataError(
