@@ -24,6 +24,9 @@ from isthmus.core.parts import Body, Distribution, Likelihood, Shape, one_of
 #: The smallest share of the overall variance that one entry is believed to have, and how many rows
 #: that belief weighs: a column that the held-out rows happen to repeat exactly is not certain for ever.
 _FLOOR, _BELIEF = 1e-3, 10.0
+#: A column that comes back more exactly than this share of the data's deviation is not believed to be so exact:
+#: else its last digit (age 28, expected 28.01) would outweigh everything else in a score.
+_FINEST = 0.03
 #: At a linear start, probabilities are kept this far from 0 and 1, and what is divided by them further.
 _EDGE, _SLOPE_EDGE = 1e-3, 0.02
 
@@ -100,10 +103,12 @@ class _Noise(nn.Module):
         return self.variance if self.settled else None
 
     @torch.no_grad()
-    def settle(self, squares: Tensor, observed: Tensor | None) -> None:
-        if self.sigma == "analytic":
+    def settle(self, x: Tensor, mean: Tensor, observed: Tensor | None) -> None:
+        """Fix the analytic σ² on held-out rows: never finer than a share of the data's spread."""
+        if self.sigma == "analytic" and x.numel():
             found = _variance_per_entry if self.per == "entry" else _variance
-            self.variance.copy_(found(squares, observed))
+            spread = _variance((x - x.mean(0)).square(), observed)
+            self.variance.copy_(found((x - mean).square(), observed).clamp(min=_FINEST**2 * spread))
             self.settled = True
 
 
@@ -156,7 +161,7 @@ class Gaussian(Likelihood):
         self.head.start_linear(body, *start)
 
     def calibrate(self, x: Tensor, observed: Tensor | None, mean: Tensor) -> None:
-        self.noise.settle((x - mean).square(), observed)
+        self.noise.settle(x, mean, observed)
 
     def problem(self, x: Tensor) -> str | None:
         if self.link == "sigmoid" and not (x.min() >= 0 and x.max() <= 1):
@@ -332,7 +337,7 @@ class Mixed(Likelihood):
 
     def calibrate(self, x: Tensor, observed: Tensor | None, mean: Tensor) -> None:
         seen = None if observed is None else observed[:, self.numeric]
-        self.noise.settle((x - mean).square()[:, self.numeric], seen)
+        self.noise.settle(x[:, self.numeric], mean[:, self.numeric], seen)
 
     def extra_repr(self) -> str:
         return f"numeric={len(self.numeric)}, boolean={len(self.boolean)}, categorical={len(self.categorical)}"

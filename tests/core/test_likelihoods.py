@@ -288,3 +288,12 @@ def test_the_nats_of_a_mixed_row_are_one_unit():
             p.zero_()
     nats = -likelihood(torch.randn(1, 5)).log_probs(torch.tensor([[2.0, 1.0, 0.0]]))
     torch.testing.assert_close(nats, torch.tensor([[math.log(6), math.log(2), 0.5 * math.log(2 * math.pi)]]))
+
+
+@pytest.mark.parametrize("per", ["entry", "all"])
+def test_no_column_is_believed_to_be_exact(per):
+    """What comes back to the last digit gets the σ of 3 % of the rows' deviation, so that a digit is no anomaly."""
+    likelihood = LIKELIHOODS["gaussian"]((4,), (3,), per=per)
+    x = 7 * torch.randn(500, 3)
+    likelihood.calibrate(x, None, x + 1e-6)
+    torch.testing.assert_close(likelihood.noise().sqrt().mean(), torch.tensor(0.03 * 7), rtol=0.1, atol=0)
