@@ -105,9 +105,11 @@ class Net(nn.Module):
         condition: Tensor | None = None,
     ) -> Trace:
         """One pass, with everything that it made."""
-        corrupted = self.corruption(x, observed) if self.corruption.training else Corrupted(x)
-        shown = self.likelihood.sensible(corrupted.x, x) if self.corruption.training else x
-        features = self.features(shown, observed, corrupted.hidden)
+        corrupted = Corrupted(x)
+        if self.corruption.training:
+            corrupted = self.corruption(x, observed)
+            corrupted.x = self.likelihood.sensible(corrupted.x, x)
+        features = self.features(corrupted.x, observed, corrupted.hidden)
         h = self.encoder(features)
         code = self.bottleneck(h)
         return Trace(

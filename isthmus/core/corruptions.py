@@ -43,9 +43,7 @@ class Masking(Corruption):
 
     def __init__(self, *, rate: float = 0.3):
         super().__init__()
-        if not 0 < rate < 1:
-            raise ValueError(f"rate is in (0, 1), got {rate}")
-        self.rate = rate
+        self.rate = _share(rate)
 
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
         hidden = torch.rand_like(x) < self.rate
@@ -60,9 +58,7 @@ class SaltAndPepper(Corruption):
 
     def __init__(self, *, rate: float = 0.1):
         super().__init__()
-        if not 0 < rate < 1:
-            raise ValueError(f"rate is in (0, 1), got {rate}")
-        self.rate = rate
+        self.rate = _share(rate)
 
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
         drawn = torch.rand_like(x)
@@ -80,9 +76,7 @@ class Swap(Corruption):
 
     def __init__(self, *, rate: float = 0.15):
         super().__init__()
-        if not 0 < rate < 1:
-            raise ValueError(f"rate is in (0, 1), got {rate}")
-        self.rate = rate
+        self.rate = _share(rate)
 
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
         # each entry takes a row of its own, so that no second row shows through
@@ -94,6 +88,12 @@ class Swap(Corruption):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
+
+
+def _share(rate: float) -> float:
+    if not 0 < rate < 1:
+        raise ValueError(f"rate is in (0, 1), got {rate}")
+    return rate
 
 
 CORRUPTIONS: dict[str, type[Corruption]] = {
