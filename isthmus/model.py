@@ -25,6 +25,7 @@ from torch import Tensor, nn
 import isthmus
 from isthmus import devices, modelfile
 from isthmus.core.autoencoder import Net
+from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.pca import PCA, fit_pca
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
@@ -44,6 +45,9 @@ _MOST_CALIBRATION = 100_000
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
+
+#: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
+_MOST_START = 4096
 
 #: The share of the variance that an automatic code explains linearly.
 _EXPLAINED = 0.7
@@ -195,13 +199,15 @@ class Model:
             # a random start without held-out rows has no use for it
             wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
             pca = _fit_pca(probe, tensors, latent_dim) if wanted else None
-        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe))
+        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec))
         pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
             plan = _decide(plan, len(kept), sum(p.numel() for p in net.parameters()))
             if pca is not None and spec.warm_start == "pca" and net.starts_linear:
                 net.start_at_pca(pca)
+            step = -(-len(kept) // _MOST_START)
+            net.start_from(**{name: t[::step] for name, t in tensors.items()})
             if prepared is not None:
                 prepared(Prepared(net, face, len(kept), 0 if held is None else len(held)))
             net.to(where)
@@ -552,15 +558,21 @@ def _check_latent_dim(said: Any) -> None:
         raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
 
 
-def _latent_dim(said: int | str, pca: PCA | None, probe: Net) -> int:
+def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec) -> int:
     n_in = int(np.prod(probe.likelihood.features_shape))
+    expansion = None
+    if spec.bottleneck.kind in BOTTLENECKS:  # else building it will say what there is
+        expansion = BOTTLENECKS[spec.bottleneck.kind].expansion
     if said == AUTO:
+        if expansion is not None:
+            return max(1, round(expansion * n_in))
         assert pca is not None
         return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
-    if int(said) > n_in:
+    if int(said) > n_in and expansion is None and spec.corruption.kind == "identity" and not spec.penalties:
         raise SpecError(
             f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "
-            f"narrowed. Choose at most {n_in}, or 'auto'."
+            f"narrowed. Choose at most {n_in}, or 'auto', or something else that narrows: a sparse bottleneck, "
+            "a corruption or a penalty."
         )
     return int(said)
 

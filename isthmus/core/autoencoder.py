@@ -26,6 +26,7 @@ from isthmus.core.parts import (
     Distribution,
     Finished,
     Losses,
+    Piece,
     Shape,
     Trace,
     make,
@@ -71,7 +72,9 @@ class Net(nn.Module):
         self.corruption = make(CORRUPTIONS, "corruption", spec.corruption)
         # networks see the likelihood's features, so their shape is needed before the likelihood's own input
         features = _features_shape(spec.likelihood, self.shape)
-        seen = (features[0] + self.shape[0], *features[1:]) if spec.tell_missing else features
+        told = spec.tell_missing and not _takes_mask(spec.encoder)
+        seen = (features[0] + self.shape[0], *features[1:]) if told else features
+        self.seen_shape = seen
         code_hint = (spec.latent_dim,)
         self.encoder = _body(ENCODERS, "encoder", spec.encoder, own.get("encoder"), seen, code_hint)
         self.bottleneck = make(BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim)
@@ -80,21 +83,25 @@ class Net(nn.Module):
         self.likelihood = make(LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape)
         self.objective = make(OBJECTIVES, "objective", spec.objective)
         self.penalties = nn.ModuleDict({part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties})
-        self.prior = make(PRIORS, "prior", spec.prior, code_shape)
-        self.critic = make(CRITICS, "critic", spec.critic, code_shape) if spec.critic else None
+        self.prior = make(PRIORS, "prior", spec.prior, code_shape, seen)
+        self.critic = make(CRITICS, "critic", spec.critic, code_shape, features) if spec.critic else None
+        self.projected = [piece for piece in self.modules() if _overrides(piece, "project", "project_gradient")]
 
     # -- the equation ---------------------------------------------------------------------------
 
-    def features(self, x: Tensor, observed: Tensor | None = None, hidden: Tensor | None = None) -> Tensor:
+    def features(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         """What the encoder is shown: the features of x, and (with ``tell_missing``) which entries are there."""
-        visible = observed
-        if hidden is not None:
-            visible = ~hidden if observed is None else observed & ~hidden
         shown = self.likelihood.represent(x, visible)
-        if not self.spec.tell_missing:
+        if not self.spec.tell_missing or self.encoder.takes_mask:
             return shown
         there = torch.ones_like(x) if visible is None else visible.to(x)
         return torch.cat([shown, there], dim=1)
+
+    def encoded(self, features: Tensor, visible: Tensor | None = None) -> Tensor:
+        """The encoder's answer h to what it is shown, of which only the entries that are ``visible`` count."""
+        if not self.encoder.takes_mask:
+            return self.encoder(features)
+        return self.encoder(features, None if visible is None else self.likelihood.reach(visible))
 
     def trace(
         self,
@@ -109,8 +116,15 @@ class Net(nn.Module):
         if self.corruption.training:
             corrupted = self.corruption(x, observed)
             corrupted.x = self.likelihood.sensible(corrupted.x, x)
-        features = self.features(corrupted.x, observed, corrupted.hidden)
-        h = self.encoder(features)
+        visible = visible_of(observed, corrupted.hidden)
+        features = self.features(corrupted.x, visible)
+
+        def encode(features: Tensor) -> Code:
+            return self.bottleneck(self.encoded(features, visible))
+
+        if self.prior.learned:
+            self.prior.renew(lambda features: self.bottleneck(self.encoded(features)))
+        h = self.encoded(features, visible)
         code = self.bottleneck(h)
         return Trace(
             x=x if target is None else target,
@@ -122,7 +136,7 @@ class Net(nn.Module):
             p=self.decode(code.z),
             prior=self.prior,
             decode=self.decode,
-            encode=lambda features: self.bottleneck(self.encoder(features)),
+            encode=encode,
             condition=condition,
             progress=self.progress,
         )
@@ -163,7 +177,7 @@ class Net(nn.Module):
 
     def encode(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """(B, *shape) → the code's mode (B, *code_shape)."""
-        return self.bottleneck.mode(self.encoder(self.features(x, observed)))
+        return self.bottleneck.mode(self.encoded(self.features(x, observed), observed))
 
     def decode(self, z: Tensor) -> Distribution:
         """(B, *code_shape) → a distribution over x."""
@@ -195,7 +209,7 @@ class Net(nn.Module):
         Codes are the components' scores, divided by one common scale (so that distances stay), or each
         by its own where a rate asks for unit size.
         """
-        k, n_in = len(pca.components), size(self._seen_shape())
+        k, n_in = len(pca.components), size(self.seen_shape)
         dim = self.spec.latent_dim
         scales = pca.variances.clamp(min=1e-12).sqrt()
         if not self.bottleneck.rated:
@@ -211,9 +225,42 @@ class Net(nn.Module):
         self.bottleneck.start_linear(self.encoder, down, shift)
         self.likelihood.start_linear(self.decoder, up, pca.mean)
 
-    def _seen_shape(self) -> Shape:
-        features = self.likelihood.features_shape
-        return (features[0] + self.shape[0], *features[1:]) if self.spec.tell_missing else features
+    @torch.no_grad()
+    def start_from(self, **batch: Tensor) -> None:
+        """Let every part that wants to begin on real rows look at these."""
+        pieces = [piece for piece in self.modules() if _overrides(piece, "start_from")]
+        for piece in pieces:  # each looks at a pass through what the ones before it have set
+            piece.start_from(self, self.trace(**batch))
+
+    # -- weights on a surface -------------------------------------------------------------------
+
+    @torch.no_grad()
+    def project_gradients(self) -> None:
+        """Before a step: what would take weights off their surface is taken out of the gradients."""
+        for piece in self.projected:
+            piece.project_gradient()
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """After a step: weights go back onto their surface."""
+        for piece in self.projected:
+            piece.project()
+
+
+def visible_of(observed: Tensor | None, hidden: Tensor | None) -> Tensor | None:
+    """What is there and was not hidden; None where that is everything."""
+    if hidden is None:
+        return observed
+    return ~hidden if observed is None else observed & ~hidden
+
+
+def _takes_mask(part: Part) -> bool:
+    return part.kind in ENCODERS and ENCODERS[part.kind].takes_mask
+
+
+def _overrides(module: nn.Module, *methods: str) -> bool:
+    """Whether a part has an answer of its own to one of these."""
+    return isinstance(module, Piece) and any(getattr(type(module), m) is not getattr(Piece, m) for m in methods)
 
 
 def _features_shape(part: Part, shape: Shape) -> Shape:

@@ -25,6 +25,7 @@ class OnCode(Critic):
     def __init__(
         self,
         code_shape: Shape,
+        features_shape: Shape,
         *,
         widths: Sequence[int] = (128, 64),
         weight: float | Mapping[str, float] = 1.0,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from isthmus.core.autoencoder import Net
+from isthmus.core.autoencoder import Net, visible_of
 from isthmus.core.bottlenecks.plain import Plain
 from isthmus.core.likelihoods import Gaussian
 from isthmus.core.networks.dense import MLP, Head, Linear, chain_backward, chain_forward, product
@@ -60,7 +60,8 @@ class HandmadeStep:
     ) -> Losses:
         net = self.net
         corrupted = net.corruption(x, observed)
-        z = self.encoder.forward(net.features(corrupted.x, observed, corrupted.hidden))
+        visible = visible_of(observed, corrupted.hidden)
+        z = self.encoder.forward(net.features(corrupted.x, visible))
         mean = self.decoder.forward(z)
         sigmoid = net.likelihood.link == "sigmoid"
         if sigmoid:

@@ -16,13 +16,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.errors import SpecError, unknown
 from isthmus.spec import Part
+
+if TYPE_CHECKING:
+    from isthmus.core.autoencoder import Net
 
 Shape = tuple[int, ...]
 
@@ -115,19 +118,38 @@ class Losses:
             self.groups[group].backward(inputs=list(parameters))
 
 
-class Corruption(nn.Module, ABC):
+class Piece(nn.Module, ABC):
+    """What a part may do beside its own job: begin on real rows, and keep its weights on a surface.
+
+    The wiring calls these of every part that overrides them; most parts have no use for them.
+    """
+
+    def start_from(self, net: Net, trace: Trace) -> None:
+        """Begin from some training rows (a codebook, a centre), off the tape, once, before the first step."""
+
+    def project_gradient(self) -> None:
+        """Before every step: take out of the gradient what would leave the surface."""
+
+    def project(self) -> None:
+        """After every step: put the weights back onto the surface."""
+
+
+class Corruption(Piece):
     """x → what the encoder is shown. Acts in training only."""
 
     @abstractmethod
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted: ...
 
 
-class Body(nn.Module, ABC):
+class Body(Piece):
     """A network without heads: (B, *in_shape) → (B, *out_shape).
 
     ``target_shape`` tells it where the journey goes: an encoder the code's shape, a decoder the data's.
     """
 
+    #: Is an encoder of this kind called with the mask of what is there, ``body(x, visible)``, and leaves out the
+    #: rest by itself? Others are told by channels beside their features (``tell_missing``).
+    takes_mask: ClassVar[bool] = False
     out_shape: Shape
     #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
     linear: slice | None = None
@@ -140,9 +162,12 @@ class Body(nn.Module, ABC):
         return weight, bias
 
 
-class Bottleneck(nn.Module, ABC):
+class Bottleneck(Piece):
     """h → Code. Owns its heads."""
 
+    #: Is something other than its size what narrows the code? Then it may have more numbers than a row, and has
+    #: by itself this many times as many.
+    expansion: ClassVar[float | None] = None
     #: Does ``rate`` price the code? Then codes stay near unit size; else the fitted prior prices them.
     rated: ClassVar[bool] = False
     code_shape: Shape
@@ -159,7 +184,7 @@ class Bottleneck(nn.Module, ABC):
         raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Piece):
     """Decoder output → Distribution. Owns its heads, and knows what kind of numbers x is made of."""
 
     features_shape: Shape
@@ -191,22 +216,31 @@ class Likelihood(nn.Module, ABC):
         return None
 
 
-class Objective(nn.Module, ABC):
+class Objective(Piece):
     """Trace → named terms, each (B,) nats; their sum is the loss."""
 
     @abstractmethod
     def forward(self, trace: Trace) -> dict[str, Tensor]: ...
 
 
-class Penalty(nn.Module, ABC):
+class Penalty(Piece):
     """Trace → nats, (B,) or one scalar for the batch."""
 
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor: ...
 
 
-class Prior(nn.Module, ABC):
-    """A density over codes: fitted to codes after training, or learned along."""
+class Prior(Piece):
+    """A density over codes: fitted to codes after training, or learned along.
+
+    Built from the code's shape and that of what the encoder sees.
+    """
+
+    #: Is it trained with the network? Then a rate is counted against it, and not against N(0, I).
+    learned: ClassVar[bool] = False
+
+    def renew(self, encode: Callable[[Tensor], Code]) -> None:
+        """Before every pass through a network in training: follow its encoder, if the density depends on it."""
 
     @abstractmethod
     def fit(self, z: Tensor) -> None:
@@ -221,8 +255,11 @@ class Prior(nn.Module, ABC):
         """(n, *code_shape)."""
 
 
-class Critic(nn.Module, ABC):
-    """A discriminator with its own parameter group: ``persuade`` goes to the main loss, ``judge`` is its own."""
+class Critic(Piece):
+    """A discriminator with its own parameter group: ``persuade`` goes to the main loss, ``judge`` is its own.
+
+    Built from the code's shape and the features'.
+    """
 
     @abstractmethod
     def persuade(self, trace: Trace) -> Tensor:

@@ -14,7 +14,7 @@ from isthmus.core.parts import Prior, Shape, size
 class StandardNormal(Prior):
     """N(0, I): what a rate is counted against. There is nothing to fit."""
 
-    def __init__(self, code_shape: Shape):
+    def __init__(self, code_shape: Shape, seen_shape: Shape):
         super().__init__()
         self.code_shape = tuple(code_shape)
         self.register_buffer("where", torch.zeros(()), persistent=False)  # follows the model's device
@@ -38,7 +38,7 @@ class FullGaussian(Prior):
         Tipping and Bishop, Probabilistic Principal Component Analysis, 1999.
     """
 
-    def __init__(self, code_shape: Shape):
+    def __init__(self, code_shape: Shape, seen_shape: Shape):
         super().__init__()
         self.code_shape = tuple(code_shape)
         n = size(code_shape)
@@ -74,7 +74,7 @@ class Mixture(Prior):
         Schwarz, Estimating the Dimension of a Model, 1978 (BIC).
     """
 
-    def __init__(self, code_shape: Shape, *, components: int = 10):
+    def __init__(self, code_shape: Shape, seen_shape: Shape, *, components: int = 10):
         super().__init__()
         if components < 1:
             raise ValueError(f"components is at least 1, got {components}")

@@ -78,7 +78,9 @@ def _one_epoch(run: Run, batches: Batches, held_out: Mapping[str, Tensor] | None
         losses = forward(**batch)
         for name, group in groups.items():
             losses.backward(name, group.parameters)
+            net.project_gradients()
             group.step(learning_rate, run.plan.clip)
+            net.project()
         for name, value in losses.terms.items():
             run.sums[name] = run.sums[name] + value if name in run.sums else value
             if len(losses.terms) > 1:  # with one term there is no question which

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from isthmus.core.autoencoder import Net
+from isthmus.core.networks import DECODERS, ENCODERS
+from isthmus.core.networks.dense import MLP
 from isthmus.core.parts import Finished
 from isthmus.core.pca import fit_pca
 from isthmus.data.batches import InMemory
@@ -267,3 +269,46 @@ def test_noise_leaves_categories_whole(corruption, likelihood):
         clean = net.likelihood.represent(x)
         torch.testing.assert_close(trace.features[:, 2:], clean[:, 2:])  # the one-hot of the category
         assert not torch.equal(trace.features[:, 0], clean[:, 0])
+
+
+class TestPieces:
+    """What parts may do beside their own job."""
+
+    def test_weights_stay_on_their_surface(self, monkeypatch):
+        class UnitRows(MLP):
+            def project_gradient(self):
+                w = self.layers[0].weight
+                w.grad -= (w.grad * w).sum(1, keepdim=True) * w
+
+            def project(self):
+                w = self.layers[0].weight
+                w /= w.norm(dim=1, keepdim=True)
+
+            def start_from(self, net, trace):
+                self.project()
+
+        monkeypatch.setitem(DECODERS, "mlp", UnitRows)
+        net = net_of(spec_of(linear_path=False))
+        x = rows()
+        net.start_from(x=x)
+        plan = Plan(epochs=2, batch_size=50, learning_rate=0.05)
+        train(net, InMemory({"x": x}, 50, 0), plan)
+        torch.testing.assert_close(net.decoder.layers[0].weight.norm(dim=1), torch.ones(9))
+
+    def test_an_encoder_that_takes_a_mask_is_given_it_and_no_channels(self, monkeypatch):
+        class Counting(MLP):
+            takes_mask = True
+
+            def forward(self, x, visible=None):
+                self.seen = visible
+                return super().forward(x)
+
+        monkeypatch.setitem(ENCODERS, "mlp", Counting)
+        net = net_of(spec_of(linear_path=False, tell_missing=True, corruption=Part("masking", {"rate": 0.5})))
+        x = rows()
+        observed = torch.rand(x.shape) < 0.8
+        trace = net.train().trace(x, observed=observed)
+        assert trace.features.shape == x.shape
+        assert torch.equal(net.encoder.seen, observed & ~trace.corrupted.hidden)
+        net.eval().encode(x, observed)
+        assert torch.equal(net.encoder.seen, observed)

@@ -301,19 +301,19 @@ def test_corruptions(name):
 @pytest.mark.parametrize("name", PRIORS)
 class TestPriors:
     def test_shapes(self, name):
-        prior = make(PRIORS, "prior", part(name), (3, 2, 2))
+        prior = make(PRIORS, "prior", part(name), (3, 2, 2), (6,))
         prior.fit(torch.randn(50, 3, 2, 2))
         assert prior.sample(7).shape == (7, 3, 2, 2)
         assert prior.log_prob(torch.randn(7, 3, 2, 2)).shape == (7,)
 
     def test_draws_repeat_under_a_generator(self, name):
-        prior = make(PRIORS, "prior", part(name), (3,))
+        prior = make(PRIORS, "prior", part(name), (3,), (6,))
         draws = [prior.sample(5, torch.Generator().manual_seed(7)) for _ in range(2)]
         assert torch.equal(*draws)
 
     def test_the_density_integrates_to_one(self, name):
         """By importance sampling: the mean of p/q over draws of a wider normal q."""
-        prior = make(PRIORS, "prior", part(name), (2,))
+        prior = make(PRIORS, "prior", part(name), (2,), (6,))
         g = torch.Generator().manual_seed(0)
         prior.fit(torch.randn(500, 2, generator=g) @ torch.tensor([[1.0, 0.5], [0.0, 0.7]]))
         q = torch.distributions.Normal(torch.zeros(2), 2.0)
@@ -323,7 +323,7 @@ class TestPriors:
 
     def test_draws_are_where_the_density_is(self, name):
         """E[log p] over draws is the entropy, so it beats that over draws from elsewhere."""
-        prior = make(PRIORS, "prior", part(name), (2,))
+        prior = make(PRIORS, "prior", part(name), (2,), (6,))
         prior.fit(torch.randn(500, 2, generator=torch.Generator().manual_seed(0)))
         z = prior.sample(2000, torch.Generator().manual_seed(1))
         assert prior.log_prob(z).mean() > prior.log_prob(z + 1).mean()
