@@ -1,4 +1,4 @@
-"""Critics: discriminators that train beside the autoencoder, in a parameter group of their own.
+"""A critic on the code: what passes the isthmus should look like draws of the prior.
 
 .. math::
     \\text{main} \\mathrel{+}= -\\lambda \\log D(z), \\qquad
@@ -45,6 +45,3 @@ class OnCode(Critic):
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}"
-
-
-CRITICS: dict[str, type[Critic]] = {"code": OnCode}

@@ -1,0 +1,13 @@
+"""The menu of penalties: nats added to the objective, each with its own weight λ."""
+
+from isthmus.core.parts import Penalty
+from isthmus.core.penalties.jacobian import Contractive, DecoderGradient
+from isthmus.core.penalties.mmd import MMD
+from isthmus.core.penalties.norm import L2
+
+PENALTIES: dict[str, type[Penalty]] = {
+    "contractive": Contractive,
+    "decoder_gradient": DecoderGradient,
+    "l2": L2,
+    "mmd": MMD,
+}
