@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 import isthmus
 from isthmus import devices, modelfile
+from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
-from isthmus.core.pca import PCA, fit_pca
+from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
@@ -107,8 +108,10 @@ class Model:
         calibration: np.ndarray | None = None,
         usual: Tensor | None = None,
         pca: PCA | None = None,
+        conditions: Conditions | None = None,
     ):
         self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
+        self.conditions = conditions
         self.calibration, self.pca, self._usual = calibration, pca, usual
 
     @property
@@ -145,6 +148,7 @@ class Model:
         warm_start: str | None = "pca",
         modality: str | None = None,
         modality_options: Mapping[str, Any] | None = None,
+        condition: Any = None,
         device: str = "auto",
         hooks: Sequence[Hook] = (),
         callbacks: Sequence[Callable[[Epoch], Any]] = (),
@@ -162,6 +166,7 @@ class Model:
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
             modality: ``"array"``, ``"table"`` or ``"image"``, where the rows' own kind is not meant.
+            condition: what steers the decoder: the name of a column (or several), or a label for each row.
             callbacks: called after every epoch; returning True stops the training.
             prepared: called once everything is decided, before the training begins.
             checkpoint: where to keep the state of the training; with ``resume`` it goes on from there.
@@ -177,6 +182,8 @@ class Model:
 
         with _phase(phases, "read"):
             rows = open_rows(source, strict=strict)
+            if condition is not None:
+                rows = with_condition(rows, condition)
             if validation_rows is None:
                 kept, held = _split(rows, plan)
             else:
@@ -184,11 +191,23 @@ class Model:
             if len(kept) < 2:
                 raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
         with _phase(phases, "prepare"):
-            face = fit_modality(kept, modality, **(modality_options or {}))
-            tensors = face.to_tensors(kept)
-            held_tensors = face.to_tensors(held) if held is not None else None
+            options = dict(modality_options or {})
+            steering = None
+            if "condition" in rows.beside:
+                steering = Conditions.fit(kept, options.get("kinds"))
+                if "kinds" in options:
+                    options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in steering.names}
+            face = fit_modality(kept, modality, **options)
+            tensors = _tensors(kept, face, steering)
+            held_tensors = _tensors(held, face, steering) if held is not None else None
 
         spec = compose(recipe, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
+        if steering is not None:
+            spec = spec.replace(condition_dim=steering.width)
+        elif recipe == "conditional":
+            raise SpecError(
+                "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN', or a label for each row."
+            )
         hides = spec.corruption.kind == "masking"
         spec = spec.replace(tell_missing="observed" in tensors or hides)
         where = devices.pick(device)
@@ -205,7 +224,7 @@ class Model:
             net = Net(spec, face.shape, own)
             plan = _decide(plan, len(kept), sum(p.numel() for p in net.parameters()))
             if pca is not None and spec.warm_start == "pca" and net.starts_linear:
-                net.start_at_pca(pca)
+                net.start_at_pca(*_steered_pca(probe, tensors, pca))
             step = -(-len(kept) // _MOST_START)
             net.start_from(**{name: t[::step] for name, t in tensors.items()})
             if prepared is not None:
@@ -238,7 +257,7 @@ class Model:
             remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
             made=_made(),
         )
-        model = cls(net, face, plan, record, pca=pca)
+        model = cls(net, face, plan, record, pca=pca, conditions=steering)
         with _phase(phases, "calibrate"):
             model._calibrate(tensors, held_tensors)
         record.seconds = time.perf_counter() - began
@@ -254,7 +273,7 @@ class Model:
             for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, self._chunk)])
             net.prior.fit(for_prior)
             record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
-            means = [net.decode(net.encode(b["x"], b.get("observed"))).mean for b in in_order(settle, self._chunk)]
+            means = [self._mean(b) for b in in_order(settle, self._chunk)]
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in few.items()})[1]
             if held is None:
@@ -295,17 +314,33 @@ class Model:
 
     def encode(self, source: Any) -> np.ndarray:
         """Rows → codes (n, *code_shape), float32: the code's mode, never a random draw."""
-        return self._over(source, lambda b: self.net.encode(b["x"], b.get("observed")))
+        return self._over(source, lambda b: self.net.encode(b["x"], b.get("observed")), steered=False)
 
-    def decode(self, z: Any) -> Any:
-        """Codes (n, *code_shape) → rows as they were brought: array, ``pyarrow.Table`` or images."""
+    def decode(self, z: Any, *, condition: Any = None) -> Any:
+        """Codes (n, *code_shape) → rows as they were brought: array, ``pyarrow.Table`` or images.
+
+        ``condition`` steers a conditional model: one value for all codes, or one for each.
+        """
         z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         shape = self.net.bottleneck.code_shape
         if tuple(z.shape[1:]) != shape:
             raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
+        batch = {"z": z} | self._said(condition, len(z))
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            means = [self.net.decode(part.to(self.device)).mean.cpu() for part in z.split(self._chunk)]
+            parts = ({k: t.to(self.device) for k, t in b.items()} for b in in_order(batch, self._chunk))
+            means = [self.net.decode(**part).mean.cpu() for part in parts] if len(z) else []
         return self.modality.from_tensors(torch.cat(means) if means else torch.zeros(0, *self.net.shape))
+
+    def _said(self, condition: Any, n: int) -> dict[str, Tensor]:
+        """The condition that is said for ``n`` codes."""
+        if self.conditions is None:
+            if condition is not None:
+                raise SpecError("No condition steers this model. Fit one with condition='COLUMN', or say none here.")
+            return {}
+        if condition is None:
+            names = ", ".join(map(repr, self.conditions.names))
+            raise SpecError(f"The decoder of this model is steered by {names}. Say condition=VALUE.")
+        return {"condition": self.conditions.of(condition, n)}
 
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
@@ -368,13 +403,21 @@ class Model:
 
     def compare(self, source: Any) -> dict[str, float]:
         """Squared error per row (in the network's features) of this model, same-size PCA and the mean row."""
-        tensors = self.modality.to_tensors(open_rows(source))
+        tensors = self.tensors(open_rows(source))
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
 
+    def remarks(self, rows: Rows) -> list[str]:
+        """What is unusual about these rows and still usable."""
+        return self.modality.remarks(rows if self.conditions is None else self.conditions.beside(rows))
+
     def _mean(self, b: Mapping[str, Tensor]) -> Tensor:
-        return self.net.decode(self.net.encode(b["x"], b.get("observed"))).mean
+        return self.net.decode(self.net.encode(b["x"], b.get("observed")), b.get("condition")).mean
+
+    def tensors(self, rows: Rows, *, steered: bool = True) -> dict[str, Tensor]:
+        """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``."""
+        return _tensors(rows, self.modality, self.conditions, steered=steered)
 
     def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         trace = self.net.trace(**b)
@@ -384,13 +427,15 @@ class Model:
         entries, cost, _ = self._explained(b)
         return entries.flatten(1).sum(1, dtype=torch.float64) + cost
 
-    def _over(self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor]) -> np.ndarray:
+    def _over(
+        self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
+    ) -> np.ndarray:
         """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
         rows = open_rows(source)
         found = []
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             for chunk in rows.chunks(8 * self._chunk):
-                for b in in_order(self.modality.to_tensors(chunk), self._chunk):
+                for b in in_order(self.tensors(chunk, steered=steered), self._chunk):
                     n = len(b["x"])
                     found.append(function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu())
         return torch.cat(found).numpy()
@@ -411,6 +456,7 @@ class Model:
             "spec": self.spec.to_json(),
             "plan": self.plan.to_json(),
             "modality": modality_to_json(self.modality),
+            "conditions": self.conditions and self.conditions.to_json(),
             "record": asdict(self.record),
             "pca_total": self.pca.total if self.pca else None,
         }
@@ -446,6 +492,7 @@ def open_model(
     try:
         spec = Spec.from_json(header["spec"])
         face = modality_from_json(header["modality"])
+        steering = Conditions.from_json(header["conditions"]) if header.get("conditions") else None
         with devices.seeded(0):  # its random start is overwritten: the person's own numbers go on undisturbed
             net = Net(spec, tuple(header["shape"]), copy.deepcopy(own))
         record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
@@ -464,7 +511,15 @@ def open_model(
         reason = str(error).splitlines()[-1].strip()
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
     calibration = tensors["calibration"].numpy() if "calibration" in tensors else None
-    return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca)
+    return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca, steering)
+
+
+def _tensors(rows: Rows, face: Modality, conditions: Conditions | None, *, steered: bool = True) -> dict[str, Tensor]:
+    if conditions is None:
+        return face.to_tensors(rows)
+    rows = conditions.beside(rows)
+    tensors = face.to_tensors(rows)
+    return {**tensors, "condition": conditions.numbers(rows)} if steered else tensors
 
 
 def _filled(t: Tensor) -> Tensor:
@@ -551,6 +606,17 @@ def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -
             yield probe.likelihood.represent(b["x"], b.get("observed")).flatten(1)
 
     return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
+
+
+def _steered_pca(probe: Net, tensors: Mapping[str, Tensor], pca: PCA) -> tuple[PCA, Tensor | None]:
+    """The components to begin at, and a condition's own effect: the components are of what it leaves over."""
+    if "condition" not in tensors:
+        return pca, None
+    some = {name: t[:: max(1, len(t) // _MOST_PCA)] for name, t in tensors.items()}
+    x = probe.likelihood.represent(some["x"], some.get("observed")).flatten(1)
+    effect = linear_effect(some["condition"], x)
+    left = x - some["condition"] @ effect.T
+    return fit_pca(lambda: [left], len(pca.components)), effect
 
 
 def _check_latent_dim(said: Any) -> None:

@@ -63,7 +63,8 @@ SINGLE = ("corruption", "encoder", "bottleneck", "decoder", "likelihood", "objec
 class Spec:
     """The composition of one model: a part for every place, and the size of the code.
 
-    ``tell_missing`` shows the encoder which entries are there, beside their values.
+    ``tell_missing`` shows the encoder which entries are there, beside their values. ``condition_dim``
+    numbers beside the code steer the decoder: a label, a column.
     """
 
     encoder: Part
@@ -78,6 +79,7 @@ class Spec:
     latent_dim: int | str = AUTO
     warm_start: str | None = "pca"
     tell_missing: bool = False
+    condition_dim: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -87,6 +89,7 @@ class Spec:
             "latent_dim": self.latent_dim,
             "warm_start": self.warm_start,
             "tell_missing": self.tell_missing,
+            "condition_dim": self.condition_dim,
         }
 
     @classmethod
@@ -102,6 +105,7 @@ class Spec:
             latent_dim=said.get("latent_dim", AUTO),
             warm_start=said.get("warm_start", "pca"),
             tell_missing=bool(said.get("tell_missing", False)),
+            condition_dim=int(said.get("condition_dim", 0)),
         )
 
     def replace(self, **changes: Any) -> Spec:

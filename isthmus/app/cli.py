@@ -292,6 +292,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     type=Setting("age=numeric"),
     help="A column's kind: NAME=numeric, boolean, categorical or ignore.",
 )
+@click.option("--condition", multiple=True, metavar="COLUMN", help="A column that steers the decoder. May be repeated.")
 @click.option("--size", type=Size(), help="Resize images to height x width.")
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
@@ -346,6 +347,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         warm_start=None if said["warm_start"] == "none" else said["warm_start"],
         modality=said["kind"] or ("table" if said["columns"] else None),
         modality_options=options,
+        condition=list(said["condition"]) or None,
         device=said["device"],
         hooks=[] if voice.quiet else [Progress()],
         prepared=announce,
@@ -580,7 +582,7 @@ def _show(
         voice.say(f"skipped {one.name}: {one.reason}", fg="yellow")
     remarks = [
         *getattr(rows, "remarks", ()),
-        *(model.modality.remarks(rows) if hasattr(rows, "chunks") else ()),
+        *(model.remarks(rows) if hasattr(rows, "chunks") else ()),
     ]
     for line in remarks:
         voice.say(f"! {line}", fg="yellow")

@@ -79,7 +79,8 @@ class Net(nn.Module):
         self.encoder = _body(ENCODERS, "encoder", spec.encoder, own.get("encoder"), seen, code_hint)
         self.bottleneck = make(BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim)
         code_shape = self.bottleneck.code_shape
-        self.decoder = _body(DECODERS, "decoder", spec.decoder, own.get("decoder"), code_shape, features)
+        steered = (code_shape[0] + spec.condition_dim, *code_shape[1:])
+        self.decoder = _body(DECODERS, "decoder", spec.decoder, own.get("decoder"), steered, features)
         self.likelihood = make(LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape)
         self.objective = make(OBJECTIVES, "objective", spec.objective)
         self.penalties = nn.ModuleDict({part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties})
@@ -122,6 +123,12 @@ class Net(nn.Module):
         def encode(features: Tensor) -> Code:
             return self.bottleneck(self.encoded(features, visible))
 
+        def decode(z: Tensor) -> Distribution:
+            if condition is None:
+                return self.decode(z)
+            # several codes per row come codes outermost
+            return self.decode(z, condition.repeat(len(z) // len(condition), 1))
+
         if self.prior.learned:
             self.prior.renew(lambda features: self.bottleneck(self.encoded(features)))
         h = self.encoded(features, visible)
@@ -133,9 +140,9 @@ class Net(nn.Module):
             features=features,
             h=h,
             code=code,
-            p=self.decode(code.z),
+            p=decode(code.z),
             prior=self.prior,
-            decode=self.decode,
+            decode=decode,
             encode=encode,
             condition=condition,
             progress=self.progress,
@@ -179,8 +186,12 @@ class Net(nn.Module):
         """(B, *shape) → the code's mode (B, *code_shape)."""
         return self.bottleneck.mode(self.encoded(self.features(x, observed), observed))
 
-    def decode(self, z: Tensor) -> Distribution:
-        """(B, *code_shape) → a distribution over x."""
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
+        """(B, *code_shape), and (B, condition_dim) where a condition steers → a distribution over x."""
+        if self.spec.condition_dim:
+            assert condition is not None
+            everywhere = condition.reshape(*condition.shape, *[1] * (z.ndim - 2)).expand(-1, -1, *z.shape[2:])
+            z = torch.cat([z, everywhere], dim=1)
         return self.likelihood(self.decoder(z))
 
     def squared_error(self, x: Tensor, observed: Tensor | None, p: Distribution) -> Tensor:
@@ -203,11 +214,12 @@ class Net(nn.Module):
         return begins and self.encoder.linear is not None and self.decoder.linear is not None
 
     @torch.no_grad()
-    def start_at_pca(self, pca: PCA) -> None:
+    def start_at_pca(self, pca: PCA, effect: Tensor | None = None) -> None:
         """Set the linear path to principal components and everything beside it to no effect.
 
         Codes are the components' scores, divided by one common scale (so that distances stay), or each
-        by its own where a rate asks for unit size.
+        by its own where a rate asks for unit size. Where a condition steers, ``pca`` is of what its linear
+        ``effect`` (features, condition_dim) leaves over, and the decoder begins with that effect.
         """
         k, n_in = len(pca.components), size(self.seen_shape)
         dim = self.spec.latent_dim
@@ -215,11 +227,13 @@ class Net(nn.Module):
         if not self.bottleneck.rated:
             scales = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
         down = torch.zeros(dim, n_in)
-        up = torch.zeros(len(pca.mean), dim)
+        up = torch.zeros(len(pca.mean), dim + self.spec.condition_dim)
         shift = torch.zeros(dim)
         down[:k, : len(pca.mean)] = pca.components / scales[:, None]
         up[:, :k] = pca.components.T * scales
         shift[:k] = -(pca.components @ pca.mean) / scales
+        if effect is not None:  # less what the code, which is of x as it is, already carries of it
+            up[:, dim:] = effect - pca.components.T @ (pca.components @ effect)
         if k < dim:  # fewer components than codes: the rest begin at random, small
             nn.init.normal_(down[k:, : len(pca.mean)], std=len(pca.mean) ** -0.5 * 0.1)
         self.bottleneck.start_linear(self.encoder, down, shift)

@@ -45,6 +45,7 @@ class HandmadeStep:
             and type(net.objective) in (ELBO, Reconstruction)
             and not net.penalties
             and net.critic is None
+            and not net.spec.condition_dim
             # elsewhere reading a number back would wait for the device
             and all(p.requires_grad and p.device.type == "cpu" for p in net.parameters())
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ class Rows:
     ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``) or
     ``"image"`` (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``). ``names``
     are the files of a folder, else None. ``origin`` is how messages call the rows. ``remarks`` are
-    the decisions taken while opening that a person would want to know.
+    the decisions taken while opening that a person would want to know. ``beside`` are other rows that
+    belong to these, one to one, and go where they go (``"condition"``: what steers the decoder).
     """
 
     kind: str
@@ -35,6 +36,14 @@ class Rows:
     names: tuple[str, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     remarks: tuple[str, ...] = ()
+    beside: Mapping[str, Rows] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, rows in self.beside.items():
+            if len(rows) != len(self):
+                raise DataError(
+                    f"{self.origin} has {len(self):,} rows and its {name} {len(rows):,}. Bring one for each row."
+                )
 
     def __len__(self) -> int:
         return self.data.num_rows if self.kind == "table" else len(self.data)
@@ -57,18 +66,22 @@ class Rows:
         else:
             data = self.data[indices]
         names = None if self.names is None else tuple(self.names[i] for i in indices)
-        return self.replace(data=data, names=names)
+        beside = {name: rows.take(indices) for name, rows in self.beside.items()}
+        return self.replace(data=data, names=names, beside=beside)
 
     def chunks(self, size: int) -> Iterator[Rows]:
         """The rows in order, ``size`` at a time. Nothing is copied."""
         if size < 1:
             raise DataError(f"A chunk holds at least 1 row; got {size}.")
         for start in range(0, len(self), size):
-            names = None if self.names is None else self.names[start : start + size]
-            if self.kind == "table":
-                yield self.replace(data=self.data.slice(start, size), names=names)
-            else:
-                yield self.replace(data=self.data[start : start + size], names=names)
+            yield self._slice(start, size)
+
+    def _slice(self, start: int, size: int) -> Rows:
+        stop = start + size
+        data = self.data.slice(start, size) if self.kind == "table" else self.data[start:stop]
+        names = None if self.names is None else self.names[start:stop]
+        beside = {name: rows._slice(start, size) for name, rows in self.beside.items()}
+        return self.replace(data=data, names=names, beside=beside)
 
     def replace(self, **changes: Any) -> Rows:
         return replace(self, **changes)
