@@ -692,6 +692,7 @@ def parts(voice: Voice, place: str | None) -> None:
     if place is not None and place not in MENUS:
         raise unknown("part of a model", place, MENUS)
     found: dict[str, dict[str, Any]] = {}
+    width = max(len(kind) for menu in MENUS.values() for kind in menu) + 2
     for name in [place] if place else MENUS:
         found[name] = {}
         voice.say(name, bold=True)
@@ -705,9 +706,9 @@ def parts(voice: Voice, place: str | None) -> None:
             listed = ", ".join(
                 o if p.default is p.empty else f"{o}={json.dumps(_plain(p.default))}" for o, p in options.items()
             )
-            voice.say(f"  {kind:<16}{_one_line(first)}")
+            voice.say(f"  {kind:<{width}}{_one_line(first)}")
             if listed:
-                voice.say(f"  {'':<16}{_painted(listed, voice.stream, dim=True)}")
+                voice.say(f"  {'':<{width}}{_painted(listed, voice.stream, dim=True)}")
     voice.told(found)
 
 
