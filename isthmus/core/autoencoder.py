@@ -20,7 +20,6 @@ from isthmus.core.networks import DECODERS, ENCODERS
 from isthmus.core.objectives import OBJECTIVES
 from isthmus.core.parts import (
     Body,
-    Bottleneck,
     Code,
     Corrupted,
     Distribution,
@@ -137,6 +136,7 @@ class Net(nn.Module):
             prior=self.prior,
             decode=self.decode,
             encode=encode,
+            squared_jacobian=lambda: self.bottleneck.squared_jacobian(code) if self.encoder.passes else None,
             condition=condition,
             progress=self.progress,
         )
@@ -199,8 +199,7 @@ class Net(nn.Module):
     @property
     def starts_linear(self) -> bool:
         """Whether both ends have a linear path that can be set to PCA, and the code can begin there."""
-        begins = type(self.bottleneck).start_linear is not Bottleneck.start_linear
-        return begins and self.encoder.linear is not None and self.decoder.linear is not None
+        return self.bottleneck.starts_linear and self.encoder.linear is not None and self.decoder.linear is not None
 
     @torch.no_grad()
     def start_at_pca(self, pca: PCA) -> None:

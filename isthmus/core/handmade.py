@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from isthmus.core.autoencoder import Net, visible_of
 from isthmus.core.bottlenecks.plain import Plain
 from isthmus.core.likelihoods import Gaussian
-from isthmus.core.networks.dense import MLP, Head, Linear, chain_backward, chain_forward, product
+from isthmus.core.networks.dense import ACTIVATIONS, MLP, Head, Linear, chain_backward, chain_forward, product
 from isthmus.core.objectives import ELBO, Reconstruction
 from isthmus.core.parts import Losses
 
@@ -61,7 +61,9 @@ class HandmadeStep:
         net = self.net
         corrupted = net.corruption(x, observed)
         visible = visible_of(observed, corrupted.hidden)
-        z = self.encoder.forward(net.features(corrupted.x, visible))
+        activation, gradient = ACTIVATIONS[net.bottleneck.activation]
+        a = self.encoder.forward(net.features(corrupted.x, visible))
+        z = activation(a)
         mean = self.decoder.forward(z)
         sigmoid = net.likelihood.link == "sigmoid"
         if sigmoid:
@@ -87,7 +89,7 @@ class HandmadeStep:
             g = error.div_(variance * n)
             if sigmoid:
                 torch.ops.aten.sigmoid_backward.grad_input(g, mean, grad_input=g)
-            self.encoder.backward(self.decoder.backward(g, needs_x=True))
+            self.encoder.backward(gradient(self.decoder.backward(g, needs_x=True), a, z))
 
         return Losses({"main": nats}, {"reconstruction": nats}, {"main": backward})
 

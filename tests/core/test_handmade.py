@@ -87,6 +87,13 @@ def test_linear_bodies(encoder, decoder, observed):
         agree(net, **batch_of(observed))
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("body", ["mlp", "linear"])
+def test_codes_with_an_activation(activation, body):
+    bottleneck = Part("plain", {"activation": activation})
+    agree(net_of(spec_of(body, body, bottleneck=bottleneck)), **batch_of())
+
+
 @pytest.mark.parametrize("corruption", ["gaussian", "masking"])
 @pytest.mark.parametrize("tell_missing", [False, True])
 @pytest.mark.parametrize("objective", ["reconstruction", "elbo"])

@@ -172,6 +172,8 @@ class Linear(Body):
         Baldi and Hornik, Neural networks and principal component analysis, 1989.
     """
 
+    passes = True
+
     def __init__(self, in_shape: Shape, target_shape: Shape):
         super().__init__()
         self.out_shape = (size(in_shape),)
