@@ -99,8 +99,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, or the path of a file or folder."""
+    def fit(self, X: Any, y: Any = None, *, target: Any = None) -> Self:
+        """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, or the path of a file or folder.
+
+        ``target`` holds what should come back for each row, in the same order and form: the clean rows to noisy ones.
+        """
         rows = open_rows(X)
         self._remember_features(X, rows)
         parts = {
@@ -121,6 +124,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.model_ = Model.fit(
             rows,
             self.recipe,
+            target=target,
             latent_dim=self.latent_dim,
             parts=parts,
             plan=plan,

@@ -28,7 +28,7 @@ from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.pca import PCA, fit_pca
 from isthmus.data.batches import InMemory, in_order
-from isthmus.data.rows import Rows
+from isthmus.data.pairs import Pairs, wanted_of, without_target
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.modalities import fit_modality, modality_from_json, modality_to_json
@@ -61,6 +61,8 @@ class Record:
 
     recipe: str = "plain"
     origin: str = ""
+    #: Where the targets came from, if each row had one; errors are held against them.
+    target: str = ""
     n_train: int = 0
     n_held_out: int = 0
     seconds: float = 0.0
@@ -68,7 +70,7 @@ class Record:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     stopped: str | None = None
-    #: Mean squared error per held-out row, in the network's features: ours, same-size PCA's, the mean row's.
+    #: Mean squared error per held-out row (or its target), in the network's features: ours, same-size PCA's, the mean row's.
     error: float | None = None
     pca_error: float | None = None
     mean_error: float | None = None
@@ -138,6 +140,7 @@ class Model:
         source: Any,
         recipe: str = "plain",
         *,
+        target: Any = None,
         latent_dim: int | str = AUTO,
         parts: Mapping[str, Any] | None = None,
         plan: Plan | None = None,
@@ -158,6 +161,8 @@ class Model:
         Args:
             source: anything that :func:`isthmus.open_rows` opens.
             recipe: a name from ``isthmus.recipes.RECIPES``.
+            target: what should come back for each row, in the same order and form: the clean rows to noisy ones.
+                The pairs take the place of the recipe's corruption. At use rows come alone.
             latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
@@ -177,29 +182,35 @@ class Model:
 
         with _phase(phases, "read"):
             rows = open_rows(source, strict=strict)
+            pairs = Pairs(rows, None if target is None else open_rows(target, strict=strict))
             if validation_rows is None:
-                kept, held = _split(rows, plan)
+                kept, held = _split(pairs, plan)
+            elif pairs.target is None:
+                kept, held = pairs, Pairs(open_rows(validation_rows, strict=strict))
             else:
-                kept, held = rows, open_rows(validation_rows, strict=strict)
+                raise SpecError("Rows that come in pairs are held out by their share, such as validation=0.1.")
             if len(kept) < 2:
                 raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
         with _phase(phases, "prepare"):
-            face = fit_modality(kept, modality, **(modality_options or {}))
-            tensors = face.to_tensors(kept)
-            held_tensors = face.to_tensors(held) if held is not None else None
+            face = fit_modality(kept.wanted, modality, **(modality_options or {}))
+            tensors = kept.tensors(face.to_tensors)
+            held_tensors = held.tensors(face.to_tensors) if held is not None else None
 
         spec = compose(recipe, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
+        if pairs.target is not None and said.get("corruption") is None:
+            spec = spec.replace(corruption=Part("identity"))  # what the rows differ by is the corruption
         hides = spec.corruption.kind == "masking"
         spec = spec.replace(tell_missing="observed" in tensors or hides)
         where = devices.pick(device)
         _check_latent_dim(latent_dim)
         with _phase(phases, "pca"):
             probe = _probe(spec, face.shape)
-            _check_range(probe, tensors)
+            _check_range(probe, wanted_of(tensors))
             # a random start without held-out rows has no use for it
             wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
-            pca = _fit_pca(probe, tensors, latent_dim) if wanted else None
-        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec))
+            pca = _fit_pca(probe, wanted_of(tensors), latent_dim) if wanted else None
+        narrowed = spec.corruption.kind != "identity" or pairs.target is not None or bool(spec.penalties)
+        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec, narrowed))
         pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
@@ -228,6 +239,7 @@ class Model:
         record = Record(
             recipe=recipe,
             origin=rows.origin,
+            target="" if pairs.target is None else pairs.target.origin,
             n_train=len(kept),
             n_held_out=0 if held is None else len(held),
             phases=phases,
@@ -248,15 +260,17 @@ class Model:
     def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Settle the noise level and the prior, then score the held-out rows once and for all."""
         net, record = self.net, self.record
-        few = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
-        settle = few if held is None else {name: t[:_MOST_CALIBRATION] for name, t in held.items()}
+        known = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
+        # scores of new rows, which come without a target, are held against scores that were made without one
+        few = without_target(known)
+        settle = few if held is None else {n: t[:_MOST_CALIBRATION] for n, t in without_target(held).items()}
         with devices.threads_for(self._work(), self.device):
             for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, self._chunk)])
             net.prior.fit(for_prior)
             record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
             means = [net.decode(net.encode(b["x"], b.get("observed"))).mean for b in in_order(settle, self._chunk)]
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))
-            record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in few.items()})[1]
+            record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is None:
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
                 record.usual_score = float(nats.quantile(0.99))
@@ -273,7 +287,9 @@ class Model:
 
     @torch.inference_mode()
     def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Squared error per row of same-size PCA and of the mean row, like ``record.error``."""
+        """Squared error per row of same-size PCA and of the mean row, like ``record.error``: against the target
+        where there is one, which PCA finds by taking the row onto the plane of the targets.
+        """
         if self.pca is None:
             raise DataError(
                 "This model was fitted without PCA beside it (no held-out rows, a random start). "
@@ -283,11 +299,13 @@ class Model:
         there: Tensor | float
         for b in in_order(tensors, self._chunk):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
+            b = wanted_of(b)
+            wanted = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
             there = 1.0
             if "observed" in b:
                 there = self.net.likelihood.reach(b["observed"]).flatten(1).cpu().to(x)
-            by_pca += float(((x - self.pca.reconstruct(x)).square() * there).sum())
-            by_mean += float(((x - self.pca.mean).square() * there).sum())
+            by_pca += float(((wanted - self.pca.reconstruct(x)).square() * there).sum())
+            by_mean += float(((wanted - self.pca.mean).square() * there).sum())
             count += len(x)
         return by_pca / count, by_mean / count
 
@@ -366,9 +384,12 @@ class Model:
         usual = self._usual.numpy()
         return usual[:-1].reshape(self.net.shape), float(usual[-1])
 
-    def compare(self, source: Any) -> dict[str, float]:
-        """Squared error per row (in the network's features) of this model, same-size PCA and the mean row."""
-        tensors = self.modality.to_tensors(open_rows(source))
+    def compare(self, source: Any, target: Any = None) -> dict[str, float]:
+        """Squared error per row (in the network's features) of this model, same-size PCA and the mean row:
+        against the ``target`` rows where they are given, else against the rows themselves.
+        """
+        pairs = Pairs(open_rows(source), None if target is None else open_rows(target))
+        tensors = pairs.tensors(self.modality.to_tensors)
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
@@ -496,7 +517,7 @@ def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.M
     return said, copy.deepcopy(own)
 
 
-def _split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
+def _split(rows: Pairs, plan: Plan) -> tuple[Pairs, Pairs | None]:
     """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it."""
     n = len(rows)
     if plan.validation == AUTO:
@@ -558,7 +579,7 @@ def _check_latent_dim(said: Any) -> None:
         raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
 
 
-def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec) -> int:
+def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec, narrowed: bool) -> int:
     n_in = int(np.prod(probe.likelihood.features_shape))
     expansion = None
     if spec.bottleneck.kind in BOTTLENECKS:  # else building it will say what there is
@@ -568,7 +589,7 @@ def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec) -> int
             return max(1, round(expansion * n_in))
         assert pca is not None
         return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
-    if int(said) > n_in and expansion is None and spec.corruption.kind == "identity" and not spec.penalties:
+    if int(said) > n_in and expansion is None and not narrowed:
         raise SpecError(
             f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "
             f"narrowed. Choose at most {n_in}, or 'auto', or something else that narrows: a sparse bottleneck, "

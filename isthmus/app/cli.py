@@ -257,6 +257,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write.")
 @click.option("--recipe", default="plain", show_default=True, help="A named composition (isthmus recipes).")
+@click.option("--target", metavar="DATA", help="What should come back for each row: clean rows to noisy ones.")
 @click.option("--latent-dim", type=NumberOr(int), default=AUTO, help="Numbers per code; auto asks PCA.")
 @_places
 @click.option(
@@ -320,8 +321,9 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
 
     began = time.perf_counter()
     rows = open_rows(data, strict=said["strict"])
+    target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"])
     reading = time.perf_counter() - began
-    for line in words.opened(rows):
+    for line in words.opened(rows) + ([] if target is None else words.opened(target)):
         voice.say(line)
     checkpoint = output.with_name(output.name + ".checkpoint")
     if checkpoint.exists() and not said["resume"]:
@@ -339,6 +341,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     model = Model.fit(
         rows,
         said["recipe"],
+        target=target,
         latent_dim=said["latent_dim"],
         parts=parts,
         plan=plan,
@@ -381,7 +384,8 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         {
             "model": str(output),
             "bytes": output.stat().st_size,
-            "rows": {"origin": record.origin, "train": record.n_train, "held_out": record.n_held_out,
+            "rows": {"origin": record.origin, "target": record.target or None,
+                     "train": record.n_train, "held_out": record.n_held_out,
                      "skipped": [{"name": s.name, "reason": s.reason} for s in rows.skipped]},
             "modality": model.modality.describe(),
             "recipe": record.recipe,

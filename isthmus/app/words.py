@@ -121,6 +121,7 @@ def about_lines(model: Model) -> dict[str, list[str]]:
     told = {
         "rows": [
             f"{record.origin}: {record.n_train:,} fitted, {record.n_held_out:,} held out",
+            *([f"each with its target in {record.target}"] if record.target else []),
             *model.modality.describe(),
         ],
         "recipe": [record.recipe, parts(model.net)],

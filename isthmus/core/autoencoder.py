@@ -60,7 +60,8 @@ class Net(nn.Module):
         own: modules that a person brings in place of the encoder or decoder body.
 
     Batches are keyword tensors: ``x`` (B, *shape), and where there is reason for it ``observed``
-    (like x, True where known), ``target`` (the clean x) and ``condition`` (B, …).
+    (like x, True where known), ``target`` (the clean x, of which ``target_observed`` is known, else all)
+    and ``condition`` (B, …).
     """
 
     def __init__(self, spec: Spec, shape: Shape, own: Mapping[str, nn.Module] | None = None):
@@ -108,6 +109,7 @@ class Net(nn.Module):
         *,
         observed: Tensor | None = None,
         target: Tensor | None = None,
+        target_observed: Tensor | None = None,
         condition: Tensor | None = None,
     ) -> Trace:
         """One pass, with everything that it made."""
@@ -127,7 +129,7 @@ class Net(nn.Module):
         code = self.bottleneck(h)
         return Trace(
             x=x if target is None else target,
-            observed=observed,
+            observed=observed if target is None else target_observed,
             corrupted=corrupted,
             features=features,
             h=h,

@@ -56,6 +56,7 @@ class HandmadeStep:
         *,
         observed: Tensor | None = None,
         target: Tensor | None = None,
+        target_observed: Tensor | None = None,
         condition: object = None,
     ) -> Losses:
         net = self.net
@@ -68,11 +69,12 @@ class HandmadeStep:
         sigmoid = net.likelihood.link == "sigmoid"
         if sigmoid:
             mean = mean.sigmoid_()
-        target = x if target is None else target
+        if target is None:
+            target, target_observed = x, observed
         error = mean - target.flatten(1)
-        if observed is not None:
-            error *= observed.flatten(1)
-        n, entries = len(x), error.numel() if observed is None else int(observed.sum())
+        if target_observed is not None:
+            error *= target_observed.flatten(1)
+        n, entries = len(x), error.numel() if target_observed is None else int(target_observed.sum())
         variance = net.likelihood.noise()
         if variance is None:
             # the analytic σ²; a float, because arithmetic on scalar tensors costs as much as a layer here
@@ -80,7 +82,7 @@ class HandmadeStep:
             nats = error.new_tensor(entries / (2 * n) * (1 + math.log(2 * math.pi * variance)))
         else:
             logs = (2 * math.pi * variance).log().flatten().expand(error.shape[1])
-            logs = n * logs.sum() if observed is None else (observed.flatten(1) * logs).sum()
+            logs = n * logs.sum() if target_observed is None else (target_observed.flatten(1) * logs).sum()
             variance = variance.flatten()
             nats = ((error.square() / variance).sum() + logs) / (2 * n)
 

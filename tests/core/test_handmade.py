@@ -61,6 +61,8 @@ def batch_of(observed=False, target=False, n=11):
         batch["observed"] = torch.rand(n, D, generator=g) < 0.7
     if target:
         batch["target"] = torch.rand(n, D, generator=g, dtype=torch.float64)
+        if observed:
+            batch["target_observed"] = torch.rand(n, D, generator=g) < 0.8
     return batch
 
 
