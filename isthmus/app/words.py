@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from isthmus.core.networks.tied import Transposed
 from isthmus.spec import SINGLE, Part
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def architecture(net: Net) -> str:
 def _widths(body: nn.Module) -> list[str]:
     found = []
     for module in body.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | Transposed):
             found.append(str(module.out_features))
         elif hasattr(module, "out_channels"):
             kernel = "×".join(map(str, module.kernel_size))

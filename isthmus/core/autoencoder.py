@@ -17,6 +17,7 @@ from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.critics import CRITICS
 from isthmus.core.likelihoods import LIKELIHOODS
 from isthmus.core.networks import DECODERS, ENCODERS
+from isthmus.core.networks.tied import tie
 from isthmus.core.objectives import OBJECTIVES
 from isthmus.core.parts import (
     Body,
@@ -35,7 +36,7 @@ from isthmus.core.pca import PCA
 from isthmus.core.penalties import PENALTIES
 from isthmus.core.priors import PRIORS
 from isthmus.errors import SpecError
-from isthmus.spec import Part, Spec
+from isthmus.spec import AUTO, Part, Spec
 
 #: Every menu by the name of its place in a spec.
 MENUS: dict[str, Mapping[str, type]] = {
@@ -76,11 +77,16 @@ class Net(nn.Module):
         seen = (features[0] + self.shape[0], *features[1:]) if told else features
         self.seen_shape = seen
         code_hint = (spec.latent_dim,)
+        if spec.encoder.options.get("tied"):
+            raise SpecError("It is the decoder that is tied to the encoder: say decoder={'tied': True}.")
         self.encoder = _body(ENCODERS, "encoder", spec.encoder, own.get("encoder"), seen, code_hint)
         self.bottleneck = make(BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim)
         code_shape = self.bottleneck.code_shape
-        self.decoder = _body(DECODERS, "decoder", spec.decoder, own.get("decoder"), code_shape, features)
+        decoder = _mirrored(spec, self.encoder)
+        self.decoder = _body(DECODERS, "decoder", decoder, own.get("decoder"), code_shape, features)
         self.likelihood = make(LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape)
+        if self.tied:
+            tie(self)
         self.objective = make(OBJECTIVES, "objective", spec.objective)
         self.penalties = nn.ModuleDict({part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties})
         self.prior = make(PRIORS, "prior", spec.prior, code_shape, seen)
@@ -162,6 +168,11 @@ class Net(nn.Module):
         return terms
 
     @property
+    def tied(self) -> bool:
+        """Whether the decoder's weights are the encoder's."""
+        return bool(self.spec.decoder.options.get("tied"))
+
+    @property
     def noisy(self) -> bool:
         """Whether a training pass draws random numbers, so that it differs from a pass at use."""
         return self.spec.corruption.kind != "identity" or self.bottleneck.rated
@@ -201,19 +212,24 @@ class Net(nn.Module):
     @property
     def starts_linear(self) -> bool:
         """Whether both ends have a linear path that can be set to PCA, and the code can begin there."""
-        return self.bottleneck.starts_linear and self.encoder.linear is not None and self.decoder.linear is not None
+        paths = self.encoder.linear is not None and self.decoder.linear is not None
+        # a tied decoder cannot make up for a scale that the code or the expectation has
+        exact = not self.tied or (self.likelihood.direct and not self.bottleneck.rated)
+        return self.bottleneck.starts_linear and paths and exact
 
     @torch.no_grad()
     def start_at_pca(self, pca: PCA) -> None:
         """Set the linear path to principal components and everything beside it to no effect.
 
         Codes are the components' scores, divided by one common scale (so that distances stay), or each
-        by its own where a rate asks for unit size.
+        by its own where a rate asks for unit size; tied weights leave them as they are.
         """
         k, n_in = len(pca.components), size(self.seen_shape)
         dim = self.spec.latent_dim
         scales = pca.variances.clamp(min=1e-12).sqrt()
-        if not self.bottleneck.rated:
+        if self.tied:
+            scales = torch.ones(k)
+        elif not self.bottleneck.rated:
             scales = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
         down = torch.zeros(dim, n_in)
         up = torch.zeros(len(pca.mean), dim)
@@ -253,6 +269,14 @@ def visible_of(observed: Tensor | None, hidden: Tensor | None) -> Tensor | None:
     if hidden is None:
         return observed
     return ~hidden if observed is None else observed & ~hidden
+
+
+def _mirrored(spec: Spec, encoder: Body) -> Part:
+    """The decoder; if it is tied and its widths are left open, with those of the encoder."""
+    tied, left_open = spec.decoder.options.get("tied"), spec.decoder.options.get("widths", AUTO) == AUTO
+    if tied and left_open and spec.encoder.kind == spec.decoder.kind == "mlp":
+        return spec.decoder.updated(widths=encoder.widths[::-1])
+    return spec.decoder
 
 
 def _takes_mask(part: Part) -> bool:

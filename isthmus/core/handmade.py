@@ -43,6 +43,7 @@ class HandmadeStep:
             and all(type(body) in (MLP, Linear) for body in (net.encoder, net.decoder))
             and all(type(head) is Head and head.layer is not None and not head.pointwise for head in heads)
             and type(net.objective) in (ELBO, Reconstruction)
+            and not net.tied
             and not net.penalties
             and net.critic is None
             # elsewhere reading a number back would wait for the device

@@ -200,6 +200,8 @@ class Likelihood(Piece):
     """Decoder output → Distribution. Owns its heads, and knows what kind of numbers x is made of."""
 
     features_shape: Shape
+    #: Is the expectation the head's output itself?
+    direct: bool = False
 
     @abstractmethod
     def forward(self, h: Tensor) -> Distribution: ...
