@@ -41,6 +41,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         max_time: seconds after which training stops, with the schedule fitted to it.
         validation: the fraction of rows to hold out (early stopping, calibration, comparison), or rows.
         warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None (or False) starts at random.
+        pretrain: ``"stacked"`` trains dense bodies layer by layer first, each on the codes of the one before, in place
+            of the start at PCA; then the whole.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
         callbacks: functions called with every :class:`isthmus.training.loop.Epoch`; True stops the fit.
@@ -75,6 +77,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         max_time: float | None = None,
         validation: Any = AUTO,
         warm_start: str | bool | None = "pca",
+        pretrain: str | None = None,
         device: str = "auto",
         random_state: Any = None,
         callbacks: Sequence[Callable[..., Any]] | None = None,
@@ -94,6 +97,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.max_time = max_time
         self.validation = validation
         self.warm_start = warm_start
+        self.pretrain = pretrain
         self.device = device
         self.random_state = random_state
         self.callbacks = callbacks
@@ -120,6 +124,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             max_time=self.max_time,
             validation=(0.0 if self.validation is None else self.validation) if fraction else AUTO,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            pretrain=self.pretrain,
         )
         self.model_ = Model.fit(
             rows,

@@ -38,6 +38,7 @@ from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
 from isthmus.training.loop import chunk_rows, evaluate, train
 from isthmus.training.run import Epoch
+from isthmus.training.stacked import Stack
 
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
@@ -70,7 +71,7 @@ class Record:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     stopped: str | None = None
-    #: Mean squared error per held-out row (or its target), in the network's features: ours, same-size PCA's, the mean row's.
+    #: Mean squared error per held-out row, in the network's features: ours, same-size PCA's, the mean row's.
     error: float | None = None
     pca_error: float | None = None
     mean_error: float | None = None
@@ -178,6 +179,7 @@ class Model:
         began = time.perf_counter()
         phases: dict[str, float] = {}
         plan = plan or Plan()
+        warm_start = None if plan.pretrain else warm_start  # two ways to begin
         said, own = _split_own(parts or {})
 
         with _phase(phases, "read"):
@@ -214,6 +216,7 @@ class Model:
         pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
+            stack = Stack(net) if plan.pretrain == "stacked" else None
             plan = _decide(plan, len(kept), sum(p.numel() for p in net.parameters()))
             if pca is not None and spec.warm_start == "pca" and net.starts_linear:
                 net.start_at_pca(pca)
@@ -226,14 +229,28 @@ class Model:
             if held_tensors is not None:
                 held_tensors = {name: t.to(where) for name, t in held_tensors.items()}
             all_hooks = [Guard(), KeepBest(plan.patience), *map(Callback, callbacks), *hooks]
-            if plan.max_time is not None:
-                all_hooks.append(Watch(plan.max_time - (time.perf_counter() - began)))
+            mark, remarks, whole = "", [], plan
             if checkpoint is not None:
+                checkpoint = Path(checkpoint)
                 mark = _fingerprint(spec, plan, face, tensors, held_tensors or {})
-                all_hooks.append(Checkpoint(Path(checkpoint), mark, resume))
+            # a checkpoint of the whole network's training holds all that pre-training has brought
+            if stack is not None and not (resume and checkpoint is not None and checkpoint.exists()):
+                with _phase(phases, "pretrain"):
+                    remarks = stack.train(
+                        tensors, plan, held_out=held_tensors, hooks=hooks,
+                        checkpoint=checkpoint, mark=mark, resume=resume,
+                    )  # fmt: skip
+            if plan.max_time is not None:
+                left = max(plan.max_time - (time.perf_counter() - began), 1e-3)
+                all_hooks.append(Watch(left))
+                whole = plan if stack is None else plan.replace(max_time=left)
+            if checkpoint is not None:
+                all_hooks.append(Checkpoint(checkpoint, mark, resume))
             with _phase(phases, "train"):
                 batches = InMemory(tensors, int(plan.batch_size), plan.seed)
-                run = train(net, batches, plan, held_out=held_tensors, hooks=all_hooks)
+                run = train(net, batches, whole, held_out=held_tensors, hooks=all_hooks)
+            if stack is not None and checkpoint is not None:
+                stack.clear(checkpoint)
 
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
@@ -247,7 +264,7 @@ class Model:
             best_epoch=best.number,
             error=best.error,
             stopped=run.stopped,
-            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
+            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *remarks, *run.remarks],
             made=_made(),
         )
         model = cls(net, face, plan, record, pca=pca)

@@ -130,7 +130,7 @@ def test_mistakes(clean, error, words):
 
 def test_held_out_rows_of_ones_own_have_no_targets():
     noisy, clean = pairs()
-    with pytest.raises(SpecError, match="validation=0.1"):
+    with pytest.raises(SpecError, match="held out by their share"):
         fit(noisy, clean, validation_rows=noisy[:50])
 
 

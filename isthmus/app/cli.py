@@ -280,6 +280,9 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="Start at the PCA solution where the parts allow it.",
 )
+@click.option(
+    "--pretrain", type=click.Choice(["stacked"]), help="Train dense bodies layer by layer first, in place of PCA."
+)
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @click.option(
     "--kind",
@@ -440,7 +443,7 @@ def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
 
 def _plan(said: Mapping[str, Any], training: Mapping[str, Any]) -> tuple[Plan, str | None]:
     """How to train, and the rows to hold out if they are others."""
-    named = {name: said[name] for name in ("seed", "epochs", "batch_size", "learning_rate", "max_time")}
+    named = {name: said[name] for name in ("seed", "epochs", "batch_size", "learning_rate", "max_time", "pretrain")}
     others = None
     if said["validation"] is not None:
         try:

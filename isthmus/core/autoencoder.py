@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,12 @@ from isthmus.core.networks.tied import tie
 from isthmus.core.objectives import OBJECTIVES
 from isthmus.core.parts import (
     Body,
+    Bottleneck,
     Code,
     Corrupted,
     Distribution,
     Finished,
+    Likelihood,
     Losses,
     Piece,
     Shape,
@@ -58,14 +61,15 @@ class Net(nn.Module):
     Args:
         spec: which part stands in each place; ``latent_dim`` and every option already decided.
         shape: of one row's x.
-        own: modules that a person brings in place of the encoder or decoder body.
+        own: modules that a person brings in place of the encoder or decoder body. A bottleneck or likelihood
+            that is built already may stand here too.
 
     Batches are keyword tensors: ``x`` (B, *shape), and where there is reason for it ``observed``
     (like x, True where known), ``target`` (the clean x, of which ``target_observed`` is known, else all)
     and ``condition`` (B, …).
     """
 
-    def __init__(self, spec: Spec, shape: Shape, own: Mapping[str, nn.Module] | None = None):
+    def __init__(self, spec: Spec, shape: Shape, own: Mapping[str, Any] | None = None):
         super().__init__()
         own = own or {}
         assert isinstance(spec.latent_dim, int)
@@ -80,11 +84,15 @@ class Net(nn.Module):
         if spec.encoder.options.get("tied"):
             raise SpecError("It is the decoder that is tied to the encoder: say decoder={'tied': True}.")
         self.encoder = _body(ENCODERS, "encoder", spec.encoder, own.get("encoder"), seen, code_hint)
-        self.bottleneck = make(BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim)
+        self.bottleneck: Bottleneck = own.get("bottleneck") or make(
+            BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim
+        )
         code_shape = self.bottleneck.code_shape
         decoder = _mirrored(spec, self.encoder)
         self.decoder = _body(DECODERS, "decoder", decoder, own.get("decoder"), code_shape, features)
-        self.likelihood = make(LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape)
+        self.likelihood: Likelihood = own.get("likelihood") or make(
+            LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape
+        )
         if self.tied:
             tie(self)
         self.objective = make(OBJECTIVES, "objective", spec.objective)
