@@ -44,6 +44,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         max_time: seconds after which training stops, with the schedule fitted to it.
         validation: the fraction of rows to hold out (early stopping, calibration, comparison), or rows.
         warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None (or False) starts at random.
+        pretrain: ``"stacked"`` trains dense bodies layer by layer first, each on the codes of the one before, in place
+            of the start at PCA; then the whole.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
         callbacks: functions called with every :class:`isthmus.training.loop.Epoch`; True stops the fit.
@@ -79,6 +81,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         max_time: float | None = None,
         validation: Any = AUTO,
         warm_start: str | bool | None = "pca",
+        pretrain: str | None = None,
         device: str = "auto",
         random_state: Any = None,
         callbacks: Sequence[Callable[..., Any]] | None = None,
@@ -99,15 +102,17 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.max_time = max_time
         self.validation = validation
         self.warm_start = warm_start
+        self.pretrain = pretrain
         self.device = device
         self.random_state = random_state
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, target: Any = None, condition: Any = None) -> Self:
         """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, or the path of a file or folder.
 
-        ``condition`` is a label (or a number) for each row that steers the decoder; ``y`` is not looked at.
+        ``target`` holds what should come back for each row, in the same order and form: the clean rows to noisy ones.
+        ``condition`` is a label (or a number) for each row that steers the decoder. ``y`` is not looked at.
         """
         rows = open_rows(X)
         self._remember_features(X, rows)
@@ -125,10 +130,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             max_time=self.max_time,
             validation=(0.0 if self.validation is None else self.validation) if fraction else AUTO,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            pretrain=self.pretrain,
         )
         self.model_ = Model.fit(
             rows,
             self.recipe,
+            target=target,
             latent_dim=self.latent_dim,
             parts=parts,
             plan=plan,

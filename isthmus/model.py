@@ -31,6 +31,7 @@ from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
+from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.modalities import fit_modality, modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
@@ -39,6 +40,7 @@ from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
 from isthmus.training.loop import chunk_rows, evaluate, train
 from isthmus.training.run import Epoch
+from isthmus.training.stacked import Stack
 
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
@@ -62,6 +64,8 @@ class Record:
 
     recipe: str = "plain"
     origin: str = ""
+    #: Where the targets came from, if each row had one; errors are held against them.
+    target: str = ""
     n_train: int = 0
     n_held_out: int = 0
     seconds: float = 0.0
@@ -141,6 +145,7 @@ class Model:
         source: Any,
         recipe: str = "plain",
         *,
+        target: Any = None,
         latent_dim: int | str = AUTO,
         parts: Mapping[str, Any] | None = None,
         plan: Plan | None = None,
@@ -162,6 +167,8 @@ class Model:
         Args:
             source: anything that :func:`isthmus.open_rows` opens.
             recipe: a name from ``isthmus.recipes.RECIPES``.
+            target: what should come back for each row, in the same order and form: the clean rows to noisy ones.
+                The pairs take the place of the recipe's corruption. At use rows come alone.
             latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
@@ -178,16 +185,21 @@ class Model:
         began = time.perf_counter()
         phases: dict[str, float] = {}
         plan = plan or Plan()
+        warm_start = None if plan.pretrain else warm_start  # two ways to begin
         said, own = _split_own(parts or {})
 
         with _phase(phases, "read"):
             rows = open_rows(source, strict=strict)
+            if target is not None:
+                rows = with_target(rows, open_rows(target, strict=strict))
             if condition is not None:
                 rows = with_condition(rows, condition)
             if validation_rows is None:
                 kept, held = _split(rows, plan)
-            else:
+            elif target is None:
                 kept, held = rows, open_rows(validation_rows, strict=strict)
+            else:
+                raise SpecError("Rows that come in pairs are held out by their share, such as validation=0.1.")
             if len(kept) < 2:
                 raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
         with _phase(phases, "prepare"):
@@ -197,11 +209,14 @@ class Model:
                 steering = Conditions.fit(kept, options.get("kinds"))
                 if "kinds" in options:
                     options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in steering.names}
-            face = fit_modality(kept, modality, **options)
+            # what comes back looks like the targets
+            face = fit_modality(kept.beside.get("target", kept), modality, **options)
             tensors = _tensors(kept, face, steering)
             held_tensors = _tensors(held, face, steering) if held is not None else None
 
         spec = compose(recipe, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
+        if "target" in rows.beside and said.get("corruption") is None:
+            spec = spec.replace(corruption=Part("identity"))  # what the rows differ by is the corruption
         if steering is not None:
             spec = spec.replace(condition_dim=steering.width)
         elif recipe == "conditional":
@@ -214,14 +229,16 @@ class Model:
         _check_latent_dim(latent_dim)
         with _phase(phases, "pca"):
             probe = _probe(spec, face.shape)
-            _check_range(probe, tensors)
+            _check_range(probe, wanted_of(tensors))
             # a random start without held-out rows has no use for it
             wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
-            pca = _fit_pca(probe, tensors, latent_dim) if wanted else None
-        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec))
+            pca = _fit_pca(probe, wanted_of(tensors), latent_dim) if wanted else None
+        narrowed = spec.corruption.kind != "identity" or "target" in tensors or bool(spec.penalties)
+        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec, narrowed))
         pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
+            stack = Stack(net) if plan.pretrain == "stacked" else None
             plan = _decide(plan, len(kept), sum(p.numel() for p in net.parameters()))
             if pca is not None and spec.warm_start == "pca" and net.starts_linear:
                 net.start_at_pca(*_steered_pca(probe, tensors, pca))
@@ -234,19 +251,34 @@ class Model:
             if held_tensors is not None:
                 held_tensors = {name: t.to(where) for name, t in held_tensors.items()}
             all_hooks = [Guard(), KeepBest(plan.patience), *map(Callback, callbacks), *hooks]
-            if plan.max_time is not None:
-                all_hooks.append(Watch(plan.max_time - (time.perf_counter() - began)))
+            mark, remarks, whole = "", [], plan
             if checkpoint is not None:
+                checkpoint = Path(checkpoint)
                 mark = _fingerprint(spec, plan, face, tensors, held_tensors or {})
-                all_hooks.append(Checkpoint(Path(checkpoint), mark, resume))
+            # a checkpoint of the whole network's training holds all that pre-training has brought
+            if stack is not None and not (resume and checkpoint is not None and checkpoint.exists()):
+                with _phase(phases, "pretrain"):
+                    remarks = stack.train(
+                        tensors, plan, held_out=held_tensors, hooks=hooks,
+                        checkpoint=checkpoint, mark=mark, resume=resume,
+                    )  # fmt: skip
+            if plan.max_time is not None:
+                left = max(plan.max_time - (time.perf_counter() - began), 1e-3)
+                all_hooks.append(Watch(left))
+                whole = plan if stack is None else plan.replace(max_time=left)
+            if checkpoint is not None:
+                all_hooks.append(Checkpoint(checkpoint, mark, resume))
             with _phase(phases, "train"):
                 batches = InMemory(tensors, int(plan.batch_size), plan.seed)
-                run = train(net, batches, plan, held_out=held_tensors, hooks=all_hooks)
+                run = train(net, batches, whole, held_out=held_tensors, hooks=all_hooks)
+            if stack is not None and checkpoint is not None:
+                stack.clear(checkpoint)
 
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,
             origin=rows.origin,
+            target=rows.beside["target"].origin if "target" in rows.beside else "",
             n_train=len(kept),
             n_held_out=0 if held is None else len(held),
             phases=phases,
@@ -254,7 +286,7 @@ class Model:
             best_epoch=best.number,
             error=best.error,
             stopped=run.stopped,
-            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
+            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *remarks, *run.remarks],
             made=_made(),
         )
         model = cls(net, face, plan, record, pca=pca, conditions=steering)
@@ -267,15 +299,17 @@ class Model:
     def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Settle the noise level and the prior, then score the held-out rows once and for all."""
         net, record = self.net, self.record
-        few = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
-        settle = few if held is None else {name: t[:_MOST_CALIBRATION] for name, t in held.items()}
+        known = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
+        # scores of new rows, which come without a target, are held against scores that were made without one
+        few = without_target(known)
+        settle = few if held is None else {n: t[:_MOST_CALIBRATION] for n, t in without_target(held).items()}
         with devices.threads_for(self._work(), self.device):
             for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, self._chunk)])
             net.prior.fit(for_prior)
             record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
             means = [self._mean(b) for b in in_order(settle, self._chunk)]
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))
-            record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in few.items()})[1]
+            record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is None:
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
                 record.usual_score = float(nats.quantile(0.99))
@@ -292,7 +326,9 @@ class Model:
 
     @torch.inference_mode()
     def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Squared error per row of same-size PCA and of the mean row, like ``record.error``."""
+        """Squared error per row of same-size PCA and of the mean row, like ``record.error``: against the target
+        where there is one, which PCA finds by taking the row onto the plane of the targets.
+        """
         if self.pca is None:
             raise DataError(
                 "This model was fitted without PCA beside it (no held-out rows, a random start). "
@@ -302,11 +338,13 @@ class Model:
         there: Tensor | float
         for b in in_order(tensors, self._chunk):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
+            b = wanted_of(b)
+            wanted = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
             there = 1.0
             if "observed" in b:
                 there = self.net.likelihood.reach(b["observed"]).flatten(1).cpu().to(x)
-            by_pca += float(((x - self.pca.reconstruct(x)).square() * there).sum())
-            by_mean += float(((x - self.pca.mean).square() * there).sum())
+            by_pca += float(((wanted - self.pca.reconstruct(x)).square() * there).sum())
+            by_mean += float(((wanted - self.pca.mean).square() * there).sum())
             count += len(x)
         return by_pca / count, by_mean / count
 
@@ -401,9 +439,12 @@ class Model:
         usual = self._usual.numpy()
         return usual[:-1].reshape(self.net.shape), float(usual[-1])
 
-    def compare(self, source: Any) -> dict[str, float]:
-        """Squared error per row (in the network's features) of this model, same-size PCA and the mean row."""
-        tensors = self.tensors(open_rows(source))
+    def compare(self, source: Any, target: Any = None) -> dict[str, float]:
+        """Squared error per row (in the network's features) of this model, same-size PCA and the mean row:
+        against the ``target`` rows where they are given, else against the rows themselves.
+        """
+        rows = open_rows(source)
+        tensors = self.tensors(rows if target is None else with_target(rows, open_rows(target)))
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
@@ -515,11 +556,14 @@ def open_model(
 
 
 def _tensors(rows: Rows, face: Modality, conditions: Conditions | None, *, steered: bool = True) -> dict[str, Tensor]:
-    if conditions is None:
-        return face.to_tensors(rows)
-    rows = conditions.beside(rows)
+    rows = rows if conditions is None else conditions.beside(rows)
     tensors = face.to_tensors(rows)
-    return {**tensors, "condition": conditions.numbers(rows)} if steered else tensors
+    if "target" in rows.beside:
+        wanted = face.to_tensors(rows.beside["target"])
+        tensors |= {f"target{'_observed' * (name == 'observed')}": t for name, t in wanted.items()}
+    if conditions is not None and steered:
+        tensors["condition"] = conditions.numbers(rows)
+    return tensors
 
 
 def _filled(t: Tensor) -> Tensor:
@@ -624,7 +668,7 @@ def _check_latent_dim(said: Any) -> None:
         raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
 
 
-def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec) -> int:
+def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec, narrowed: bool) -> int:
     n_in = int(np.prod(probe.likelihood.features_shape))
     expansion = None
     if spec.bottleneck.kind in BOTTLENECKS:  # else building it will say what there is
@@ -634,7 +678,7 @@ def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec) -> int
             return max(1, round(expansion * n_in))
         assert pca is not None
         return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
-    if int(said) > n_in and expansion is None and spec.corruption.kind == "identity" and not spec.penalties:
+    if int(said) > n_in and expansion is None and not narrowed:
         raise SpecError(
             f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "
             f"narrowed. Choose at most {n_in}, or 'auto', or something else that narrows: a sparse bottleneck, "

@@ -119,6 +119,7 @@ class Plan:
     ``epochs`` and ``batch_size`` count rows; ``max_time`` is in seconds; ``warmup`` is a fraction of
     the whole training, so that it can never outlast it; ``validation`` is the fraction of rows held
     out; ``patience`` is the fraction of the epochs without improvement after which training stops.
+    ``pretrain="stacked"`` trains dense bodies layer by layer first, in place of the start at PCA.
     """
 
     epochs: int | str = AUTO
@@ -131,6 +132,7 @@ class Plan:
     max_time: float | None = None
     validation: float | str = AUTO
     seed: int = 0
+    pretrain: str | None = None
 
     def __post_init__(self) -> None:
         whole, positive = "a whole number of at least 1", "a number above 0"
@@ -147,6 +149,7 @@ class Plan:
             self._check(name, value is None or (_is_number(value) and value > 0), f"{positive} or None")
         ok = self.validation == AUTO or (_is_number(self.validation) and 0 <= self.validation < 1)
         self._check("validation", ok, "a fraction from 0 to below 1, or 'auto'")
+        self._check("pretrain", self.pretrain in ("stacked", None), "'stacked' or None")
 
     def _check(self, name: str, ok: bool, allowed: str) -> None:
         if not ok:

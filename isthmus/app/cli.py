@@ -257,6 +257,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write.")
 @click.option("--recipe", default="plain", show_default=True, help="A named composition (isthmus recipes).")
+@click.option("--target", metavar="DATA", help="What should come back for each row: clean rows to noisy ones.")
 @click.option("--latent-dim", type=NumberOr(int), default=AUTO, help="Numbers per code; auto asks PCA.")
 @_places
 @click.option(
@@ -278,6 +279,9 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     default="pca",
     show_default=True,
     help="Start at the PCA solution where the parts allow it.",
+)
+@click.option(
+    "--pretrain", type=click.Choice(["stacked"]), help="Train dense bodies layer by layer first, in place of PCA."
 )
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @click.option(
@@ -321,8 +325,9 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
 
     began = time.perf_counter()
     rows = open_rows(data, strict=said["strict"])
+    target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"])
     reading = time.perf_counter() - began
-    for line in words.opened(rows):
+    for line in words.opened(rows) + ([] if target is None else words.opened(target)):
         voice.say(line)
     checkpoint = output.with_name(output.name + ".checkpoint")
     if checkpoint.exists() and not said["resume"]:
@@ -340,6 +345,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     model = Model.fit(
         rows,
         said["recipe"],
+        target=target,
         latent_dim=said["latent_dim"],
         parts=parts,
         plan=plan,
@@ -383,7 +389,8 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         {
             "model": str(output),
             "bytes": output.stat().st_size,
-            "rows": {"origin": record.origin, "train": record.n_train, "held_out": record.n_held_out,
+            "rows": {"origin": record.origin, "target": record.target or None,
+                     "train": record.n_train, "held_out": record.n_held_out,
                      "skipped": [{"name": s.name, "reason": s.reason} for s in rows.skipped]},
             "modality": model.modality.describe(),
             "recipe": record.recipe,
@@ -438,7 +445,7 @@ def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
 
 def _plan(said: Mapping[str, Any], training: Mapping[str, Any]) -> tuple[Plan, str | None]:
     """How to train, and the rows to hold out if they are others."""
-    named = {name: said[name] for name in ("seed", "epochs", "batch_size", "learning_rate", "max_time")}
+    named = {name: said[name] for name in ("seed", "epochs", "batch_size", "learning_rate", "max_time", "pretrain")}
     others = None
     if said["validation"] is not None:
         try:
