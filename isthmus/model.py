@@ -26,6 +26,7 @@ import isthmus
 from isthmus import devices, modelfile
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
+from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.pca import PCA, fit_pca
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
@@ -189,7 +190,7 @@ class Model:
             held_tensors = face.to_tensors(held) if held is not None else None
 
         spec = compose(recipe, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
-        hides = spec.corruption.kind == "masking"
+        hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
         spec = spec.replace(tell_missing="observed" in tensors or hides)
         where = devices.pick(device)
         _check_latent_dim(latent_dim)

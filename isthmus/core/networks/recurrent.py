@@ -1,0 +1,140 @@
+r"""Recurrent bodies: a series is read step by step into a state, and written step by step from a code.
+
+.. math::
+    h_t = \mathrm{cell}([x_t, m_t, t/T],\; h_{t-1}) \;\text{where step } t \text{ is there, else } h_{t-1};
+    \qquad y_t = \mathrm{cell}([W z, c_t],\; y_{t-1})
+
+A step of which nothing is visible leaves the state as it is. That is the same as leaving the step out, so the
+visible ones are moved to the front and the fused loop runs over so many: a ragged batch gives what each row
+alone gives. t/T tells how long a gap was.
+
+The decoder gets the code and a clock :math:`c_t` at every step, and not the step that it wrote before. Feeding
+its own output back would be slow (no fused loop), and in training it would see the true last step, from which
+the next is guessed without the code: the code would be left empty.
+
+References:
+    Hochreiter and Schmidhuber, Long Short-Term Memory, 1997.
+    Cho et al., Learning Phrase Representations using RNN Encoder–Decoder, 2014, https://arxiv.org/abs/1406.1078
+    Srivastava, Mansimov, Salakhutdinov, Unsupervised Learning of Video Representations using LSTMs, 2015,
+    https://arxiv.org/abs/1502.04681 (conditional and unconditional decoders).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from isthmus.core.networks.dense import Head
+from isthmus.core.networks.path import PathDecoder, PathEncoder
+from isthmus.core.parts import Shape, one_of
+
+_CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
+#: The clock of a decoder: sine and cosine of 1, 2, 4, … half turns over the whole series.
+_HANDS = 5
+
+
+def check_series(shape: Shape, what: str) -> None:
+    if len(shape) != 2:
+        raise ValueError(f"{what} needs rows of shape (channels, time), got {tuple(shape)}: say modality='series'")
+
+
+class RecurrentEncoder(PathEncoder):
+    """The last state of an LSTM or GRU (``cell``) of ``width`` units in ``depth`` layers.
+
+    ``bidirectional`` reads from both ends, so that neither the first nor the last steps are long ago.
+    """
+
+    takes_mask = True
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        target_shape: Shape,
+        *,
+        cell: str = "lstm",
+        width: int = 64,
+        depth: int = 1,
+        bidirectional: bool = True,
+        linear_path: bool = False,
+    ):
+        check_series(in_shape, "a recurrent encoder")
+        super().__init__((width * (1 + bidirectional),), in_shape, linear_path)
+        self.cell, self.width, self.depth, self.bidirectional = cell, width, depth, bidirectional
+        channels, steps = in_shape
+        self.loop = _loop(2 * channels + 1, cell, width, depth, bidirectional)
+        self.register_buffer("when", torch.arange(steps) / steps, persistent=False)
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        there = torch.ones_like(x) if visible is None else visible.to(x)
+        x = x * there
+        steps = torch.cat([x, there, self.when.expand(len(x), 1, -1)], dim=1).transpose(1, 2)
+        last = self._last_state(steps) if visible is None else self._last_state_of(steps, visible.any(1))
+        return self.beside(last, x)
+
+    def _last_state(self, steps: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, time, in) → (B, width · directions): the state of the top layer after the last step."""
+        if lengths is None:
+            _, state = self.loop(steps)
+        else:
+            _, state = self.loop(pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False))
+        h = state[0] if isinstance(state, tuple) else state
+        return h[-2:].transpose(0, 1).flatten(1) if self.loop.bidirectional else h[-1]
+
+    def _last_state_of(self, steps: Tensor, there: Tensor) -> Tensor:
+        """The same of those steps that are ``there`` (B, time)."""
+        lengths = there.sum(1)
+        order = there.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        front = steps.gather(1, order[..., None].expand_as(steps))
+        # a row without any step ends in the state that all begin in, which is 0
+        return self._last_state(front, lengths.clamp(min=1)) * (lengths > 0).to(steps)[:, None]
+
+
+class RecurrentDecoder(PathDecoder):
+    """A series of ``width`` channels from a code, which the LSTM or GRU is shown at every step beside a clock."""
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        target_shape: Shape,
+        *,
+        cell: str = "lstm",
+        width: int = 64,
+        depth: int = 1,
+        bidirectional: bool = True,
+        linear_path: bool = False,
+    ):
+        check_series(target_shape, "a recurrent decoder")
+        steps = target_shape[1]
+        super().__init__((width * (1 + bidirectional), steps), in_shape, target_shape, linear_path)
+        self.cell, self.width, self.depth, self.bidirectional = cell, width, depth, bidirectional
+        self.entry = Head(in_shape, (width,))
+        self.loop = _loop(width + 2 * _HANDS, cell, width, depth, bidirectional)
+        self.register_buffer("clock", clock(steps), persistent=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        said = self.entry(z)[:, None].expand(-1, len(self.clock), -1)
+        written, _ = self.loop(torch.cat([said, self.clock.expand(len(z), -1, -1)], dim=-1))
+        return self.beside(written.transpose(1, 2), z)
+
+
+def clock(steps: int) -> Tensor:
+    """(time, 2 · hands): where in the series a step is."""
+    angles = torch.arange(steps)[:, None] / steps * math.pi * 2.0 ** torch.arange(_HANDS)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _loop(n_in: int, cell: str, width: int, depth: int, bidirectional: bool) -> nn.LSTM | nn.GRU:
+    one_of("cell", cell, list(_CELLS))
+    if min(width, depth) < 1:
+        raise ValueError(f"width and depth are at least 1, got {width} and {depth}")
+    loop = _CELLS[cell](n_in, width, depth, batch_first=True, bidirectional=bidirectional)
+    for name, values in loop.named_parameters():
+        if "weight_hh" in name:  # orthogonal steps neither swell nor fade a state over many of them
+            for gate in values.data.split(width):
+                nn.init.orthogonal_(gate)
+        elif cell == "lstm" and "bias_ih" in name:
+            values.data[width : 2 * width] = 1.0  # the gate that forgets begins open
+    return loop
