@@ -43,6 +43,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None (or False) starts at random.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
+        modality: ``"series"`` takes arrays for windows of time, and so on; by default the rows and the recipe decide.
         callbacks: functions called with every :class:`isthmus.training.loop.Epoch`; True stops the fit.
         verbose: 0 is silent, 1 shows progress.
 
@@ -77,6 +78,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         warm_start: str | bool | None = "pca",
         device: str = "auto",
         random_state: Any = None,
+        modality: str | None = None,
         callbacks: Sequence[Callable[..., Any]] | None = None,
         verbose: int = 0,
     ):
@@ -96,11 +98,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.warm_start = warm_start
         self.device = device
         self.random_state = random_state
+        self.modality = modality
         self.callbacks = callbacks
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, or the path of a file or folder."""
+        """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, a list of series of any lengths, or
+        the path of a file or folder.
+        """
         rows = open_rows(X)
         self._remember_features(X, rows)
         parts = {
@@ -126,6 +131,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             plan=plan,
             validation_rows=None if fraction else self.validation,
             warm_start=None if not self.warm_start else str(self.warm_start),
+            modality=self.modality,
             device=self.device,
             hooks=[Progress()] if self.verbose else [],
             callbacks=self.callbacks or (),

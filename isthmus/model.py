@@ -34,7 +34,7 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.modalities import fit_modality, modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
-from isthmus.recipes import compose
+from isthmus.recipes import compose, modality_of
 from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
 from isthmus.training.loop import chunk_rows, evaluate, train
@@ -162,7 +162,7 @@ class Model:
             latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
-            modality: ``"array"``, ``"table"`` or ``"image"``, where the rows' own kind is not meant.
+            modality: ``"array"``, ``"table"``, ``"image"`` or ``"series"``, where the rows' own kind is not meant.
             callbacks: called after every epoch; returning True stops the training.
             prepared: called once everything is decided, before the training begins.
             checkpoint: where to keep the state of the training; with ``resume`` it goes on from there.
@@ -185,11 +185,13 @@ class Model:
             if len(kept) < 2:
                 raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
         with _phase(phases, "prepare"):
-            face = fit_modality(kept, modality, **(modality_options or {}))
+            face = fit_modality(kept, modality or modality_of(recipe), **(modality_options or {}))
             tensors = face.to_tensors(kept)
             held_tensors = face.to_tensors(held) if held is not None else None
 
-        spec = compose(recipe, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
+        spec = compose(
+            recipe, kind=face.kind, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start
+        )
         hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
         spec = spec.replace(tell_missing="observed" in tensors or hides)
         where = devices.pick(device)
@@ -310,7 +312,8 @@ class Model:
 
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
-        return self.modality.from_tensors(torch.from_numpy(self._over(source, self._mean)))
+        rows = open_rows(source)
+        return self.modality.from_tensors(torch.from_numpy(self._over(rows, self._mean)), rows)
 
     def score(self, source: Any) -> np.ndarray:
         """Negative log-likelihood of each row in nats, float64 (n,): higher is stranger.

@@ -23,10 +23,12 @@ class Skipped:
 class Rows:
     """Raw rows of one kind.
 
-    ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``) or
-    ``"image"`` (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``). ``names``
+    ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``), ``"image"``
+    (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``) or ``"series"`` (a list of
+    ndarrays ``(time,)`` or ``(time, channels)`` that differ in length). ``names``
     are the files of a folder, else None. ``origin`` is how messages call the rows. ``remarks`` are
-    the decisions taken while opening that a person would want to know.
+    the decisions taken while opening that a person would want to know. ``longest`` are the steps of the
+    longest series that was opened with these, so that those held out fit whatever the others are.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Rows:
     names: tuple[str, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     remarks: tuple[str, ...] = ()
+    longest: int | None = None
 
     def __len__(self) -> int:
         return self.data.num_rows if self.kind == "table" else len(self.data)
@@ -69,6 +72,15 @@ class Rows:
                 yield self.replace(data=self.data.slice(start, size), names=names)
             else:
                 yield self.replace(data=self.data[start : start + size], names=names)
+
+    def of_one_length(self) -> Rows:
+        """These rows, unless they are series that differ in length, which few can take."""
+        if self.kind == "series":
+            raise DataError(
+                f"The rows of {self.origin} differ in length, which only the modality 'series' can take. "
+                "Choose it when fitting, or cut them to one length."
+            )
+        return self
 
     def replace(self, **changes: Any) -> Rows:
         return replace(self, **changes)

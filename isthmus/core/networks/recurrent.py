@@ -5,7 +5,7 @@ r"""Recurrent bodies: a series is read step by step into a state, and written st
     \qquad y_t = \mathrm{cell}([W z, c_t],\; y_{t-1})
 
 A step of which nothing is visible leaves the state as it is. That is the same as leaving the step out, so the
-visible ones are moved to the front and the fused loop runs over so many: a ragged batch gives what each row
+visible ones are moved to the front and the state is taken after so many: a ragged batch gives what each row
 alone gives. t/T tells how long a gap was.
 
 The decoder gets the code and a clock :math:`c_t` at every step, and not the step that it wrote before. Feeding
@@ -22,10 +22,10 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from isthmus.core.networks.dense import Head
 from isthmus.core.networks.path import PathDecoder, PathEncoder
@@ -37,6 +37,7 @@ _HANDS = 5
 
 
 def check_series(shape: Shape, what: str) -> None:
+    """Refuse rows that have no time axis."""
     if len(shape) != 2:
         raise ValueError(f"{what} needs rows of shape (channels, time), got {tuple(shape)}: say modality='series'")
 
@@ -64,32 +65,36 @@ class RecurrentEncoder(PathEncoder):
         super().__init__((width * (1 + bidirectional),), in_shape, linear_path)
         self.cell, self.width, self.depth, self.bidirectional = cell, width, depth, bidirectional
         channels, steps = in_shape
-        self.loop = _loop(2 * channels + 1, cell, width, depth, bidirectional)
+        # a loop for each end: one that knows both would have to be told where every row ends
+        self.loops = nn.ModuleList(_loop(2 * channels + 1, cell, width, depth) for _ in range(1 + bidirectional))
         self.register_buffer("when", torch.arange(steps) / steps, persistent=False)
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         there = torch.ones_like(x) if visible is None else visible.to(x)
         x = x * there
         steps = torch.cat([x, there, self.when.expand(len(x), 1, -1)], dim=1).transpose(1, 2)
-        last = self._last_state(steps) if visible is None else self._last_state_of(steps, visible.any(1))
-        return self.beside(last, x)
+        lengths = torch.full((len(x),), x.shape[2], device=x.device)
+        if visible is not None:
+            seen = visible.any(1)
+            lengths = seen.sum(1)
+            order = seen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+            steps = steps.gather(1, order[..., None].expand_as(steps))[:, : max(int(lengths.max()), 1)]
+        states = [_state_after(loop, way, lengths) for loop, way in zip(self.loops, _ways(steps, lengths), strict=False)]
+        return self.beside(torch.cat(states, dim=1), x)
 
-    def _last_state(self, steps: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, time, in) → (B, width · directions): the state of the top layer after the last step."""
-        if lengths is None:
-            _, state = self.loop(steps)
-        else:
-            _, state = self.loop(pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False))
-        h = state[0] if isinstance(state, tuple) else state
-        return h[-2:].transpose(0, 1).flatten(1) if self.loop.bidirectional else h[-1]
 
-    def _last_state_of(self, steps: Tensor, there: Tensor) -> Tensor:
-        """The same of those steps that are ``there`` (B, time)."""
-        lengths = there.sum(1)
-        order = there.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        front = steps.gather(1, order[..., None].expand_as(steps))
-        # a row without any step ends in the state that all begin in, which is 0
-        return self._last_state(front, lengths.clamp(min=1)) * (lengths > 0).to(steps)[:, None]
+def _ways(steps: Tensor, lengths: Tensor) -> Iterator[Tensor]:
+    """The first ``lengths`` of the steps (B, time, in) as they are, and from last to first."""
+    yield steps
+    back = (lengths[:, None] - 1 - torch.arange(steps.shape[1], device=steps.device)).clamp(min=0)
+    yield steps.gather(1, back[..., None].expand_as(steps))
+
+
+def _state_after(loop: nn.Module, steps: Tensor, lengths: Tensor) -> Tensor:
+    """(B, width): the state of the top layer after so many steps; 0, in which all begin, after none."""
+    states, _ = loop(steps)
+    last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
+    return states.gather(1, last)[:, 0] * (lengths > 0)[:, None]
 
 
 class RecurrentDecoder(PathDecoder):
@@ -126,7 +131,7 @@ def clock(steps: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def _loop(n_in: int, cell: str, width: int, depth: int, bidirectional: bool) -> nn.LSTM | nn.GRU:
+def _loop(n_in: int, cell: str, width: int, depth: int, bidirectional: bool = False) -> nn.LSTM | nn.GRU:
     one_of("cell", cell, list(_CELLS))
     if min(width, depth) < 1:
         raise ValueError(f"width and depth are at least 1, got {width} and {depth}")

@@ -42,8 +42,6 @@ class _Temporal(nn.Module):
 
     def __init__(self, channels: int, steps: int, width: int, kernel: int, depth: int | str):
         super().__init__()
-        if width < 1 or kernel < 3 or kernel % 2 == 0:
-            raise ValueError(f"width is at least 1 and kernel an odd number of at least 3, got {width} and {kernel}")
         if depth == "auto":  # until the first step sees the last
             depth = 1
             while reach(kernel, depth) < 2 * steps - 1:
@@ -58,6 +56,12 @@ class _Temporal(nn.Module):
         for layer in self.layers:
             h = layer(h if exists is None else h * exists)
         return F.gelu(h if exists is None else h * exists)
+
+
+def _check(shape: Shape, what: str, width: int, kernel: int) -> None:
+    check_series(shape, what)
+    if width < 1 or kernel < 3 or kernel % 2 == 0:
+        raise ValueError(f"width is at least 1 and kernel an odd number of at least 3, got {width} and {kernel}")
 
 
 def reach(kernel: int, depth: int) -> int:
@@ -84,7 +88,7 @@ class TemporalEncoder(PathEncoder):
         depth: int | str = "auto",
         linear_path: bool = False,
     ):
-        check_series(in_shape, "a temporal encoder")
+        _check(in_shape, "a temporal encoder", width, kernel)
         channels, steps = in_shape
         super().__init__((width, steps), in_shape, linear_path)
         self.net = _Temporal(2 * channels, steps, width, kernel, depth)
@@ -112,7 +116,7 @@ class TemporalDecoder(PathDecoder):
         depth: int | str = "auto",
         linear_path: bool = False,
     ):
-        check_series(target_shape, "a temporal decoder")
+        _check(target_shape, "a temporal decoder", width, kernel)
         steps = target_shape[1]
         super().__init__((width, steps), in_shape, target_shape, linear_path)
         self.entry = Head(in_shape, (width, steps))
