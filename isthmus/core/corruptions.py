@@ -104,7 +104,7 @@ class Spans(Corruption):
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
         if x.ndim != 3:
             raise SpecError(
-                f"The corruption 'spans' hides spans of time in rows of shape (channels, time), got {tuple(x.shape[1:])}. "
+                f"The corruption 'spans' hides spans of time in rows (channels, time), got {tuple(x.shape[1:])}. "
                 "Say 'patches' for images, 'masking' for columns."
             )
         steps = x.shape[2]

@@ -133,4 +133,9 @@ class Masked(Objective):
         return f"normalize={self.normalize}"
 
 
-OBJECTIVES: dict[str, type[Objective]] = {"elbo": ELBO, "iwae": IWAE, "masked": Masked, "reconstruction": Reconstruction}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "elbo": ELBO,
+    "iwae": IWAE,
+    "masked": Masked,
+    "reconstruction": Reconstruction,
+}

@@ -155,7 +155,7 @@ def test_cells_can_be_torn_out_of_a_row_of_unequal_length():
     x = ragged(2)
     holes = [row.copy() for row in x]
     for row in holes:
-        row[:: 3, 0] = np.nan
+        row[::3, 0] = np.nan
     ae = Autoencoder("recurrent", latent_dim=2, epochs=2, random_state=0, encoder={"cell": "gru"}).fit(holes)
     assert np.isfinite(ae.transform(holes)).all()
     assert all(np.isfinite(row).all() for row in ae.reconstruct(holes))

@@ -79,7 +79,9 @@ class RecurrentEncoder(PathEncoder):
             lengths = seen.sum(1)
             order = seen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
             steps = steps.gather(1, order[..., None].expand_as(steps))[:, : max(int(lengths.max()), 1)]
-        states = [_state_after(loop, way, lengths) for loop, way in zip(self.loops, _ways(steps, lengths), strict=False)]
+        states = [
+            _state_after(loop, way, lengths) for loop, way in zip(self.loops, _ways(steps, lengths), strict=False)
+        ]
         return self.beside(torch.cat(states, dim=1), x)
 
 

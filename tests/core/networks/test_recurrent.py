@@ -50,9 +50,7 @@ class TestMasks:
         x, visible = ragged([11, 11])
         visible = visible.clone()
         visible[0, :, [0, 3, 4, 9]] = False
-        torch.testing.assert_close(
-            body(x, visible)[0], by_hand(body, x[0], [1, 2, 5, 6, 7, 8, 10]), rtol=0, atol=1e-14
-        )
+        torch.testing.assert_close(body(x, visible)[0], by_hand(body, x[0], [1, 2, 5, 6, 7, 8, 10]), rtol=0, atol=1e-14)
 
     def test_what_is_not_visible_does_not_leak(self, options):
         body, x = encoder(**options), torch.randn(6, 2, STEPS, dtype=torch.float64)
