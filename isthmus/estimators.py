@@ -48,6 +48,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             of the start at PCA; then the whole.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
+        modality: ``"series"`` takes arrays for windows of time, and so on; by default the rows and the recipe decide.
         callbacks: functions called with every :class:`isthmus.training.loop.Epoch`; True stops the fit.
         verbose: 0 is silent, 1 shows progress.
 
@@ -84,6 +85,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         pretrain: str | None = None,
         device: str = "auto",
         random_state: Any = None,
+        modality: str | None = None,
         callbacks: Sequence[Callable[..., Any]] | None = None,
         verbose: int = 0,
     ):
@@ -105,11 +107,13 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.pretrain = pretrain
         self.device = device
         self.random_state = random_state
+        self.modality = modality
         self.callbacks = callbacks
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, *, target: Any = None, condition: Any = None) -> Self:
-        """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, or the path of a file or folder.
+        """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, a list of series of any lengths, or
+        the path of a file or folder.
 
         ``target`` holds what should come back for each row, in the same order and form: the clean rows to noisy ones.
         ``condition`` is a label (or a number) for each row that steers the decoder. ``y`` is not looked at.
@@ -142,6 +146,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             validation_rows=None if fraction else self.validation,
             warm_start=None if not self.warm_start else str(self.warm_start),
             condition=self.condition if condition is None else condition,
+            modality=self.modality,
             device=self.device,
             hooks=[Progress()] if self.verbose else [],
             callbacks=self.callbacks or (),

@@ -27,6 +27,7 @@ from isthmus import devices, modelfile
 from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
+from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
@@ -35,7 +36,7 @@ from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.modalities import fit_modality, modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
-from isthmus.recipes import compose
+from isthmus.recipes import compose, modality_of
 from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
 from isthmus.training.loop import chunk_rows, evaluate, train
@@ -172,7 +173,7 @@ class Model:
             latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
-            modality: ``"array"``, ``"table"`` or ``"image"``, where the rows' own kind is not meant.
+            modality: ``"array"``, ``"table"``, ``"image"`` or ``"series"``, where the rows' own kind is not meant.
             condition: what steers the decoder: the name of a column (or several), or a label for each row.
             callbacks: called after every epoch; returning True stops the training.
             prepared: called once everything is decided, before the training begins.
@@ -210,11 +211,13 @@ class Model:
                 if "kinds" in options:
                     options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in steering.names}
             # what comes back looks like the targets
-            face = fit_modality(kept.beside.get("target", kept), modality, **options)
+            face = fit_modality(kept.beside.get("target", kept), modality or modality_of(recipe), **options)
             tensors = _tensors(kept, face, steering)
             held_tensors = _tensors(held, face, steering) if held is not None else None
 
-        spec = compose(recipe, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
+        spec = compose(
+            recipe, kind=face.kind, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start
+        )
         if "target" in rows.beside and said.get("corruption") is None:
             spec = spec.replace(corruption=Part("identity"))  # what the rows differ by is the corruption
         if steering is not None:
@@ -223,7 +226,7 @@ class Model:
             raise SpecError(
                 "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN', or a label for each row."
             )
-        hides = spec.corruption.kind == "masking"
+        hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
         spec = spec.replace(tell_missing="observed" in tensors or hides)
         where = devices.pick(device)
         _check_latent_dim(latent_dim)
@@ -382,7 +385,8 @@ class Model:
 
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
-        return self.modality.from_tensors(torch.from_numpy(self._over(source, self._mean)))
+        rows = open_rows(source)
+        return self.modality.from_tensors(torch.from_numpy(self._over(rows, self._mean)), rows)
 
     def score(self, source: Any) -> np.ndarray:
         """Negative log-likelihood of each row in nats, float64 (n,): higher is stranger.

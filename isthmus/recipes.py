@@ -20,8 +20,14 @@ class Recipe:
 
     about: str
     parts: Mapping[str, Any] = field(default_factory=dict)
+    #: Parts that take the place of these where the rows are of such a kind.
+    by_kind: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: The modality that it is for; None where the rows decide.
+    modality: str | None = None
 
 
+# no linear path: it would meet four times as much at use as in training, where most is hidden
+_SEES_PATCHES = {"kind": "transformer", "linear_path": False}
 _VAE = {"bottleneck": "gaussian", "objective": "elbo", "prior": "standard_normal"}
 
 RECIPES: dict[str, Recipe] = {
@@ -44,23 +50,47 @@ RECIPES: dict[str, Recipe] = {
                               {"corruption": "salt_and_pepper"}),
     "swap": Recipe("repairs cells taken from other rows: the noise for tables", {"corruption": "swap"}),
     "fsq": Recipe("every number of the code takes one of eight values", {"bottleneck": "fsq"}),
+    "masked": Recipe("asked for nothing but what was hidden: patches of images, spans of series, cells of tables",
+                     {"corruption": "masking", "objective": "masked"},
+                     by_kind={"image": {"corruption": "patches", "encoder": _SEES_PATCHES, "decoder": _SEES_PATCHES},
+                              "series": {"corruption": "spans"}}),
+    "transformer": Recipe("attention between patches of images, steps of series or columns of tables",
+                          {"encoder": "transformer", "decoder": "transformer"}),
+    "recurrent": Recipe("an LSTM or GRU reads series step by step and writes them back; their lengths may differ",
+                        {"encoder": "recurrent", "decoder": "recurrent"}, modality="series"),
+    "temporal": Recipe("dilated convolutions over the whole of a series",
+                       {"encoder": "temporal", "decoder": "temporal"}, modality="series"),
     "adversarial": Recipe("a critic makes the codes look like draws of N(0, I)",
                           {"critic": "code", "prior": "standard_normal"}),
 }  # fmt: skip
 
 #: Bodies that can carry a linear path beside the deep one.
-_WITH_LINEAR_PATH = ("conv", "mlp")
+_WITH_LINEAR_PATH = ("conv", "mlp", "recurrent", "temporal", "transformer")
+
+
+def modality_of(recipe: str) -> str | None:
+    """What rows a recipe takes its rows for; None where it leaves that to them.
+
+    >>> modality_of("recurrent"), modality_of("plain")
+    ('series', None)
+    """
+    if recipe not in RECIPES:
+        raise unknown("recipe", recipe, RECIPES)
+    return RECIPES[recipe].modality
 
 
 def compose(
     recipe: str = "plain",
     *,
+    kind: str | None = None,
     suited: Mapping[str, Any] | None = None,
     said: Mapping[str, Any] | None = None,
     latent_dim: int | str = "auto",
     warm_start: str | None = "pca",
 ) -> Spec:
     """The spec of a recipe: what a person ``said`` goes before the recipe, and that before what is ``suited``.
+
+    ``kind`` is that of the rows, for which a recipe may have parts of its own.
 
     A part may be a name, ``{"kind": ..., option: value}``, or options alone, which are laid over the
     part that would have been chosen.
@@ -70,7 +100,7 @@ def compose(
     if warm_start not in ("pca", None):
         raise SpecError(f"warm_start is 'pca' or None, got {warm_start!r}.")
     chosen: dict[str, Any] = {"prior": Part("gaussian")}
-    for layer in (suited or {}, RECIPES[recipe].parts, said or {}):
+    for layer in (suited or {}, RECIPES[recipe].parts, RECIPES[recipe].by_kind.get(kind or "", {}), said or {}):
         for place, part in layer.items():
             if part is not None:
                 chosen[place] = _laid_over(place, chosen.get(place), part)

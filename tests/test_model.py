@@ -15,6 +15,7 @@ from torch import nn
 
 from isthmus import Autoencoder, Model, open_model
 from isthmus.conditions import with_condition
+from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.recipes import RECIPES
@@ -534,3 +535,14 @@ def test_max_time_is_kept():
     ae = Autoencoder(max_time=0.5, random_state=0).fit(array())
     assert 0.3 < ae.record_.seconds < 2
     assert "time" in ae.record_.stopped
+
+
+@pytest.mark.parametrize("corruption", [name for name, part in CORRUPTIONS.items() if part.hides])
+def test_whatever_hides_entries_is_told_to_the_encoder(corruption):
+    x = np.random.default_rng(0).normal(size=(60, 8))
+    model = Model.fit(
+        x, "masked", modality="series", latent_dim=2, plan=Plan(epochs=1), parts={"corruption": corruption}
+    )
+    assert model.spec.tell_missing
+    assert model.net.noisy
+    assert model.net.seen_shape == (2, 8)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from isthmus.errors import SpecError
-from isthmus.recipes import RECIPES, compose
+from isthmus.recipes import RECIPES, compose, modality_of
 from isthmus.spec import Part, Spec
 
 SUITED = {"encoder": {"kind": "mlp"}, "decoder": {"kind": "mlp"}, "likelihood": {"kind": "mixed", "levels": [0, 3]}}
@@ -71,3 +71,28 @@ def test_suited_parts_are_not_changed():
     before = json.dumps(SUITED)
     compose("denoising", suited=SUITED, said={"encoder": {"widths": [3]}})
     assert json.dumps(SUITED) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "corruption", "encoder"),
+    [("table", "masking", "mlp"), ("array", "masking", "mlp"), ("series", "spans", "mlp"),
+     ("image", "patches", "transformer"), (None, "masking", "mlp")],
+)  # fmt: skip
+def test_a_recipe_may_choose_by_the_kind_of_rows(kind, corruption, encoder):
+    spec = compose("masked", kind=kind, suited=SUITED)
+    assert (spec.corruption.kind, spec.encoder.kind, spec.objective.kind) == (corruption, encoder, "masked")
+    said = compose("masked", kind=kind, suited=SUITED, said={"corruption": "swap", "encoder": "linear"})
+    assert (said.corruption.kind, said.encoder.kind) == ("swap", "linear")
+
+
+def test_options_are_laid_over_what_the_kind_of_rows_chose():
+    spec = compose("masked", kind="image", suited=SUITED, said={"corruption": {"rate": 0.5}, "encoder": {"depth": 6}})
+    assert spec.corruption == Part("patches", {"rate": 0.5})
+    assert spec.encoder == Part("transformer", {"linear_path": False, "depth": 6})
+
+
+def test_the_rows_that_a_recipe_is_for():
+    assert modality_of("recurrent") == "series"
+    assert modality_of("plain") is None
+    with pytest.raises(SpecError, match="Did you mean 'recurrent'"):
+        modality_of("recurent")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from isthmus.core.parts import Corrupted, Corruption
+from isthmus.core.parts import Corrupted, Corruption, size
+from isthmus.core.patches import grid_of, hide_some, patch_side, spread
+from isthmus.errors import SpecError
 
 
 class Identity(Corruption):
@@ -41,6 +43,8 @@ class Gaussian(Corruption):
 class Masking(Corruption):
     """Every entry is hidden with probability ``rate``: it becomes 0 and the encoder is told."""
 
+    hides = True
+
     def __init__(self, *, rate: float = 0.3):
         super().__init__()
         self.rate = _share(rate)
@@ -51,6 +55,72 @@ class Masking(Corruption):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
+
+
+class Patches(Corruption):
+    """Square patches of ``patch`` pixels (blocks of time, of columns) are hidden, all channels of them together.
+
+    Exactly as many in every row, so that an encoder which drops hidden patches has rows of one length.
+
+    References:
+        He et al., Masked Autoencoders Are Scalable Vision Learners, 2022, https://arxiv.org/abs/2111.06377
+    """
+
+    hides = True
+
+    def __init__(self, *, rate: float = 0.75, patch: int | str = "auto"):
+        super().__init__()
+        patch_side(patch, (1, 1))
+        self.rate, self.patch = _share(rate), patch
+
+    def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
+        shape = tuple(x.shape[1:])
+        patch = patch_side(self.patch, shape)
+        drawn = hide_some(len(x), size(grid_of(shape, patch)), self.rate, x.device)
+        hidden = spread(drawn, patch, shape)
+        return Corrupted(x.masked_fill(hidden, 0.0), hidden)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}, patch={self.patch!r}"
+
+
+class Spans(Corruption):
+    """Spans of ``length`` steps of a series are hidden, all channels of them together: ``rate`` of the time.
+
+    They lie anywhere and never upon each other, so that every row loses the same number of steps.
+
+    References:
+        Joshi et al., SpanBERT, 2020, https://arxiv.org/abs/1907.10529
+    """
+
+    hides = True
+
+    def __init__(self, *, rate: float = 0.3, length: int | str = "auto"):
+        super().__init__()
+        if length != "auto" and not (isinstance(length, int) and length >= 1):
+            raise ValueError(f"length is a whole number of at least 1 or 'auto', got {length!r}")
+        self.rate, self.length = _share(rate), length
+
+    def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
+        if x.ndim != 3:
+            raise SpecError(
+                f"The corruption 'spans' hides spans of time in rows (channels, time), got {tuple(x.shape[1:])}. "
+                "Say 'patches' for images, 'masking' for columns."
+            )
+        steps = x.shape[2]
+        # long enough that a span is not filled in by drawing a line across it
+        length = max(1, steps // 16) if self.length == "auto" else min(int(self.length), steps)
+        spans = max(1, min(round(self.rate * steps / length), steps // length))
+        free = steps - spans * length
+        # sorted places among the steps that stay; each span pushes the later ones on by its own length
+        starts = torch.randint(free + 1, (len(x), spans), device=x.device).sort(1).values
+        starts = starts + length * torch.arange(spans, device=x.device)
+        inside = torch.arange(steps, device=x.device) - starts[..., None]
+        hidden = ((inside >= 0) & (inside < length)).any(1)[:, None].expand_as(x)
+        return Corrupted(x.masked_fill(hidden, 0.0), hidden)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}, length={self.length!r}"
 
 
 class SaltAndPepper(Corruption):
@@ -100,6 +170,8 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     "gaussian": Gaussian,
     "identity": Identity,
     "masking": Masking,
+    "patches": Patches,
     "salt_and_pepper": SaltAndPepper,
+    "spans": Spans,
     "swap": Swap,
 }

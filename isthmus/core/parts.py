@@ -31,7 +31,7 @@ Shape = tuple[int, ...]
 
 
 class Finished(tuple[int, ...]):
-    """The output shape of a body that is a person's own and already ends where a head would lead."""
+    """The output shape of a body that already ends where a head would lead, such as a person's own may."""
 
     __slots__ = ()
 
@@ -137,6 +137,9 @@ class Piece(nn.Module, ABC):
 
 class Corruption(Piece):
     """x → what the encoder is shown. Acts in training only."""
+
+    #: Does it take entries away? Then the encoder has to be told which.
+    hides: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted: ...

@@ -23,11 +23,14 @@ class Skipped:
 class Rows:
     """Raw rows of one kind.
 
-    ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``) or
-    ``"image"`` (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``). ``names``
+    ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``), ``"image"``
+    (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``) or ``"series"`` (a list of
+    ndarrays ``(time,)`` or ``(time, channels)`` that differ in length). ``names``
     are the files of a folder, else None. ``origin`` is how messages call the rows. ``remarks`` are
     the decisions taken while opening that a person would want to know. ``beside`` are other rows that
-    belong to these, one to one, and go where they go (``"condition"``: what steers the decoder).
+    belong to these, one to one, and go where they go (``"condition"``: what steers the decoder; ``"target"``:
+    what should come back). ``longest`` are the steps of the longest series that was opened with these, so that
+    those held out fit whatever the others are.
     """
 
     kind: str
@@ -37,6 +40,7 @@ class Rows:
     skipped: tuple[Skipped, ...] = ()
     remarks: tuple[str, ...] = ()
     beside: Mapping[str, Rows] = field(default_factory=dict)
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         for name, rows in self.beside.items():
@@ -82,6 +86,15 @@ class Rows:
         names = None if self.names is None else self.names[start:stop]
         beside = {name: rows._slice(start, size) for name, rows in self.beside.items()}
         return self.replace(data=data, names=names, beside=beside)
+
+    def of_one_length(self) -> Rows:
+        """These rows, unless they are series that differ in length, which few can take."""
+        if self.kind == "series":
+            raise DataError(
+                f"The rows of {self.origin} differ in length, which only the modality 'series' can take. "
+                "Choose it when fitting, or cut them to one length."
+            )
+        return self
 
     def replace(self, **changes: Any) -> Rows:
         return replace(self, **changes)

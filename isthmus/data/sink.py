@@ -14,7 +14,7 @@ from isthmus.files import write_atomic
 
 
 def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list[Path]:
-    """Save an ndarray, a ``pyarrow.Table`` or images; return the files written.
+    """Save an ndarray, a ``pyarrow.Table``, images or a list of series; return the files written.
 
     ``.csv .tsv .parquet .arrow .feather .npy .npz`` hold any rows that fit them. Without an ending the
     path is a folder, and images go into it one by one under their own ``names``.
@@ -40,11 +40,14 @@ def to_pandas(table: Any) -> Any:
         raise FileError("A DataFrame needs pandas, which is not installed: pip install pandas.") from error
 
 
-def _table(rows: Any) -> Any:
+def as_table(rows: Any) -> Any:
+    """Rows of any kind as a ``pyarrow.Table``: columns x0, x1, …, or one whose cells are whole series."""
     import pyarrow as pa
 
     if isinstance(rows, pa.Table):
         return rows
+    if isinstance(rows, list):
+        return pa.table({"series": [row.tolist() for row in rows]})
     flat = np.asarray(rows).reshape(len(rows), -1)
     return pa.table({f"x{i}": flat[:, i] for i in range(flat.shape[1])})
 
@@ -53,7 +56,8 @@ def _csv(delimiter: str) -> Callable[[Any, BinaryIO], None]:
     def write(rows: Any, file: BinaryIO) -> None:
         from pyarrow import csv
 
-        csv.write_csv(_table(rows), file, csv.WriteOptions(delimiter=delimiter))
+        _of_one_length(rows)
+        csv.write_csv(as_table(rows), file, csv.WriteOptions(delimiter=delimiter))
 
     return write
 
@@ -61,16 +65,22 @@ def _csv(delimiter: str) -> Callable[[Any, BinaryIO], None]:
 def _parquet(rows: Any, file: BinaryIO) -> None:
     from pyarrow import parquet
 
-    parquet.write_table(_table(rows), file)
+    parquet.write_table(as_table(rows), file)
 
 
 def _feather(rows: Any, file: BinaryIO) -> None:
     from pyarrow import feather
 
-    feather.write_feather(_table(rows), file)
+    feather.write_feather(as_table(rows), file)
+
+
+def _of_one_length(rows: Any) -> None:
+    if isinstance(rows, list):
+        raise FileError("Series of unequal length have no columns: write them as .parquet, .arrow or .jsonl.")
 
 
 def _array(rows: Any) -> np.ndarray:
+    _of_one_length(rows)
     if isinstance(rows, np.ndarray):
         return rows
     try:
@@ -90,7 +100,7 @@ def _npz(rows: Any, file: BinaryIO) -> None:
 def _json(rows: Any, file: BinaryIO) -> None:
     import json
 
-    for row in _table(rows).to_pylist():
+    for row in as_table(rows).to_pylist():
         file.write(json.dumps(row, default=str).encode() + b"\n")
 
 

@@ -22,7 +22,7 @@ def open_rows(source: Any, *, strict: bool = False) -> Rows:
         source: ``.csv .tsv .parquet .arrow .feather .npy .npz`` (``file.npz:key`` chooses an array), a
             folder, glob or list of pictures, ``example:digits``, ``-`` for a CSV on the standard input,
             an ndarray, a torch tensor, a pandas, polars or other data frame, a ``pyarrow.Table``, a
-            list of lists, or :class:`Rows`.
+            list of lists, a list of arrays that differ in length (series), or :class:`Rows`.
         strict: Refuse a folder that holds anything but sound pictures, instead of skipping the rest.
 
     Raises:
@@ -173,6 +173,8 @@ def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
     try:
         array = np.asarray(rows)
     except ValueError:
+        if all(isinstance(row, np.ndarray) for row in rows):
+            return _series(rows)
         lengths = sorted({len(row) for row in rows if hasattr(row, "__len__")})
         raise DataError(
             f"The rows of a list must have the same length; got lengths such as {lengths[:4]}. "
@@ -182,6 +184,20 @@ def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
         # numpy made text of every number, so the columns are rebuilt from the cells
         return _table(_columns({f"x{j}": [row[j] for row in rows] for j in range(array.shape[1])}), "the list")
     return _array(array, "the list")
+
+
+def _series(rows: Sequence[np.ndarray]) -> Rows:
+    """Arrays that differ in length are series; lists that do are more likely a slip."""
+    rows = [row if row.dtype.kind in "biuf" else _as_floats(row, f"row {i}") for i, row in enumerate(rows)]
+    shapes = {row.shape[1:] for row in rows}
+    if len(shapes) > 1 or rows[0].ndim not in (1, 2):
+        raise DataError(
+            "A list of series holds arrays (time,) or (time, channels), all with the same channels; got shapes such as "
+            f"{', '.join(str(shape) for shape in sorted({row.shape for row in rows}, key=str)[:4])}."
+        )
+    if empty := [i for i, row in enumerate(rows) if row.size == 0]:
+        raise DataError(f"Row {empty[0]} of the list has no step. Leave such rows out.")
+    return Rows("series", rows, "the list of series", longest=max(map(len, rows)))
 
 
 def _open_object(source: Any) -> Rows:

@@ -25,10 +25,10 @@ def without_target(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: t for name, t in tensors.items() if not name.startswith("target")}
 
 
-def wanted_of(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def wanted_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What should come back, as rows of its own; rows without targets as they are."""
     if "target" not in tensors:
-        return tensors
+        return dict(tensors)
     there = {"observed": tensors["target_observed"]} if "target_observed" in tensors else {}
     return {"x": tensors["target"], **there}
 

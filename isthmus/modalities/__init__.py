@@ -11,9 +11,10 @@ from isthmus.errors import SpecError, unknown
 from isthmus.modalities.array import Array
 from isthmus.modalities.base import Modality
 from isthmus.modalities.image import Image
+from isthmus.modalities.series import Series
 from isthmus.modalities.table import Table
 
-MODALITIES: dict[str, type[Modality]] = {"array": Array, "table": Table, "image": Image}
+MODALITIES: dict[str, type[Modality]] = {"array": Array, "table": Table, "image": Image, "series": Series}
 
 
 def fit_modality(rows: Rows, kind: str | None = None, **options: Any) -> Modality:

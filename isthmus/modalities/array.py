@@ -90,7 +90,7 @@ class Array(Modality):
             x[start : start + step] = self.scaling.forward(flat[start : start + step])
         return with_missing(x)
 
-    def from_tensors(self, x: Tensor) -> np.ndarray:
+    def from_tensors(self, x: Tensor, like: Rows | None = None) -> np.ndarray:
         flat = x.detach().cpu().flatten(1).numpy()
         raw = np.empty(flat.shape, self.dtype)
         step = max(1, BLOCK // flat.shape[1])
@@ -146,7 +146,7 @@ def as_matrix(rows: Rows) -> np.ndarray:
                     "Leave it out, or use kind='table'."
                 )
         return np.column_stack([np.asarray(column.cast(pa.float64()).to_numpy()) for column in table.columns])
-    if isinstance(rows.data, list):
+    if isinstance(rows.of_one_length().data, list):
         raise SpecError(f"Picture files cannot be used as kind='array' ({rows.origin}). Use kind='image'.")
     return rows.data
 

@@ -28,12 +28,12 @@ class Modality(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Shape of one row's ``x``: ``(columns,)`` or ``(channels, height, width)``."""
+        """Shape of one row's ``x``: ``(columns,)``, ``(channels, time)`` or ``(channels, height, width)``."""
 
     @property
     @abstractmethod
     def names(self) -> list[str]:
-        """What the entries of ``x`` are called, one name per entry of a flat shape; empty for images."""
+        """What the entries of ``x`` are called, one name per entry of a flat shape; else empty."""
 
     @abstractmethod
     def to_tensors(self, rows: Rows) -> dict[str, Tensor]:
@@ -43,8 +43,11 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def from_tensors(self, x: Tensor) -> Any:
-        """Tensors like ``x`` → raw rows: ndarray, ``pyarrow.Table`` or image array."""
+    def from_tensors(self, x: Tensor, like: Rows | None = None) -> Any:
+        """Tensors like ``x`` → raw rows: ndarray, ``pyarrow.Table`` or image array.
+
+        ``like`` are the rows that they stand for, one for one, where a length or the like is to be theirs.
+        """
 
     @abstractmethod
     def parts(self) -> dict[str, Any]:

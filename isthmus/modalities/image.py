@@ -72,7 +72,7 @@ class Image(Modality):
         if channels not in ("auto", 1, 3, 4):
             raise SpecError(f"channels is 'auto', 1, 3 or 4; got {channels!r}.")
         given = None if size is None else _size(size)
-        if isinstance(rows.data, list):
+        if isinstance(rows.of_one_length().data, list):
             with ThreadPoolExecutor(THREADS) as pool:
                 heads = list(pool.map(_head, rows.data))
             sizes, modes = Counter(head[0] for head in heads), [head[1] for head in heads]
@@ -111,7 +111,7 @@ class Image(Modality):
                 "(rows.chunks(1024)), or fit with a smaller size."
             )
         x = np.empty((n, *self.shape), np.float32)
-        if isinstance(rows.data, list):
+        if isinstance(rows.of_one_length().data, list):
             _spread(lambda i: self._decode(rows.data[i], x[i]), n)
             return {"x": torch.from_numpy(x)}
         array = _as_pictures(rows)
@@ -127,7 +127,7 @@ class Image(Modality):
             _spread(lambda i: self._place(array[i] / np.float32(high), x[i]), n)
         return {"x": torch.from_numpy(x)}
 
-    def from_tensors(self, x: Tensor) -> np.ndarray:
+    def from_tensors(self, x: Tensor, like: Rows | None = None) -> np.ndarray:
         """``(n, h, w)`` for grey, else ``(n, h, w, c)``, in the raw type and range."""
         pictures = x.detach().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy() * self.high
         pictures = np.ascontiguousarray(cast(pictures, self.dtype))

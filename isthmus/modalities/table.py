@@ -160,7 +160,7 @@ class Table(Modality):
                 x[part, j] = cells[j][part]
         return with_missing(x)
 
-    def from_tensors(self, x: Tensor) -> pa.Table:
+    def from_tensors(self, x: Tensor, like: Rows | None = None) -> pa.Table:
         """As brought, without the columns set aside unless constant. Unseen categories are null."""
         import pyarrow as pa
 
@@ -257,7 +257,7 @@ def as_table(rows: Rows, names: list[str] | None = None) -> pa.Table:
         return rows.data
     import pyarrow as pa
 
-    if isinstance(rows.data, list):
+    if isinstance(rows.of_one_length().data, list):
         raise SpecError(f"Picture files cannot be used as kind='table' ({rows.origin}). Use kind='image'.")
     flat = rows.data.reshape(len(rows.data), -1)
     names = names or [f"x{j}" for j in range(flat.shape[1])]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.data.sink import save_rows, to_pandas
+from isthmus.data.sink import as_table, save_rows, to_pandas
 from isthmus.data.source import open_rows
 from isthmus.tasks.base import Result
 
@@ -39,13 +39,13 @@ class Codes(Result):
 
 @dataclass
 class Returned(Result):
-    """Rows as they came back: ndarray, ``pyarrow.Table`` or images; ``names`` are the files of a folder."""
+    """Rows as they came back: ndarray, ``pyarrow.Table``, images or series; ``names`` are the files of a folder."""
 
     rows: Any
     names: tuple[str, ...] | None = None
 
     def to_frame(self) -> Any:
-        return to_pandas(self.rows if not isinstance(self.rows, np.ndarray) else _as_table(self.rows))
+        return to_pandas(_as_table(self.rows) if isinstance(self.rows, np.ndarray) else as_table(self.rows))
 
     def save(self, path: Path) -> list[Path]:
         return save_rows(self.rows, path, self.names)

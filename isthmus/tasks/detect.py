@@ -209,19 +209,19 @@ def _word(value: Any, digits: int = 4) -> str:
 
 
 def _region(gained: np.ndarray, total: float) -> Reason:
-    """The window of an image, an eighth of its side, that holds most of the surprise."""
-    image = gained.sum(0)
+    """The window of an image or of time, an eighth of its side, that holds most of the surprise."""
+    image = np.atleast_2d(gained.sum(0))
     height, width = image.shape
     h, w = max(1, height // 8), max(1, width // 8)
     sums = np.pad(image, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     windows = sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
     top, left = np.unravel_index(windows.argmax(), windows.shape)
-    name = f"{_span('row', top, h)}, {_span('column', left, w)}"
+    name = f"{_span('row', top, h)}, {_span('column', left, w)}" if gained.ndim == 3 else _span("step", left, w)
     return Reason(name, "", "", float(windows.max()) / total)
 
 
 def _span(what: str, start: int, length: int) -> str:
-    """The pixels of a window.
+    """The pixels or steps of a window.
 
     >>> _span("row", 3, 1), _span("column", 4, 3)
     ('row 3', 'columns 4–6')

@@ -25,8 +25,9 @@ _CHUNK = 1 << 22
 
 
 def chunk_rows(net: Net) -> int:
-    """Rows that are scored at once outside training: fewer where rows are large."""
-    return max(16, min(8192, _CHUNK // size(net.shape)))
+    """Rows that are scored at once outside training: fewer where rows, or what bodies make of them, are large."""
+    largest = max(size(shape) for shape in (net.shape, net.encoder.out_shape, net.decoder.out_shape))
+    return max(16, min(8192, _CHUNK // largest))
 
 
 def train(

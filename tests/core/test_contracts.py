@@ -23,10 +23,13 @@ from isthmus.spec import Part, Spec
 
 #: Options that have no default, so that a test has to say them.
 NEEDED = {"categorical": {"levels": 3}, "mixed": {"levels": [0, 1, 3, 0, 1, 4]}}
-#: Bodies that take rows of this shape; vectors where nothing is said.
-SHAPES = {"conv": (2, 9, 7)}
-#: What a part cannot do without.
-COMPANIONS = {"iwae": {"bottleneck": Part("gaussian")}}
+#: Parts that take rows of this shape; vectors where nothing is said.
+SHAPES = {
+    "conv": (2, 9, 7), "patches": (2, 9, 7), "recurrent": (2, 12), "spans": (2, 12), "temporal": (2, 12),
+    "transformer": (2, 9, 7),
+}  # fmt: skip
+#: What a part cannot do without; the transformer's mask token stands only where something is hidden.
+COMPANIONS = {"iwae": {"bottleneck": Part("gaussian")}, "transformer": {"corruption": Part("patches")}}
 #: Losses that draw random numbers at use too: what is said of them holds in the mean, and is tested with them.
 DRAWN = ("contractive", "decoder_gradient", "iwae", "mmd")
 ALL = [(place, name) for place, menu in MENUS.items() for name in menu]
@@ -176,6 +179,8 @@ class Inference(nn.Module):
         return z, self.net.decode(z).mean
 
 
+# torch's own recurrent layers put their weights into a list of their own while they are traced
+@pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")
 @pytest.mark.parametrize(
     ("place", "name"), [(p, n) for p, n in ALL if p in ("encoder", "bottleneck", "decoder", "likelihood")]
 )
@@ -322,13 +327,18 @@ class TestLikelihoods:
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corruptions(name):
     corruption = make(CORRUPTIONS, "corruption", part(name))
-    x = torch.randn(N, 6)
+    x = torch.randn(N, *SHAPES.get(name, (6,)))
     kept = x.clone()
     torch.manual_seed(0)
     shown = corruption(x, None)
     assert torch.equal(x, kept), "the rows themselves stay whole"
     assert shown.x.shape == x.shape
-    assert shown.hidden is None or shown.hidden.dtype == torch.bool
+    assert (shown.hidden is not None) == corruption.hides
+    if corruption.hides:
+        assert shown.hidden.dtype == torch.bool
+        assert shown.hidden.any()
+        assert not shown.x[shown.hidden].any()
+        assert torch.equal(shown.x[~shown.hidden], x[~shown.hidden])
     torch.manual_seed(0)
     assert torch.equal(corruption(x, None).x, shown.x)
     net, rows_ = net_of("corruption", name)

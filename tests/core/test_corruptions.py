@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from isthmus.core.corruptions import CORRUPTIONS, Gaussian, Identity, Masking
+from isthmus.errors import SpecError
 
 N, D = 2000, 50
 
@@ -77,3 +78,45 @@ class TestSwap:
         shown = CORRUPTIONS["swap"](rate=0.5)(x, observed).x
         assert (shown[~observed] == 0).all()
         assert (shown[observed] != 0).all()
+
+
+class TestPatches:
+    def test_hides_whole_patches_and_as_many_in_every_row(self):
+        torch.manual_seed(0)
+        x = torch.randn(50, 2, 9, 12)
+        hidden = CORRUPTIONS["patches"](rate=0.5, patch=3)(x, None).hidden
+        blocks = hidden.unflatten(3, (4, 3)).unflatten(2, (3, 3)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        assert (blocks.all(-1) == blocks.any(-1)).all()
+        assert (blocks.any(-1).sum(1) == 6).all()
+
+    @pytest.mark.parametrize("shape", [(7, 5), (20,), (1, 31, 17)])
+    def test_any_shape(self, shape):
+        hidden = CORRUPTIONS["patches"](rate=0.5)(torch.randn(6, *shape), None).hidden
+        assert 0 < hidden.float().mean() < 1
+
+
+class TestSpans:
+    @pytest.mark.parametrize(("rate", "length", "spans"), [(0.3, 5, 6), (0.9, 30, 3), (0.01, 4, 1)])
+    def test_every_row_loses_so_many_spans_of_that_length(self, rate, length, spans):
+        torch.manual_seed(0)
+        hidden = CORRUPTIONS["spans"](rate=rate, length=length)(torch.randn(300, 2, 100), None).hidden
+        assert torch.equal(hidden[:, 0], hidden[:, 1])
+        assert (hidden[:, 0].sum(1) == spans * length).all()
+        ends = hidden[:, 0].int().diff(dim=1, prepend=torch.zeros(300, 1)).clamp(min=0).sum(1)
+        assert (ends <= spans).all()  # they may touch
+        for row in hidden[:20, 0].tolist():
+            runs = [len(run) for run in "".join("#" if hid else " " for hid in row).split()]
+            assert all(run % length == 0 for run in runs)
+
+    def test_every_step_can_be_hidden(self):
+        torch.manual_seed(0)
+        hidden = CORRUPTIONS["spans"](rate=0.3)(torch.randn(4000, 1, 32), None).hidden
+        often = hidden[:, 0].float().mean(0)
+        assert often.min() > 0.05
+        assert often.mean() == pytest.approx(0.3125)
+
+    def test_only_series_have_spans(self):
+        with pytest.raises(SpecError, match="Say 'patches' for images"):
+            CORRUPTIONS["spans"]()(torch.randn(3, 1, 8, 8), None)
+        with pytest.raises(ValueError, match="length is a whole number"):
+            CORRUPTIONS["spans"](length=0)

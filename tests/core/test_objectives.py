@@ -107,3 +107,63 @@ class TestIWAE:
         net = Net(Spec(encoder=Part("mlp"), decoder=Part("mlp"), latent_dim=2, objective=Part("iwae")), (5,))
         with pytest.raises(SpecError, match="bottleneck='gaussian'"):
             net.losses(x=torch.randn(3, 5))
+
+
+class TestMasked:
+    def given(self, **options):
+        """A network under half-hidden rows, of which some entries are missing as well, and its trace."""
+        torch.manual_seed(0)
+        spec = Spec(
+            encoder=Part("mlp"), decoder=Part("mlp"), latent_dim=2, likelihood=Part("gaussian", {"sigma": 0.5}),
+            corruption=Part("masking", {"rate": 0.5}), objective=Part("masked", options), tell_missing=True,
+        )  # fmt: skip
+        net = Net(spec, (1, 6, 6)).double().train()
+        x = torch.randn(8, 1, 6, 6, dtype=torch.float64)
+        return net, net.trace(x, observed=torch.rand(x.shape) < 0.8)
+
+    @pytest.mark.parametrize("options", [{}, {"normalize": 3}])
+    def test_only_hidden_entries_count_and_pull(self, options):
+        net, trace = self.given(**options)
+        asked = trace.corrupted.hidden & trace.observed
+        mean = trace.p.mean.detach().requires_grad_()
+        trace.p.mean = mean
+        (nats,) = net.objective(trace).values()
+        (pull,) = torch.autograd.grad(nats.sum(), mean)
+        assert torch.equal(pull != 0, asked)
+        if not options:  # else visible entries say how strong a patch is, which is no prediction
+            trace.x = torch.where(asked, trace.x, 99.0)
+            torch.testing.assert_close(*net.objective(trace).values(), nats)
+
+    def test_it_is_the_mean_over_hidden_entries_times_their_number(self):
+        net, trace = self.given()
+        trace.observed = None
+        hidden = trace.corrupted.hidden.flatten(1)
+        squares = (trace.x - trace.p.mean).square().flatten(1)
+        mean = (squares * hidden).sum(1) / hidden.sum(1)
+        constant = 0.5 * torch.log(torch.tensor(2 * torch.pi * 0.25, dtype=torch.float64))
+        expected = hidden.sum(1) * (mean / (2 * 0.25) + constant)
+        torch.testing.assert_close(net.objective(trace)["reconstruction"], expected)
+
+    def test_where_nothing_is_hidden_it_is_the_reconstruction(self):
+        net, trace = self.given()
+        trace = net.eval().trace(trace.x, observed=trace.observed)
+        (whole,) = OBJECTIVES["reconstruction"]()(trace).values()
+        torch.testing.assert_close(net.objective(trace)["reconstruction"], whole)
+
+    def test_normalized_errors_do_not_know_the_contrast_of_a_patch(self):
+        """As long as it is not nearly flat beside the others."""
+        objective = OBJECTIVES["masked"](normalize=3)
+        torch.manual_seed(0)
+        x = torch.randn(1, 1, 6, 6, dtype=torch.float64)
+        x[..., :3, :3] *= 100
+        flat = torch.cat([x[..., :3, :3].reshape(-1), x[..., 3:, 3:].reshape(-1)]).reshape(2, 9)
+        strong, faint = objective._weights(x, 3)[0, 0, 0, 0], objective._weights(x, 3)[0, 0, 3, 3]
+        variance = flat.var(1, correction=0)
+        usual = torch.stack([v.var(correction=0) for v in x[0, 0].unfold(0, 3, 3).unfold(1, 3, 3).reshape(4, 9)]).mean()
+        torch.testing.assert_close(strong, usual / (variance[0] + 0.1 * usual))
+        torch.testing.assert_close(faint, usual / (variance[1] + 0.1 * usual))
+        assert OBJECTIVES["masked"](normalize=3)._weights(torch.zeros(2, 1, 4, 4), 3).isfinite().all()
+
+    def test_sides_that_are_none(self):
+        with pytest.raises(ValueError, match="normalize is the side"):
+            OBJECTIVES["masked"](normalize=1)

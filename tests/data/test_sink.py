@@ -135,3 +135,20 @@ def test_pandas():
     frame = to_pandas(TABLE)
     assert isinstance(frame, pd.DataFrame)
     assert frame.columns.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".arrow", ".jsonl"])
+def test_series_of_unequal_length_are_cells(tmp_path, ending):
+    series = [np.array([1.5, 2.0]), np.array([5.0])]
+    (path,) = save_rows(series, tmp_path / f"s{ending}")
+    if ending == ".jsonl":
+        assert path.read_text().splitlines() == ['{"series": [1.5, 2.0]}', '{"series": [5.0]}']
+    else:
+        assert [row["series"] for row in open_rows(path).data.to_pylist()] == [[1.5, 2.0], [5.0]]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".npy", ".npz"])
+def test_files_of_columns_cannot_hold_them(tmp_path, ending):
+    with pytest.raises(FileError, match="Series of unequal length"):
+        save_rows([np.zeros(2), np.zeros(3)], tmp_path / f"s{ending}")
+    assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ ROWS = {
     "table": open_rows(
         pa.table({"a": G.normal(size=40), "b": G.choice(list("xyz"), 40), "c": G.integers(0, 2, 40), "d": [1] * 40})
     ),
+    "series": open_rows([G.normal(size=(length, 2)) for length in [9, *G.integers(1, 10, 39)]]),
     "image": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),
 }
 
@@ -50,7 +51,7 @@ def test_tensors_keep_the_contract(kind):
         assert batch["observed"].shape == batch["x"].shape
         assert (batch["x"][~batch["observed"]] == 0).all()
     assert {"encoder", "decoder", "likelihood"} == modality.parts().keys()
-    assert len(modality.from_tensors(batch["x"])) == 40
+    assert len(modality.from_tensors(batch["x"])) == len(modality.from_tensors(batch["x"], ROWS[kind])) == 40
     assert modality.remarks(ROWS[kind]) == []
 
 

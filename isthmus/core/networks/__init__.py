@@ -2,7 +2,24 @@
 
 from isthmus.core.networks.conv import ConvDecoder, ConvEncoder
 from isthmus.core.networks.dense import MLP, Linear
+from isthmus.core.networks.recurrent import RecurrentDecoder, RecurrentEncoder
+from isthmus.core.networks.temporal import TemporalDecoder, TemporalEncoder
+from isthmus.core.networks.transformer import TransformerDecoder, TransformerEncoder
 from isthmus.core.parts import Body
 
-ENCODERS: dict[str, type[Body]] = {"conv": ConvEncoder, "linear": Linear, "mlp": MLP}
-DECODERS: dict[str, type[Body]] = {"conv": ConvDecoder, "linear": Linear, "mlp": MLP}
+ENCODERS: dict[str, type[Body]] = {
+    "conv": ConvEncoder,
+    "linear": Linear,
+    "mlp": MLP,
+    "recurrent": RecurrentEncoder,
+    "temporal": TemporalEncoder,
+    "transformer": TransformerEncoder,
+}
+DECODERS: dict[str, type[Body]] = {
+    "conv": ConvDecoder,
+    "linear": Linear,
+    "mlp": MLP,
+    "recurrent": RecurrentDecoder,
+    "temporal": TemporalDecoder,
+    "transformer": TransformerDecoder,
+}

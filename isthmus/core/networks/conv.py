@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from isthmus.core.networks.dense import Head
-from isthmus.core.parts import Body, Shape, size
+from isthmus.core.networks.path import PathDecoder, PathEncoder
+from isthmus.core.parts import Shape
 
 _MODULES = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
@@ -53,7 +53,7 @@ def _auto_widths(height: int, width: int) -> list[int]:
     return [min(16 << i, 256) for i in range(halvings)]
 
 
-class ConvEncoder(Body):
+class ConvEncoder(PathEncoder):
     """Strided 3 × 3 convolutions, one per entry of ``widths``. With ``linear_path`` the output is flat and
     ends with the image itself, so that the head behind it can start at PCA.
     """
@@ -67,26 +67,22 @@ class ConvEncoder(Body):
         activation: str = "gelu",
         linear_path: bool = False,
     ):
-        super().__init__()
         _check_image(in_shape)
         channels, height, width = in_shape
-        self.widths = [int(w) for w in (_auto_widths(height, width) if widths == "auto" else widths)]
+        widths = [int(w) for w in (_auto_widths(height, width) if widths == "auto" else widths)]
+        super().__init__((widths[-1], *_sizes(height, width, len(widths))[-1]), in_shape, linear_path)
+        self.widths = widths
         stages: list[nn.Module] = []
         for wide in self.widths:
             stages += [nn.Conv2d(channels, wide, 3, stride=2, padding=1), _activation(activation)]
             channels = wide
         self.stages = nn.Sequential(*stages)
-        self.out_shape = (channels, *_sizes(height, width, len(self.widths))[-1])
-        if linear_path:
-            deep, n_in = size(self.out_shape), size(in_shape)
-            self.out_shape, self.linear = (deep + n_in,), slice(deep, deep + n_in)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.stages(x)
-        return h if self.linear is None else torch.cat([h.flatten(1), x.flatten(1)], dim=1)
+        return self.beside(self.stages(x), x)
 
 
-class ConvDecoder(Body):
+class ConvDecoder(PathDecoder):
     """From a code (a vector or a feature map) up to the image's size by transposed 4 × 4 convolutions.
 
     With ``linear_path`` the last channels are a linear map of the code, an image that can start at PCA.
@@ -101,37 +97,20 @@ class ConvDecoder(Body):
         activation: str = "gelu",
         linear_path: bool = False,
     ):
-        super().__init__()
         _check_image(target_shape)
-        colours, height, width = target_shape
-        self.widths = [int(w) for w in (_auto_widths(height, width)[::-1] if widths == "auto" else widths)]
-        self.sizes = _sizes(height, width, len(self.widths))[::-1]
+        _, height, width = target_shape
+        widths = [int(w) for w in (_auto_widths(height, width)[::-1] if widths == "auto" else widths)]
+        super().__init__((widths[-1], height, width), in_shape, target_shape, linear_path)
+        self.widths, self.sizes = widths, _sizes(height, width, len(widths))[::-1]
         self.entry = Head(in_shape, (self.widths[0], *self.sizes[0]))
         self.activation = _activation(activation)
         # each step doubles the size, and an odd size is cut from the even one above it
         self.steps = nn.ModuleList(
             nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairwise([*self.widths, self.widths[-1]])
         )
-        self.out_shape = (self.widths[-1], height, width)
-        self.path = None
-        if linear_path:
-            self.path = Head(in_shape, target_shape)
-            self.linear = slice(self.widths[-1], self.widths[-1] + colours)
-            self.out_shape = (self.widths[-1] + colours, height, width)
 
     def forward(self, z: Tensor) -> Tensor:
         h = self.entry(z)
         for step, (height, width) in zip(self.steps, self.sizes[1:], strict=True):
             h = step(self.activation(h))[..., :height, :width]
-        h = self.activation(h)
-        return h if self.path is None else torch.cat([h, self.path(z)], dim=1)
-
-    @torch.no_grad()
-    def start_linear(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """The path holds the whole map; the head behind it has to pass its channels on."""
-        assert self.path is not None
-        assert self.path.layer is not None
-        self.path.layer.weight.copy_(weight)
-        self.path.layer.bias.copy_(bias)
-        colours = self.path.out_shape[0]
-        return torch.eye(colours), torch.zeros(colours)
+        return self.beside(self.activation(h), z)
