@@ -154,6 +154,8 @@ class Body(Piece):
     #: rest by itself? Others are told by channels beside their features (``tell_missing``).
     takes_mask: ClassVar[bool] = False
     out_shape: Shape
+    #: What it is between its two ends, for people, where a list of its layers would be long. None lists them.
+    drawn: str | None = None
     #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
     linear: slice | None = None
 
