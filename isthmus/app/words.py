@@ -15,6 +15,7 @@ from isthmus.spec import SINGLE, Part
 
 if TYPE_CHECKING:
     from isthmus.core.autoencoder import Net
+    from isthmus.core.parts import Body
     from isthmus.data.rows import Rows
     from isthmus.model import Model, Prepared
 
@@ -64,7 +65,9 @@ def architecture(net: Net) -> str:
     return " → ".join([begin, *_widths(net.encoder), f"[{code}]", *_widths(net.decoder), begin])
 
 
-def _widths(body: nn.Module) -> list[str]:
+def _widths(body: Body) -> list[str]:
+    if body.drawn:
+        return [body.drawn]
     found = []
     for module in body.modules():
         if isinstance(module, nn.Linear | Transposed):

@@ -157,6 +157,8 @@ class Body(Piece):
     out_shape: Shape
     #: Is the output the input itself, flattened? Then the head behind it is the whole network of its side.
     passes: ClassVar[bool] = False
+    #: What it is between its two ends, for people, where a list of its layers would be long. None lists them.
+    drawn: str | None = None
     #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
     linear: slice | None = None
 

@@ -64,6 +64,7 @@ class RecurrentEncoder(PathEncoder):
         check_series(in_shape, "a recurrent encoder")
         super().__init__((width * (1 + bidirectional),), in_shape, linear_path)
         self.cell, self.width, self.depth, self.bidirectional = cell, width, depth, bidirectional
+        self.drawn = f"{cell} of {width}{' each way' * bidirectional}{f', {depth} layers' * (depth > 1)}"
         channels, steps = in_shape
         # a loop for each end: one that knows both would have to be told where every row ends
         self.loops = nn.ModuleList(_loop(2 * channels + 1, cell, width, depth) for _ in range(1 + bidirectional))
@@ -117,6 +118,7 @@ class RecurrentDecoder(PathDecoder):
         steps = target_shape[1]
         super().__init__((width * (1 + bidirectional), steps), in_shape, target_shape, linear_path)
         self.cell, self.width, self.depth, self.bidirectional = cell, width, depth, bidirectional
+        self.drawn = f"{cell} of {width}{' each way' * bidirectional}{f', {depth} layers' * (depth > 1)}"
         self.entry = Head(in_shape, (width,))
         self.loop = _loop(width + 2 * _HANDS, cell, width, depth, bidirectional)
         self.register_buffer("clock", clock(steps), persistent=False)

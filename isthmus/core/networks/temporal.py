@@ -93,6 +93,7 @@ class TemporalEncoder(PathEncoder):
         super().__init__((width, steps), in_shape, linear_path)
         self.net = _Temporal(2 * channels, steps, width, kernel, depth)
         self.width, self.kernel, self.depth = width, kernel, len(self.net.layers)
+        self.drawn = f"{self.depth} dilations of {width} maps {kernel}"
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         there = torch.ones_like(x) if visible is None else visible.to(x)
@@ -122,6 +123,7 @@ class TemporalDecoder(PathDecoder):
         self.entry = Head(in_shape, (width, steps))
         self.net = _Temporal(width, steps, width, kernel, depth)
         self.width, self.kernel, self.depth = width, kernel, len(self.net.layers)
+        self.drawn = f"{self.depth} dilations of {width} maps {kernel}"
 
     def forward(self, z: Tensor) -> Tensor:
         return self.beside(self.net(self.entry(z)), z)

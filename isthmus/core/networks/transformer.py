@@ -15,6 +15,8 @@ References:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -74,6 +76,19 @@ class PerToken(nn.Module):
         return torch.einsum("bni,nio->bno", t, self.weight) + self.bias
 
 
+def places(grid: Shape, width: int) -> Tensor:
+    """(places, width): sines and cosines of where a token lies along each axis, from which its place is learned on.
+
+    Near places begin alike, and the nearest apart by as much as tokens differ by what is in them.
+    """
+    axes = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
+    channels = torch.arange(width)
+    axis, step = channels % len(grid), channels // len(grid)
+    where = torch.stack([a.flatten() for a in axes], dim=1)[:, axis]
+    waves = 100.0 ** (-(step // 2) * 2 * len(grid) / width)
+    return torch.sin(where * waves + (step % 2) * math.pi / 2)
+
+
 class TransformerEncoder(PathEncoder):
     """Patches (of images), steps (of series) or columns (of vectors) → a map of ``width`` channels, one place each.
 
@@ -98,10 +113,11 @@ class TransformerEncoder(PathEncoder):
         grid = grid_of(in_shape, patch)
         super().__init__((width, *grid), in_shape, linear_path)
         self.width, self.depth, self.heads, self.patch, self.grid = width, depth, heads, patch, grid
+        self.drawn = _drawn(grid, width, depth)
         n, entries = size(grid), _entries(in_shape, patch)
         # which entries are there stands beside their values: a missing one is not one that is 0
         self.embed = PerToken(n, 2 * entries, width, own=len(in_shape) == 1)
-        self.place = nn.Parameter(torch.randn(n, width) * 0.02)
+        self.place = nn.Parameter(places(grid, width))
         self.hidden = nn.Parameter(torch.randn(width) * 0.02)
         self.stack = Stack(width, depth, heads)
 
@@ -152,16 +168,23 @@ class TransformerDecoder(PathDecoder):
         # it ends in the row's own shape: a head has nothing to add
         super().__init__(Finished(target_shape), in_shape, target_shape, linear_path)
         self.width, self.depth, self.heads, self.patch = width, depth, heads, patch
+        self.drawn = _drawn(grid, width, depth)
         n, self.shape = size(grid), tuple(target_shape)
         self.entry = Head(in_shape, (width, *grid))
-        self.place = nn.Parameter(torch.randn(n, width) * 0.02)
+        self.place = nn.Parameter(places(grid, width))
         self.stack = Stack(width, depth, heads)
         self.to_patch = PerToken(n, width, _entries(target_shape, patch), own=len(target_shape) == 1)
+        with torch.no_grad():  # begin with one answer for all rows, rather than with noise that must be unlearned
+            self.to_patch.weight.mul_(0.1)
 
     def forward(self, z: Tensor) -> Tensor:
         tokens = self.entry(z).flatten(2).transpose(1, 2) + self.place
         patches = self.to_patch(self.stack(tokens))
         return self.beside(from_patches(patches, self.patch, self.shape), z)
+
+
+def _drawn(grid: Shape, width: int, depth: int) -> str:
+    return f"{size(grid)} tokens of {width}, {depth} blocks"
 
 
 def _entries(shape: Shape, patch: int) -> int:

@@ -8,10 +8,12 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from isthmus.core.parts import Penalty, Schedule, Trace, one_of
 
@@ -45,7 +47,7 @@ class Contractive(Penalty):
         exact = trace.squared_jacobian() if self.estimate == "auto" else None
         if exact is not None:
             return exact
-        with torch.enable_grad():  # on held-out rows too, where no gradient is kept
+        with _twice():
             x = trace.features.detach().requires_grad_()
             return _squared_jacobian(trace.encode(x).z, x)
 
@@ -65,12 +67,19 @@ class DecoderGradient(Penalty):
         self.weight = Schedule.of(weight)
 
     def forward(self, trace: Trace) -> Tensor:
-        with torch.enable_grad():
+        with _twice():
             z = trace.code.z if trace.code.z.requires_grad else trace.code.z.detach().requires_grad_()
             return self.weight.at(trace.progress) * _squared_jacobian(trace.decode(z).expected, z)
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}"
+
+
+@contextmanager
+def _twice() -> Iterator[None]:
+    """Keep gradients that can be differentiated again, on held-out rows too."""
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the fused attention has no second derivative
+        yield
 
 
 def _squared_jacobian(y: Tensor, x: Tensor) -> Tensor:

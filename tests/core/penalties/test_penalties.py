@@ -132,3 +132,15 @@ class TestMMD:
 
     def test_one_row_has_no_distribution(self):
         assert PENALTIES["mmd"]().squared(torch.randn(1, 2), torch.randn(1, 2)) == 0
+
+
+@pytest.mark.parametrize("penalty", ["contractive", "decoder_gradient"])
+def test_a_jacobian_can_be_differentiated_through_attention(penalty):
+    """The fused attention has no second derivative; the gradient of the penalty has to come all the same."""
+    body = Part("transformer", {"width": 8, "heads": 2, "depth": 1})
+    net = Net(Spec(encoder=body, decoder=body, latent_dim=2, penalties=(Part(penalty),)), (1, 6, 6)).train()
+    stack = (net.encoder if penalty == "contractive" else net.decoder).stack.blocks[0]
+    (pull,) = torch.autograd.grad(net.penalties[penalty](net.trace(torch.randn(3, 1, 6, 6))).mean(),
+                                  stack.query_key_value.weight)  # fmt: skip
+    assert pull.any()
+    assert pull.isfinite().all()
