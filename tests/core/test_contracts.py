@@ -25,7 +25,10 @@ NEEDED = {"categorical": {"levels": 3}, "mixed": {"levels": [0, 1, 3, 0, 1, 4]}}
 #: Bodies that take rows of this shape; vectors where nothing is said.
 SHAPES = {"conv": (2, 9, 7)}
 #: What a part cannot do without.
-COMPANIONS = {"iwae": {"bottleneck": Part("gaussian")}}
+COMPANIONS = {
+    "iwae": {"bottleneck": Part("gaussian")},
+    "vamp": {"bottleneck": Part("gaussian"), "objective": Part("elbo")},  # a mixture of posteriors, and a rate to learn
+}
 #: Losses that draw random numbers at use too: what is said of them holds in the mean, and is tested with them.
 DRAWN = ("contractive", "decoder_gradient", "iwae", "mmd")
 ALL = [(place, name) for place, menu in MENUS.items() for name in menu]
