@@ -51,6 +51,7 @@ class Vamp(Prior):
         self.register_buffer("log_var", torch.zeros(pseudo_inputs, size(code_shape)))
         self.register_buffer("kept", torch.tensor(False))
         self._current: tuple[Tensor, Tensor] | None = None
+        self.register_load_state_dict_post_hook(Vamp._forget)
 
     def start_from(self, net: Net, trace: Trace) -> None:
         rows = trace.features
@@ -80,17 +81,17 @@ class Vamp(Prior):
         self.kept.fill_(True)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        z = z.flatten(1)
-        each = -0.5 * (self._apart(z, z.square()) + z.shape[1] * math.log(2 * math.pi))
+        wide = z.flatten(1).double()
+        each = -0.5 * (self._apart(wide, wide.square()) + wide.shape[1] * math.log(2 * math.pi))
         return (each.logsumexp(1) - math.log(self.pseudo_inputs)).to(z)
 
     def rate(self, code: Code) -> Tensor:
         """−log (1/K) Σ exp(−KL(q ‖ q_k)), which is at least KL(q ‖ p)."""
         q = Posterior.of(code, "The prior 'vamp'")
-        mu, log_var = q.mu.flatten(1), q.log_var.flatten(1)
+        mu, log_var = q.mu.flatten(1).double(), q.log_var.flatten(1).double()
         apart = self._apart(mu, mu.square() + log_var.exp())
         each = 0.5 * (apart - log_var.sum(1, keepdim=True) - mu.shape[1])
-        return (math.log(self.pseudo_inputs) - (-each).logsumexp(1)).to(mu)
+        return (math.log(self.pseudo_inputs) - (-each).logsumexp(1)).to(q.mu)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         mu, log_var = self._mixture()
@@ -102,14 +103,17 @@ class Vamp(Prior):
         return (self.mu, self.log_var) if self._current is None else self._current
 
     def _apart(self, z: Tensor, square: Tensor) -> Tensor:
-        """(B, K): Σ over the code of E[(z − μ_k)²] / σ_k² + log σ_k², from E[z] and E[z²].
+        """(B, K): Σ over the code of E[(z − μ_k)²] / σ_k² + log σ_k², from E[z] and E[z²], (B, d) each.
 
         As products of matrices, which need no (B, K, d) in memory; in float64, because large terms cancel.
         """
         mu, log_var = (t.double() for t in self._mixture())
         precise = (-log_var).exp()
         constant = (mu.square() * precise + log_var).sum(1)
-        return square.double() @ precise.mT - 2 * z.double() @ (mu * precise).mT + constant
+        return square @ precise.mT - 2 * z @ (mu * precise).mT + constant
+
+    def _forget(self, _: object) -> None:
+        self._current = None
 
     def __getstate__(self) -> dict[str, Any]:
         # the running mixture hangs on the tape of the last pass, and a copy begins without one
