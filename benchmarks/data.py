@@ -22,10 +22,11 @@ from benchmarks.record import ROOT
 
 @dataclass(frozen=True)
 class Digits:
-    """MNIST as unsigned bytes: ``train`` (n, 28, 28) and ``test`` (m, 28, 28)."""
+    """MNIST as unsigned bytes: ``train`` (n, 28, 28) and ``test`` (m, 28, 28), and the digits on ``train``."""
 
     train: np.ndarray
     test: np.ndarray
+    train_labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,14 @@ def folder(name: str) -> Path:
 def mnist() -> Digits:
     place = folder("mnist")
     with np.load(place / "mnist_train.npz") as train, np.load(place / "mnist_test.npz") as test:
-        return Digits(train["images"], test["images"])
+        return Digits(train["images"], test["images"], train["labels"])
+
+
+def binarised(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test images as float rows of 0 and 1, drawn once with the grey levels as probabilities."""
+    digits, generator = mnist(), np.random.default_rng(seed)
+    train, test = (flat(images) for images in (digits.train, digits.test))
+    return tuple((generator.random(x.shape, np.float32) < x).astype(np.float32) for x in (train, test))
 
 
 def flat(images: np.ndarray) -> np.ndarray:

@@ -23,9 +23,11 @@ from isthmus.conditions import with_condition
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.model import Model, open_model
-from isthmus.spec import AUTO, Plan
+from isthmus.spec import AUTO, SINGLE, Plan
 from isthmus.tasks.detect import Detection, detect
 from isthmus.training.progress import Progress
+
+_PLACES = (*SINGLE, "penalties", "critic")
 
 
 class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin, BaseEstimator):
@@ -37,6 +39,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         latent_dim: numbers per code; ``"auto"`` asks PCA.
         encoder, decoder: a body by name, by ``{"kind": "mlp", "widths": [128, 64]}``, or any ``nn.Module``.
         bottleneck, likelihood, corruption: a part by name or options.
+        objective, prior, critic: the same; ``prior="mixture"`` or ``"flow"`` is what :meth:`sample` draws from.
         penalties: a part or a list of them, added to the objective.
         condition: the column (or columns) of a data frame that steers the decoder; labels beside an array are
             handed to ``fit`` and to what decodes: ``fit(X, condition=labels)``.
@@ -75,6 +78,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         likelihood: str | Mapping[str, Any] | None = None,
         corruption: str | Mapping[str, Any] | None = None,
         penalties: Any = None,
+        objective: str | Mapping[str, Any] | None = None,
+        prior: str | Mapping[str, Any] | None = None,
+        critic: str | Mapping[str, Any] | None = None,
         condition: str | Sequence[str] | None = None,
         epochs: int | str = AUTO,
         batch_size: int | str = AUTO,
@@ -98,6 +104,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.corruption = corruption
         self.penalties = penalties
         self.condition = condition
+        self.objective = objective
+        self.prior = prior
+        self.critic = critic
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -120,11 +129,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         """
         rows = open_rows(X)
         self._remember_features(X, rows)
-        parts = {
-            place: getattr(self, place)
-            for place in ("encoder", "decoder", "bottleneck", "likelihood", "corruption", "penalties")
-            if getattr(self, place) is not None
-        }
+        parts = {place: getattr(self, place) for place in _PLACES if getattr(self, place) is not None}
         fraction = self.validation == AUTO if isinstance(self.validation, str) else None
         fraction = fraction or self.validation is None or isinstance(self.validation, numbers.Real)
         plan = Plan(
@@ -213,6 +218,15 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         """Rows → rows that went through the isthmus and back."""
         rows = self._rows(X, condition)
         return self.model_.reconstruct(rows)
+
+    def sample(self, n_samples: int = 1, *, noise: bool = False, condition: Any = None) -> Any:
+        """New rows as rows were brought, drawn from the model's prior; the same every time under ``random_state``.
+
+        With ``noise`` every entry is drawn from the likelihood; without, it is what the decoder expects.
+        """
+        check_is_fitted(self, "model_")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return self.model_.sample(n_samples, seed=seed, noise=noise, condition=condition)
 
     @property
     def _n_features_out(self) -> int:

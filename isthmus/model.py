@@ -12,6 +12,7 @@ import hashlib
 import json
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,8 @@ from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.pca import PCA, fit_pca, linear_effect
+from isthmus.core.posterior import Posterior, log_evidence
+from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
@@ -49,6 +52,11 @@ _MOST_CALIBRATION = 100_000
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
+
+#: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
+_TOLD_APART = 0.75
+#: Codes that this is measured on; fewer say nothing.
+_LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
 
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
 _MOST_START = 4096
@@ -80,6 +88,8 @@ class Record:
     mean_error: float | None = None
     train_error: float | None = None
     code_variance: list[float] | None = None
+    #: How often a classifier tells draws of the prior from codes of rows: 0.5 where it cannot.
+    sampler_accuracy: float | None = None
     #: The score that 99 % of the training rows stay below, where none were held out.
     usual_score: float | None = None
     remarks: list[str] = field(default_factory=list)
@@ -307,11 +317,16 @@ class Model:
         few = without_target(known)
         settle = few if held is None else {n: t[:_MOST_CALIBRATION] for n, t in without_target(held).items()}
         with devices.threads_for(self._work(), self.device):
-            for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, self._chunk)])
-            net.prior.fit(for_prior)
-            record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
-            means = [self._mean(b) for b in in_order(settle, self._chunk)]
-            net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))
+            means, draws = self._codes(few)
+            net.renew_prior()
+            net.prior.fit(draws)
+            generator = torch.Generator(self.device).manual_seed(0)
+            if len(draws) >= _LEAST_TOLD_APART:
+                sampled = net.prior.sample(min(len(draws), _MOST_TOLD_APART), generator)
+                record.sampler_accuracy = told_apart(draws, sampled, generator)
+            record.code_variance = means.flatten(1).var(0, correction=0).tolist()
+            back = [self._mean(b) for b in in_order(settle, self._chunk)]
+            net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(back))
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is None:
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
@@ -326,6 +341,18 @@ class Model:
             nats = torch.cat([torch.cat(entries), torch.cat(costs)[:, None]], dim=1)
             self._usual = nats.mean(0)
             self.calibration = np.sort(nats.sum(1, dtype=torch.float64).numpy())
+
+    def _codes(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The codes of rows, and what a decoder was shown of them in training: of noisy codes, a draw each."""
+        net, generator = self.net, torch.Generator(self.device).manual_seed(0)
+        means, draws = [], []
+        for b in in_order(tensors, self._chunk):
+            x, observed = b["x"], b.get("observed")
+            code = net.bottleneck(net.encoded(net.features(x, observed), observed))
+            means.append(code.z)
+            noisy = "log_var" in code.aux
+            draws.append(Posterior.of(code, "a draw").sample(generator=generator) if noisy else code.z)
+        return torch.cat(means), torch.cat(draws)
 
     @torch.inference_mode()
     def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
@@ -406,6 +433,49 @@ class Model:
         n = int(np.prod(self.net.shape))
         entries, cost, mean = found[:, :n], found[:, n], found[:, n + 1 :]
         return entries.reshape(-1, *self.net.shape), cost, mean.reshape(-1, *self.net.shape)
+
+    def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:
+        """log p(x) of each row in nats, float64 (n,), of a variational model: higher is likelier.
+
+        A bound by importance sampling with ``samples`` codes per row, the tighter the more; the prior is the one
+        that :meth:`sample` draws from. Rows are measured as the network sees them, scaled. The same rows and seed
+        give the same numbers.
+        """
+        if samples < 1:
+            raise SpecError(f"samples is at least 1, got {samples}.")
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return self._over(source, lambda b: log_evidence(self.net, samples, generator, **b))
+
+    def sample(self, n: int, *, seed: int = 0, noise: bool = False, condition: Any = None) -> Any:
+        """``n`` new rows as rows were brought: codes drawn from the prior, and what the decoder expects of them.
+
+        With ``noise`` every entry is drawn too, from the likelihood. The same seed gives the same rows. ``condition``
+        steers a conditional model: one value for all rows, or one for each. Warns where the prior's draws are
+        easily told from the codes of rows.
+        """
+        if n < 1:
+            raise SpecError(f"n is the number of rows to draw, at least 1; got {n}.")
+        if remark := self.sampling_remark():
+            warnings.warn(remark, stacklevel=2)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        drawn = []
+        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
+            codes = {"z": self.net.prior.sample(n, generator), **self._said(condition, n)}
+            for b in in_order(codes, self._chunk):
+                p = self.net.decode(**{name: t.to(self.device) for name, t in b.items()})
+                drawn.append((p.sample(generator) if noise else p.mean).cpu())
+        return self.modality.from_tensors(torch.cat(drawn))
+
+    def sampling_remark(self) -> str | None:
+        """Why rows that :meth:`sample` draws may look unlike the rows that were fitted, with the remedy."""
+        accuracy, kind = self.record.sampler_accuracy, self.spec.prior.kind
+        if accuracy is None or accuracy < _TOLD_APART:
+            return None
+        closer = " or ".join(f"prior={name!r}" for name in ("mixture", "flow") if name != kind)
+        return (
+            f"draws of the prior {kind!r} are told from the codes of rows {accuracy:.0%} of the time (50% is chance), "
+            f"so rows decoded from them may look unlike the fitted ones. Fit again with {closer}"
+        )
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """Conformal p-values against the held-out rows: (1 + #{calibration ≥ s}) / (n + 1).

@@ -41,6 +41,8 @@ RECIPES: dict[str, Recipe] = {
                    {**_VAE, "objective": {"kind": "elbo", "beta": 4.0}}),
     "conditional": Recipe("variational, with a label or column that steers the decoder: say condition=…", _VAE),
     "iwae": Recipe("variational with a tighter bound from several codes per row", {**_VAE, "objective": "iwae"}),
+    "vamp": Recipe("variational with a prior that is learned along: the encoder's answers to rows it makes up",
+                   {**_VAE, "prior": "vamp"}),
     "wasserstein": Recipe("codes that fill N(0, I) by a kernel distance, without a critic",
                           {"penalties": ["mmd"], "prior": "standard_normal"}),
     "regularized": Recipe("codes near the origin and a smooth decoder; a mixture fitted afterwards samples them",

@@ -67,6 +67,12 @@ class TestWhatItLearns:
         error = np.square(steered.reconstruct(x, condition=labels) - x).sum(1).mean()
         assert error < 0.2 * np.square(alone.reconstruct(x) - x).sum(1).mean()
 
+    def test_draws_are_of_the_label_that_is_asked_for(self, steered):
+        for label in range(3):
+            drawn = steered.sample(200, condition=label)
+            apart = np.square(drawn[:, None] - CENTERS).sum(2)
+            assert (apart.argmin(1) == label).mean() > 0.95
+
     def test_a_row_under_a_wrong_label_is_strange(self, steered):
         x, labels, _ = heaps(seed=1)
         right, wrong = (steered.score_samples(x, condition=c) for c in (labels, (labels + 1) % 3))

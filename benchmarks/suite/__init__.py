@@ -1,6 +1,8 @@
 """The menu: every figure by name, ``group/figure``. One file a group."""
 
 from benchmarks.suite import (
+    generation,
+    nll,
     nsl_kdd,
     reconstruction,
     resume,
@@ -19,6 +21,8 @@ GROUPS = {
     "time_to_quality": time_to_quality.FIGURES,
     "scoring_speed": scoring_speed.FIGURES,
     "reconstruction": reconstruction.FIGURES,
+    "nll": nll.FIGURES,
+    "generation": generation.FIGURES,
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
     "resume": resume.FIGURES,

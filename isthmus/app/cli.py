@@ -547,8 +547,9 @@ def task_command(name: str, task: Task) -> click.Command:
 
 
 def _option_of(parameter: inspect.Parameter, about: str) -> Callable[..., Any]:
-    """``false_alarm_rate: float = 0.01`` → ``--false-alarm-rate FLOAT``."""
+    """``false_alarm_rate: float = 0.01`` → ``--false-alarm-rate FLOAT``, ``n: int = 64`` → ``-n INTEGER``."""
     dashed = parameter.name.replace("_", "-")
+    flag = f"--{dashed}" if len(dashed) > 1 else f"-{dashed}"
     default = None if parameter.default is parameter.empty else parameter.default
     required = parameter.default is parameter.empty
     annotation = str(getattr(parameter.annotation, "__name__", parameter.annotation))
@@ -568,7 +569,7 @@ def _option_of(parameter: inspect.Parameter, about: str) -> Callable[..., Any]:
         kind = click.Path(path_type=Path)
     else:
         kind = str
-    return click.option(f"--{dashed}", parameter.name, type=kind, default=default, required=required,
+    return click.option(flag, parameter.name, type=kind, default=default, required=required,
                         show_default=default is not None, help=about)  # fmt: skip
 
 
@@ -617,7 +618,7 @@ def _show(
         if not voice.quiet:
             _worst_rows(result, voice)
         voice.say("-o scored.csv keeps the score, the p-value and the reason of every row")
-    elif name in ("encode", "decode", "reconstruct"):
+    elif name in ("encode", "decode", "reconstruct", "sample"):
         voice.say("-o FILE keeps them")
     voice.told(
         {

@@ -144,8 +144,7 @@ class Net(nn.Module):
             # several codes per row come codes outermost
             return self.decode(z, condition.repeat(len(z) // len(condition), 1))
 
-        if self.prior.learned:
-            self.prior.renew(lambda features: self.bottleneck(self.encoded(features)))
+        self.renew_prior()
         h = self.encoded(features, visible)
         code = self.bottleneck(h)
         return Trace(
@@ -163,6 +162,11 @@ class Net(nn.Module):
             condition=condition,
             progress=self.progress,
         )
+
+    def renew_prior(self) -> None:
+        """Let a prior that is learned with the network look at where its encoder stands."""
+        if self.prior.learned:
+            self.prior.renew(lambda features: self.bottleneck(self.encoded(features)))
 
     def losses(self, **batch: Tensor) -> Losses:
         """The loss of every parameter group, in nats per row, and the terms they are made of."""
@@ -224,6 +228,8 @@ class Net(nn.Module):
 
     def code_nats(self, code: Code) -> Tensor:
         """What the code costs (B,): its rate, or where it has none −log of the fitted prior's density."""
+        if self.prior.learned:
+            return self.prior.rate(code)
         return code.rate if self.bottleneck.rated else -self.prior.log_prob(code.z)
 
     # -- where training begins ------------------------------------------------------------------

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from isthmus.core.parts import Objective, Schedule, Trace
 from isthmus.core.patches import from_patches, to_patches
-from isthmus.errors import SpecError
+from isthmus.core.posterior import Posterior
 
 
 class Reconstruction(Objective):
@@ -25,6 +24,8 @@ class Reconstruction(Objective):
 
 class ELBO(Objective):
     """−log p(x | z) + β · rate. With β = 1 it is a bound on −log p(x), with β > 1 the β-VAE.
+
+    The rate is the bottleneck's own, against N(0, I), or log q(z | x) − log p(z) where the prior is learned.
 
     ``beta`` may be a schedule, ``{"start": 0, "end": 1, "over": 0.2}``.
 
@@ -38,9 +39,13 @@ class ELBO(Objective):
         self.beta = Schedule.of(beta)
 
     def forward(self, trace: Trace) -> dict[str, Tensor]:
+        rate = trace.code.rate
+        if trace.prior.learned:
+            q = Posterior.of(trace.code, "A prior that is learned")
+            rate = q.log_prob(trace.code.z) - trace.prior.log_prob(trace.code.z)
         return {
             "reconstruction": -trace.p.log_prob(trace.x, trace.observed),
-            "rate": self.beta.at(trace.progress) * trace.code.rate,
+            "rate": self.beta.at(trace.progress) * rate,
         }
 
     def extra_repr(self) -> str:
@@ -63,15 +68,11 @@ class IWAE(Objective):
         self.samples = samples
 
     def forward(self, trace: Trace) -> dict[str, Tensor]:
-        if "log_var" not in trace.code.aux:
-            raise SpecError("The objective 'iwae' needs a noisy code. Say bottleneck='gaussian'.")
-        mu, log_var = trace.code.aux["mu"], trace.code.aux["log_var"]
-        noise = torch.randn(self.samples, *mu.shape, dtype=mu.dtype, device=mu.device)
-        z = mu + noise * (log_var / 2).exp()
-        log_q = -0.5 * (noise.square() + log_var + math.log(2 * math.pi)).flatten(2).sum(2)
+        q = Posterior.of(trace.code, "The objective 'iwae'")
+        z = q.sample(self.samples)
         log_p = self._each(trace, z.flatten(0, 1)).reshape(self.samples, -1)
         log_prior = trace.prior.log_prob(z.flatten(0, 1)).reshape(self.samples, -1)
-        weights = log_p + log_prior - log_q
+        weights = log_p + log_prior - q.log_prob(z)
         return {"bound": math.log(self.samples) - weights.logsumexp(0)}
 
     def _each(self, trace: Trace, z: Tensor) -> Tensor:

@@ -261,9 +261,13 @@ class Prior(Piece):
     def renew(self, encode: Callable[[Tensor], Code]) -> None:
         """Before every pass through a network in training: follow its encoder, if the density depends on it."""
 
+    def rate(self, code: Code) -> Tensor:
+        """(B,) nats: KL(posterior ‖ prior), or what bounds it from above, without a draw. Of a learned prior."""
+        raise NotImplementedError
+
     @abstractmethod
     def fit(self, z: Tensor) -> None:
-        """Fit to codes (n, *code_shape)."""
+        """Fit to codes (n, *code_shape): after training, when the rest of the network is settled."""
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:

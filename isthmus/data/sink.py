@@ -16,8 +16,8 @@ from isthmus.files import write_atomic
 def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list[Path]:
     """Save an ndarray, a ``pyarrow.Table``, images or a list of series; return the files written.
 
-    ``.csv .tsv .parquet .arrow .feather .npy .npz`` hold any rows that fit them. Without an ending the
-    path is a folder, and images go into it one by one under their own ``names``.
+    ``.csv .tsv .parquet .arrow .feather .npy .npz`` hold any rows that fit them, ``.png`` a sheet of images.
+    Without an ending the path is a folder, and images go into it one by one under their own ``names``.
     """
     path = Path(path)
     if not path.suffix:
@@ -104,6 +104,19 @@ def _json(rows: Any, file: BinaryIO) -> None:
         file.write(json.dumps(row, default=str).encode() + b"\n")
 
 
+def _sheet(images: Any, file: BinaryIO) -> None:
+    """All images in one picture, in rows from the left, as nearly square as they allow."""
+    if not _are_images(images):
+        raise FileError("A .png holds a sheet of images, and these rows are none: write them as .csv or .npy.")
+    n, height, width = images.shape[:3]
+    across = max(1, round((n * height / width) ** 0.5))
+    down = -(-n // across)
+    sheet = np.zeros((down * across, *images.shape[1:]), images.dtype)
+    sheet[:n] = images
+    sheet = sheet.reshape(down, across, *images.shape[1:]).swapaxes(1, 2)
+    file.write(_encoded(sheet.reshape(down * height, across * width, *images.shape[3:]), "PNG"))
+
+
 _WRITERS: dict[str, Callable[[Any, BinaryIO], None]] = {
     ".arrow": _feather,
     ".csv": _csv(","),
@@ -112,12 +125,13 @@ _WRITERS: dict[str, Callable[[Any, BinaryIO], None]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".parquet": _parquet,
+    ".png": _sheet,
     ".tsv": _csv("\t"),
 }
 
 
 def _save_images(images: np.ndarray, folder: Path, names: Sequence[str] | None) -> list[Path]:
-    if images.dtype not in (np.uint8, np.uint16) or images.ndim not in (3, 4):
+    if not _are_images(images):
         raise FileError(f"{folder} has no ending, so images were expected. Say {folder}.csv or {folder}.npy.")
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder} is a file, not a folder. Give a folder for the images.")
@@ -137,12 +151,21 @@ def _image_path(path: Path) -> Path:
     return path if path.suffix.lower() in (".png", ".tif", ".tiff") else path.with_suffix(".png")
 
 
+def _are_images(rows: Any) -> bool:
+    return isinstance(rows, np.ndarray) and rows.dtype in (np.uint8, np.uint16) and rows.ndim in (3, 4)
+
+
 def _save_image(image: np.ndarray, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = _encoded(image, "TIFF" if path.suffix.lower().startswith(".tif") else "PNG")
+    write_atomic(path, lambda file: file.write(data))
+    return path
+
+
+def _encoded(image: np.ndarray, kind: str) -> bytes:
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = io.BytesIO()
     grey = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
-    Image.fromarray(grey).save(data, "TIFF" if path.suffix.lower().startswith(".tif") else "PNG")
-    write_atomic(path, lambda file: file.write(data.getvalue()))
-    return path
+    Image.fromarray(grey).save(data, kind)
+    return data.getvalue()

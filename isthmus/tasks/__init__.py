@@ -7,6 +7,7 @@ TASKS: dict[str, Task] = {
     "encode": Task("isthmus.tasks.codes:encode", "Turn rows into codes."),
     "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),
     "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back."),
+    "sample": Task("isthmus.tasks.codes:sample", "Draw new rows from the model's prior."),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
 }  # fmt: skip
 

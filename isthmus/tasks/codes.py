@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,10 +40,12 @@ class Codes(Result):
 
 @dataclass
 class Returned(Result):
-    """Rows as they came back: ndarray, ``pyarrow.Table``, images or series; ``names`` are the files of a folder."""
+    """Rows out of the decoder: ndarray, ``pyarrow.Table``, images or series; ``names`` are the files of a folder."""
 
     rows: Any
     names: tuple[str, ...] | None = None
+    came: str = "came back"
+    remark: str | None = None
 
     def to_frame(self) -> Any:
         return to_pandas(_as_table(self.rows) if isinstance(self.rows, np.ndarray) else as_table(self.rows))
@@ -51,10 +54,10 @@ class Returned(Result):
         return save_rows(self.rows, path, self.names)
 
     def summary(self) -> list[str]:
-        return [f"{len(self.rows):,} rows came back"]
+        return [f"{len(self.rows):,} rows {self.came}", *([f"! {self.remark}"] if self.remark else [])]
 
     def to_json(self) -> dict[str, Any]:
-        return {"rows": len(self.rows)}
+        return {"rows": len(self.rows), **({"remark": self.remark} if self.remark else {})}
 
 
 def encode(model: Model, rows: Any) -> Codes:
@@ -74,16 +77,35 @@ def decode(model: Model, codes: Any, *, condition: str | None = None) -> Returne
             codes = np.column_stack([column.to_numpy() for column in rows.data.columns])
         else:
             codes = rows.data
-    said: Any = condition
-    if condition is not None and "=" in condition:
-        said = dict(pair.partition("=")[::2] for pair in condition.split(","))
-    return Returned(model.decode(codes, condition=said))
+    return Returned(model.decode(codes, condition=_condition(condition)))
 
 
 def reconstruct(model: Model, rows: Any) -> Returned:
     """Rows → what comes back through the isthmus."""
     rows = open_rows(rows)
     return Returned(model.reconstruct(rows), rows.names)
+
+
+def sample(model: Model, *, n: int = 64, seed: int = 0, noise: bool = False, condition: str | None = None) -> Returned:
+    """New rows: codes drawn from the model's prior, decoded.
+
+    Args:
+        n: how many rows.
+        seed: the same seed gives the same rows.
+        noise: draw every entry from the likelihood too, instead of what the decoder expects.
+        condition: What steers a conditional model: a value, or NAME=VALUE,NAME=VALUE where several columns do.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said below, with the result
+        rows = model.sample(n, seed=seed, noise=noise, condition=_condition(condition))
+    return Returned(rows, came="were drawn", remark=model.sampling_remark())
+
+
+def _condition(said: str | None) -> Any:
+    """``"red"`` as it is, ``"colour=red,size=2"`` by name."""
+    if said is None or "=" not in said:
+        return said
+    return dict(pair.partition("=")[::2] for pair in said.split(","))
 
 
 def _as_table(values: np.ndarray) -> Any:

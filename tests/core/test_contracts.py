@@ -28,8 +28,12 @@ SHAPES = {
     "conv": (2, 9, 7), "patches": (2, 9, 7), "recurrent": (2, 12), "spans": (2, 12), "temporal": (2, 12),
     "transformer": (2, 9, 7),
 }  # fmt: skip
-#: What a part cannot do without; the transformer's mask token stands only where something is hidden.
-COMPANIONS = {"iwae": {"bottleneck": Part("gaussian")}, "transformer": {"corruption": Part("patches")}}
+#: What a part cannot do without.
+COMPANIONS = {
+    "iwae": {"bottleneck": Part("gaussian")},
+    "transformer": {"corruption": Part("patches")},  # its mask token stands only where something is hidden
+    "vamp": {"bottleneck": Part("gaussian"), "objective": Part("elbo")},  # a mixture of posteriors, and a rate to learn
+}
 #: Losses that draw random numbers at use too: what is said of them holds in the mean, and is tested with them.
 DRAWN = ("contractive", "decoder_gradient", "iwae", "mmd")
 ALL = [(place, name) for place, menu in MENUS.items() for name in menu]

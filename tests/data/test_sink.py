@@ -99,6 +99,19 @@ class TestImages:
         back = np.stack([np.asarray(Image.open(f)) for f in files])
         assert np.array_equal(back, images.reshape(back.shape))
 
+    @pytest.mark.parametrize("channels", [(), (3,)])
+    def test_a_sheet_shows_them_all(self, tmp_path, channels):
+        images = G.integers(1, 256, (7, 4, 6, *channels), dtype=np.uint8)
+        (path,) = save_rows(images, tmp_path / "sheet.png")
+        sheet = np.asarray(Image.open(path))
+        assert sheet.shape == (4 * 4, 2 * 6, *channels)
+        for i, image in enumerate(images):
+            down, across = divmod(i, 2)
+            assert np.array_equal(sheet[4 * down : 4 * down + 4, 6 * across : 6 * across + 6], image)
+        assert not sheet[12:, 6:].any()
+        with pytest.raises(FileError, match="sheet of images"):
+            save_rows(np.zeros((2, 3)), tmp_path / "sheet.png")
+
     def test_sixteen_bits(self, tmp_path):
         images = G.integers(0, 65536, (2, 5, 7), dtype=np.uint16)
         files = save_rows(images, tmp_path / "out")

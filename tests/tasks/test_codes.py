@@ -11,7 +11,7 @@ from isthmus.errors import DataError
 from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks import TASKS, Result
-from isthmus.tasks.codes import decode, encode, reconstruct
+from isthmus.tasks.codes import decode, encode, reconstruct, sample
 
 PLAN = Plan(epochs=2, batch_size=32)
 G = np.random.default_rng(0)
@@ -25,6 +25,23 @@ def rows():
 @pytest.fixture(scope="module")
 def model(rows):
     return Model.fit(rows, latent_dim=2, plan=PLAN, device="cpu")
+
+
+class TestSample:
+    def test_rows_are_drawn_as_the_fitted_ones_looked(self, model, rows):
+        found = sample(model, n=7, seed=3)
+        assert found.rows.column_names == list("abcde")
+        assert found.rows.num_rows == 7
+        assert set(found.rows["e"].to_pylist()) <= set("xy")
+        assert found.summary()[0] == "7 rows were drawn"
+        assert sample(model, n=7, seed=3).rows.equals(found.rows)
+        assert not sample(model, n=7, seed=4).rows.equals(found.rows)
+
+    def test_what_is_wrong_with_the_prior_is_said(self, model, monkeypatch):
+        monkeypatch.setattr(model.record, "sampler_accuracy", 0.93)
+        found = sample(model, n=2)
+        assert found.remark in found.summary()[1]
+        assert "93%" in found.to_json()["remark"]
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "csv", "parquet"])
@@ -73,22 +90,31 @@ def test_pictures_come_back_under_their_names(tmp_path):
     assert returned.to_frame().shape == (30, 30)
 
 
+#: Tasks that ask for nothing but the model.
+ROWLESS = ("sample",)
+
+
+def given_to(name, model, rows):
+    """What a task gets beside the model."""
+    return () if name in ROWLESS else (model.encode(rows),) if name == "decode" else (rows,)
+
+
 @pytest.mark.parametrize("name", TASKS)
 class TestMenu:
     """What every task keeps: found by name, options as keywords, and a result of the four ways."""
 
     def test_signature(self, name):
         task = TASKS[name].load()
-        first, second, *options = inspect.signature(task).parameters.values()
+        first, *others = inspect.signature(task).parameters.values()
         assert first.name == "model"
-        assert second.default is inspect.Parameter.empty
-        assert all(o.kind is o.KEYWORD_ONLY for o in options)
+        given = [p for p in others if p.kind is not p.KEYWORD_ONLY]
+        assert all(p.default is inspect.Parameter.empty for p in given)
+        assert len(given) == (0 if name in ROWLESS else 1)
         assert task.__doc__
         assert TASKS[name].about.endswith(".")
 
     def test_result(self, name, model, rows, tmp_path):
-        given = model.encode(rows) if name == "decode" else rows
-        found = TASKS[name].load()(model, given)
+        found = TASKS[name].load()(model, *given_to(name, model, rows))
         assert isinstance(found, Result)
         assert all(isinstance(line, str) and line for line in found.summary())
         assert isinstance(found.to_json(), dict)
@@ -97,8 +123,7 @@ class TestMenu:
 
     def test_it_changes_nothing(self, name, model, rows):
         before, kept = {k: v.clone() for k, v in model.net.state_dict().items()}, rows.copy()
-        given = model.encode(rows) if name == "decode" else rows
-        TASKS[name].load()(model, given)
+        TASKS[name].load()(model, *given_to(name, model, rows))
         assert all((v == before[k]).all() for k, v in model.net.state_dict().items())
         pd.testing.assert_frame_equal(rows, kept)
 

@@ -58,11 +58,23 @@ class FullGaussian(Prior):
         self.center.copy_(center)
         self.factor.copy_(torch.linalg.cholesky(covariance))
 
+    def whiten(self, z: Tensor) -> Tensor:
+        """(n, *code_shape) → L⁻¹(z − m), (n, d)."""
+        return torch.linalg.solve_triangular(self.factor, (z.flatten(1) - self.center).T, upper=False).T
+
+    def colour(self, w: Tensor) -> Tensor:
+        """(n, d) → m + Lw, (n, *code_shape)."""
+        return (self.center + w @ self.factor.T).reshape(-1, *self.code_shape)
+
+    @property
+    def log_det(self) -> Tensor:
+        """log |det L|."""
+        return self.factor.diagonal().log().sum()
+
     def log_prob(self, z: Tensor) -> Tensor:
-        apart = torch.linalg.solve_triangular(self.factor, (z.flatten(1) - self.center).T, upper=False)
-        log_det = self.factor.diagonal().log().sum()
-        return -0.5 * (apart.square().sum(0) + len(self.center) * math.log(2 * math.pi)) - log_det
+        apart = self.whiten(z)
+        return -0.5 * (apart.square().sum(1) + len(self.center) * math.log(2 * math.pi)) - self.log_det
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         noise = torch.randn(n, len(self.center), generator=generator, device=self.center.device)
-        return (self.center + noise @ self.factor.T).reshape(n, *self.code_shape)
+        return self.colour(noise.to(self.center))
