@@ -43,6 +43,8 @@ from isthmus.training.run import Epoch
 _MOST_CALIBRATION = 100_000
 #: Training rows whose codes the prior is fitted to, and those whose error is held against the held-out rows'.
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
+#: Numbers in the codes that the prior is fitted to: fewer rows where codes are wide.
+_MOST_CODES = 1 << 25
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 
@@ -248,11 +250,14 @@ class Model:
     def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Settle the noise level and the prior, then score the held-out rows once and for all."""
         net, record = self.net, self.record
-        few = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
+        few = {name: t[: min(_MOST_PRIOR, _MOST_CODES // self.latent_dim)] for name, t in tensors.items()}
         settle = few if held is None else {name: t[:_MOST_CALIBRATION] for name, t in held.items()}
         with devices.threads_for(self._work(), self.device):
             for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, self._chunk)])
             net.prior.fit(for_prior)
+            if self.pca is not None and net.bottleneck.expansion is not None:
+                # of a wide code a row uses few numbers: PCA beside it gets as many
+                self.pca = self.pca.first(max(1, round(float((for_prior != 0).flatten(1).sum(1).float().mean()))))
             record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
             means = [net.decode(net.encode(b["x"], b.get("observed"))).mean for b in in_order(settle, self._chunk)]
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))

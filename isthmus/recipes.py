@@ -23,6 +23,7 @@ class Recipe:
 
 
 _VAE = {"bottleneck": "gaussian", "objective": "elbo", "prior": "standard_normal"}
+_SPARSE = {"encoder": "linear", "decoder": "dictionary", "prior": "laplace", "penalties": ["revival"]}
 
 RECIPES: dict[str, Recipe] = {
     "plain": Recipe("a narrow code is the only constraint: the default, starts at PCA and departs where it pays"),
@@ -45,6 +46,14 @@ RECIPES: dict[str, Recipe] = {
     "fsq": Recipe("every number of the code takes one of eight values", {"bottleneck": "fsq"}),
     "adversarial": Recipe("a critic makes the codes look like draws of N(0, I)",
                           {"critic": "code", "prior": "standard_normal"}),
+    "sparse": Recipe("a dictionary of which every row uses little: an L1 price on the code",
+                     {**_SPARSE, "bottleneck": "relu", "penalties": ["l1"]}),
+    "topk": Recipe("a dictionary of which every row uses the k strongest features",
+                   {**_SPARSE, "bottleneck": "topk"}),
+    "batch_topk": Recipe("a dictionary of which rows use k features on average, hard ones more",
+                         {**_SPARSE, "bottleneck": "batch_topk"}),
+    "jumprelu": Recipe("a dictionary in which every feature learns the threshold from which on it counts",
+                       {**_SPARSE, "bottleneck": "jumprelu", "objective": {"kind": "elbo", "beta": 4.0}}),
 }  # fmt: skip
 
 #: Bodies that can carry a linear path beside the deep one.

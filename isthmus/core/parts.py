@@ -90,6 +90,8 @@ class Trace:
     p: Distribution
     prior: Prior
     decode: Any  # z → Distribution, for parts that decode again
+    decoder: Body  # for parts that look at its weights
+    residual: Any  # an expectation (B, *features_shape) → what the target's features are beyond it, 0 if not observed
     encode: Any  # features → Code
     condition: Tensor | None = None
     progress: float = 1.0  # the fraction of the training that is done

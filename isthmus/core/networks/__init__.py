@@ -2,7 +2,8 @@
 
 from isthmus.core.networks.conv import ConvDecoder, ConvEncoder
 from isthmus.core.networks.dense import MLP, Linear
+from isthmus.core.networks.dictionary import Dictionary
 from isthmus.core.parts import Body
 
 ENCODERS: dict[str, type[Body]] = {"conv": ConvEncoder, "linear": Linear, "mlp": MLP}
-DECODERS: dict[str, type[Body]] = {"conv": ConvDecoder, "linear": Linear, "mlp": MLP}
+DECODERS: dict[str, type[Body]] = {"conv": ConvDecoder, "dictionary": Dictionary, "linear": Linear, "mlp": MLP}
