@@ -101,7 +101,7 @@ class SparseStep:
         net, n_rows = self.net, len(x)
         encoder, decoder = net.bottleneck.head.layer, net.decoder
         corrupted = net.corruption(x, observed)
-        features = net.features(corrupted.x, visible_of(observed, corrupted.hidden)).flatten(1)
+        features = net.features(corrupted.x, visible_of(observed, corrupted.hidden)).flatten(1) - net.bottleneck.center
         pre = product(features, encoder.weight, encoder.bias)
         fired = _Fired.of(net.bottleneck, pre)
         self._note(fired, pre.shape)

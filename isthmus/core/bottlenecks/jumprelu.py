@@ -55,7 +55,7 @@ class JumpReLU(Sparse):
     @torch.no_grad()
     def start_from(self, net: Net, trace: Trace) -> None:
         super().start_from(net, trace)
-        self.unit.copy_(self.head(net.encoded(trace.features)).std(0).mean().clamp(min=1e-12))
+        self.unit.copy_(self.head(net.encoded(trace.features) - self.center).std(0).mean().clamp(min=1e-12))
         self.log_theta.fill_(self.threshold).log_().add_(self.unit.log())
 
     def extra_repr(self) -> str:

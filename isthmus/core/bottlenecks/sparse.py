@@ -1,9 +1,9 @@
 r"""Sparse bottlenecks: more numbers than the row has, of which few are not zero.
 
-.. math:: \pi = W h + c, \qquad z = a(\pi)
+.. math:: \pi = W (h - m) + c, \qquad z = a(\pi)
 
 What all of them share: the head, the memory of which latents have not fired for how long, and a start tied to a
-dictionary, :math:`\pi = W_\mathrm{dec}^\top (x - b)`. Here stand the two in which only a penalty makes the code
+dictionary, :math:`\pi = D (x - m)` with the median m of the rows. Here stand the two in which only a penalty makes the code
 sparse; :mod:`~isthmus.core.bottlenecks.topk` and :mod:`~isthmus.core.bottlenecks.jumprelu` choose.
 
 References:
@@ -33,6 +33,7 @@ class Sparse(Bottleneck):
     """
 
     expansion = 4.0
+    center: Tensor
     idle: Tensor
     seen: Tensor
 
@@ -40,6 +41,8 @@ class Sparse(Bottleneck):
         super().__init__()
         self.code_shape = (dim,)
         self.head = Head(in_shape, self.code_shape)
+        # taken off before the weights, not folded into c: a column far from 0 would dwarf every other's gradient
+        self.register_buffer("center", torch.zeros(in_shape))
         self.register_buffer("idle", torch.zeros(dim, dtype=torch.long))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
@@ -56,7 +59,7 @@ class Sparse(Bottleneck):
         return pre.new_zeros(len(pre))
 
     def forward(self, h: Tensor) -> Code:
-        pre = self.head(h)
+        pre = self.head(h - self.center)
         if not self.training:
             return Code(self.activate(pre), self.rate(pre), {"pre": pre})
         z = self.choose(pre)
@@ -65,7 +68,7 @@ class Sparse(Bottleneck):
         return Code(z, self.rate(pre), {"pre": pre, "idle": self.idle, "seen": self.seen})
 
     def mode(self, h: Tensor) -> Tensor:
-        return self.activate(self.head(h))
+        return self.activate(self.head(h - self.center))
 
     @torch.no_grad()
     def note(self, z: Tensor) -> None:
@@ -84,9 +87,11 @@ class Sparse(Bottleneck):
         atoms, body = net.decoder, net.encoder
         if not isinstance(atoms, Dictionary) or body.linear is None or self.head.layer is None:
             return
-        weight = torch.zeros(self.code_shape[0], body.linear.stop - body.linear.start).to(atoms.weight)
-        weight[:, : atoms.weight.shape[1]] = atoms.weight  # what is told about missing entries comes behind
-        self.head.start_linear(body, weight, -(atoms.weight @ atoms.bias))
+        n, n_features = atoms.weight.shape
+        weight = atoms.weight.new_zeros(n, body.linear.stop - body.linear.start)
+        weight[:, :n_features] = atoms.weight  # what is told about missing entries comes behind
+        self.head.start_linear(body, weight, weight.new_zeros(n))
+        self.center[body.linear][:n_features] = atoms.bias
 
     def extra_repr(self) -> str:
         return f"dim={self.code_shape[0]}"

@@ -99,7 +99,7 @@ class Revival(Penalty):
     """
 
     def __init__(
-        self, *, weight: float | Mapping[str, float] = 1 / 32, window: float = 0.05, k: int | str = "auto"
+        self, *, weight: float | Mapping[str, float] = 1 / 32, window: float = 0.01, k: int | str = "auto"
     ):
         super().__init__()
         if not window > 0:
