@@ -25,7 +25,8 @@ class Recipe:
 _VAE = {"bottleneck": "gaussian", "objective": "elbo", "prior": "standard_normal"}
 # where a price keeps the code sparse σ is fixed: against one that falls with the error no price holds for long,
 # because more latents than a row has entries can bring back every row exactly
-_SPARSE = {"encoder": "linear", "decoder": "dictionary", "prior": "laplace", "penalties": ["revival"]}
+_SPARSE = {"encoder": "linear", "decoder": "dictionary", "prior": "laplace",
+           "penalties": [{"kind": "revival", "weight": 0.25}]}  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     "plain": Recipe("a narrow code is the only constraint: the default, starts at PCA and departs where it pays"),

@@ -200,7 +200,9 @@ def _our_step(dim: int, latents: int, k: int):
     from isthmus.recipes import compose
     from isthmus.training.flat import FlatGroup
 
-    net = Net(compose("topk", suited={"likelihood": "gaussian"}, said={"bottleneck": {"k": k}}, latent_dim=latents), (dim,))
+    net = Net(
+        compose("topk", suited={"likelihood": "gaussian"}, said={"bottleneck": {"k": k}}, latent_dim=latents), (dim,)
+    )
     net.train().progress = 0.0  # as at the beginning, when nobody is dead yet
     group, forward = FlatGroup(net.groups()["main"]), SparseStep(net)
 
@@ -241,9 +243,7 @@ def _dense_step(dim: int, latents: int, k: int):
 
 FIGURES = {
     "dictionary": Figure("share of 512 true features recovered", partial(dictionary, 0), Bar(at_least=0.81)),
-    "dictionary_outliers": Figure(
-        "the same with four dimensions at +30", partial(dictionary, 4), Bar(at_least=0.81)
-    ),
+    "dictionary_outliers": Figure("the same with four dimensions at +30", partial(dictionary, 4), Bar(at_least=0.81)),
     "topk_vs_l1": Figure("explained variance, top-k − L1 at equal L0", topk_vs_l1, Bar(at_least=0)),
     "topk_dead": Figure("share of top-k latents that none of 100,000 rows fires", topk_dead, Bar(at_most=0.01)),
     "step_speed": Figure("training rows/s, ours ÷ a dense step's", step_speed, Bar(at_least=2)),

@@ -124,6 +124,7 @@ class Net(nn.Module):
 
         if self.prior.learned:
             self.prior.renew(lambda features: self.bottleneck(self.encoded(features)))
+
         def residual(expected: Tensor) -> Tensor:
             return self.residual(wanted, observed, expected)
 

@@ -160,9 +160,7 @@ class SparseStep:
 class _Dead:
     """The revival of dead latents. They are few, and none of them fired: a dense block of their own."""
 
-    def __init__(
-        self, revival: Revival, net: Net, pre: Tensor, error: Tensor, there: Tensor | None, variance: Tensor
-    ):
+    def __init__(self, revival: Revival, net: Net, pre: Tensor, error: Tensor, there: Tensor | None, variance: Tensor):
         bottleneck, self.atoms, self.encoder = net.bottleneck, net.decoder.weight, net.bottleneck.head.layer
         self.latents = revival.dead(bottleneck.idle, bottleneck.seen, net.progress)
         self.nats = error.new_zeros(())

@@ -3,8 +3,8 @@ r"""Sparse bottlenecks: more numbers than the row has, of which few are not zero
 .. math:: \pi = W (h - m) + c, \qquad z = a(\pi)
 
 What all of them share: the head, the memory of which latents have not fired for how long, and a start tied to a
-dictionary, :math:`\pi = D (x - m)` with the median m of the rows. Here stand the two in which only a penalty makes the code
-sparse; :mod:`~isthmus.core.bottlenecks.topk` and :mod:`~isthmus.core.bottlenecks.jumprelu` choose.
+dictionary, :math:`\pi = D (x - m)` with the median m of the rows. Here stand the two in which only a penalty makes
+the code sparse; :mod:`~isthmus.core.bottlenecks.topk` and :mod:`~isthmus.core.bottlenecks.jumprelu` choose.
 
 References:
     Olshausen and Field, Emergence of simple-cell receptive field properties by learning a sparse code, 1996.

@@ -24,7 +24,7 @@ def _count(k: int | str, dim: int) -> int:
     """The number of latents a row may have: an eighth at most of few, 32 of many."""
     if k == "auto":
         return min(dim, max(4, min(32, dim // 8)))
-    if isinstance(k, str) or isinstance(k, bool) or k != int(k) or k < 1:
+    if isinstance(k, str | bool) or k != int(k) or k < 1:
         raise ValueError(f"k is a whole number of at least 1 or 'auto', got {k!r}")
     return min(int(k), dim)
 

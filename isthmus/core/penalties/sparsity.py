@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from isthmus.core.networks.dictionary import Dictionary
@@ -98,9 +97,7 @@ class Revival(Penalty):
         Gao et al., Scaling and evaluating sparse autoencoders, 2024, https://arxiv.org/abs/2406.04093
     """
 
-    def __init__(
-        self, *, weight: float | Mapping[str, float] = 1 / 32, window: float = 0.01, k: int | str = "auto"
-    ):
+    def __init__(self, *, weight: float | Mapping[str, float] = 1 / 32, window: float = 0.01, k: int | str = "auto"):
         super().__init__()
         if not window > 0:
             raise ValueError(f"window is a number of rows or a share of the training, above 0, got {window}")

@@ -71,7 +71,9 @@ def test_the_geometric_median_is_the_minimiser():
 
 
 def test_on_a_line_it_is_the_median():
-    torch.testing.assert_close(geometric_median(torch.tensor([[0.0], [1.0], [2.0], [50.0], [9.0]])), torch.tensor([2.0]))
+    torch.testing.assert_close(
+        geometric_median(torch.tensor([[0.0], [1.0], [2.0], [50.0], [9.0]])), torch.tensor([2.0])
+    )
 
 
 def test_a_third_of_the_rows_anywhere_moves_it_little():

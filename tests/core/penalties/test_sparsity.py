@@ -118,7 +118,9 @@ class TestRevival:
         best = pre.sort(dim=1, descending=True)
         left, expected = x - trace.p.mean, []
         for i in range(N):
-            recalled = sum(best.values[i, j].clamp(min=0) * net.decoder.weight[dead[best.indices[i, j]]] for j in (0, 1))
+            recalled = sum(
+                best.values[i, j].clamp(min=0) * net.decoder.weight[dead[best.indices[i, j]]] for j in (0, 1)
+            )
             expected.append(0.25 * (left[i] - recalled).square().sum() / (2 * 0.5**2))
         torch.testing.assert_close(net.penalties["revival"](trace), torch.stack(expected))
 
