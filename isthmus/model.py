@@ -50,6 +50,8 @@ from isthmus.training.stacked import Stack
 _MOST_CALIBRATION = 100_000
 #: Training rows whose codes the prior is fitted to, and those whose error is held against the held-out rows'.
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
+#: Numbers in the codes that the prior is fitted to: fewer rows where codes are wide.
+_MOST_CODES = 1 << 25
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 
@@ -312,7 +314,8 @@ class Model:
     def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Settle the noise level and the prior, then score the held-out rows once and for all."""
         net, record = self.net, self.record
-        known = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
+        most = min(_MOST_PRIOR, _MOST_CODES // self.latent_dim)
+        known = {name: t[:most] for name, t in tensors.items()}
         # scores of new rows, which come without a target, are held against scores that were made without one
         few = without_target(known)
         settle = few if held is None else {n: t[:_MOST_CALIBRATION] for n, t in without_target(held).items()}
@@ -324,6 +327,9 @@ class Model:
             if len(draws) >= _LEAST_TOLD_APART:
                 sampled = net.prior.sample(min(len(draws), _MOST_TOLD_APART), generator)
                 record.sampler_accuracy = told_apart(draws, sampled, generator)
+            if self.pca is not None and net.bottleneck.expansion is not None:
+                # of a wide code a row uses few numbers: PCA beside it gets as many
+                self.pca = self.pca.first(max(1, round(float((means != 0).flatten(1).sum(1).float().mean()))))
             record.code_variance = means.flatten(1).var(0, correction=0).tolist()
             back = [self._mean(b) for b in in_order(settle, self._chunk)]
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(back))

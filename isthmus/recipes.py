@@ -29,6 +29,10 @@ class Recipe:
 # no linear path: it would meet four times as much at use as in training, where most is hidden
 _SEES_PATCHES = {"kind": "transformer", "linear_path": False}
 _VAE = {"bottleneck": "gaussian", "objective": "elbo", "prior": "standard_normal"}
+# where a price keeps the code sparse σ is fixed: against one that falls with the error no price holds for long,
+# because more latents than a row has entries can bring back every row exactly
+_SPARSE = {"encoder": "linear", "decoder": "dictionary", "prior": "laplace",
+           "penalties": [{"kind": "revival", "weight": 0.25}]}  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     "plain": Recipe("a narrow code is the only constraint: the default, starts at PCA and departs where it pays"),
@@ -64,6 +68,15 @@ RECIPES: dict[str, Recipe] = {
                        {"encoder": "temporal", "decoder": "temporal"}, modality="series"),
     "adversarial": Recipe("a critic makes the codes look like draws of N(0, I)",
                           {"critic": "code", "prior": "standard_normal"}),
+    "sparse": Recipe("a dictionary of which every row uses little: an L1 price on the code",
+                     {**_SPARSE, "bottleneck": "relu", "penalties": ["l1"], "likelihood": {"sigma": 0.3}}),
+    "topk": Recipe("a dictionary of which every row uses the k strongest features",
+                   {**_SPARSE, "bottleneck": "topk"}),
+    "batch_topk": Recipe("a dictionary of which rows use k features on average, hard ones more",
+                         {**_SPARSE, "bottleneck": "batch_topk"}),
+    "jumprelu": Recipe("a dictionary in which every feature learns the threshold from which on it counts",
+                       {**_SPARSE, "bottleneck": "jumprelu", "objective": {"kind": "elbo", "beta": 1.0},
+                        "likelihood": {"sigma": 0.3}}),
 }  # fmt: skip
 
 #: Bodies that can carry a linear path beside the deep one.

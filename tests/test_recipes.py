@@ -30,7 +30,7 @@ class TestEveryRecipe:
 
     def test_the_rows_decide_what_it_leaves_open(self, recipe):
         spec = compose(recipe, suited=SUITED)
-        assert spec.likelihood == Part("mixed", {"levels": [0, 3]})
+        assert spec.likelihood == Part("mixed", {"levels": [0, 3], **RECIPES[recipe].parts.get("likelihood", {})})
         if "encoder" not in RECIPES[recipe].parts:
             assert spec.encoder == Part("mlp", {"linear_path": True})
 

@@ -8,6 +8,7 @@ from benchmarks.suite import (
     resume,
     scoring_speed,
     small_fit,
+    sparse,
     startup,
     tables,
     time_to_quality,
@@ -26,5 +27,6 @@ GROUPS = {
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
     "resume": resume.FIGURES,
+    "sparse": sparse.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

@@ -144,12 +144,18 @@ class Net(nn.Module):
             # several codes per row come codes outermost
             return self.decode(z, condition.repeat(len(z) // len(condition), 1))
 
+        wanted, known = (x, observed) if target is None else (target, target_observed)
+
+        def residual(expected: Tensor) -> Tensor:
+            return self.residual(wanted, known, expected)
+
         self.renew_prior()
         h = self.encoded(features, visible)
         code = self.bottleneck(h)
+        wanted = x if target is None else target
         return Trace(
-            x=x if target is None else target,
-            observed=observed if target is None else target_observed,
+            x=wanted,
+            observed=known,
             corrupted=corrupted,
             features=features,
             h=h,
@@ -157,6 +163,8 @@ class Net(nn.Module):
             p=decode(code.z),
             prior=self.prior,
             decode=decode,
+            decoder=self.decoder,
+            residual=residual,
             encode=encode,
             squared_jacobian=lambda: self.bottleneck.squared_jacobian(code) if self.encoder.passes else None,
             condition=condition,
@@ -221,10 +229,12 @@ class Net(nn.Module):
 
     def squared_error(self, x: Tensor, observed: Tensor | None, p: Distribution) -> Tensor:
         """‖features − expectation‖² over the observed entries, (B,): what every model can be compared by."""
-        squares = (self.likelihood.represent(x, observed) - p.expected).square()
-        if observed is not None:
-            squares = squares * self.likelihood.reach(observed)
-        return squares.flatten(1).sum(1)
+        return self.residual(x, observed, p.expected).square().flatten(1).sum(1)
+
+    def residual(self, x: Tensor, observed: Tensor | None, expected: Tensor) -> Tensor:
+        """Features less their expectation (B, *features_shape), 0 where nothing was observed."""
+        apart = self.likelihood.represent(x, observed) - expected
+        return apart if observed is None else apart * self.likelihood.reach(observed)
 
     def code_nats(self, code: Code) -> Tensor:
         """What the code costs (B,): its rate, or where it has none −log of the fitted prior's density."""
@@ -274,9 +284,10 @@ class Net(nn.Module):
     @torch.no_grad()
     def start_from(self, **batch: Tensor) -> None:
         """Let every part that wants to begin on real rows look at these."""
-        pieces = [piece for piece in self.modules() if _overrides(piece, "start_from")]
-        for piece in pieces:  # each looks at a pass through what the ones before it have set
-            piece.start_from(self, self.trace(**batch))
+        # the decoder first, because what comes before it may be tied to it
+        modules = dict.fromkeys([*self.decoder.modules(), *self.modules()])
+        for piece in (piece for piece in modules if _overrides(piece, "start_from")):
+            piece.start_from(self, self.trace(**batch))  # a pass through what the ones before it have set
 
     # -- weights on a surface -------------------------------------------------------------------
 

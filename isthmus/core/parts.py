@@ -90,6 +90,8 @@ class Trace:
     p: Distribution
     prior: Prior
     decode: Any  # z → Distribution, for parts that decode again
+    decoder: Body  # for parts that look at its weights
+    residual: Any  # an expectation (B, *features_shape) → what the target's features are beyond it, 0 if not observed
     encode: Any  # features → Code
     squared_jacobian: Any = None  # () → ‖∂z/∂features‖²_F (B,) in closed form, or None where there is none
     condition: Tensor | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 from isthmus import devices
 from isthmus.core.handmade import HandmadeStep
 from isthmus.core.parts import size
+from isthmus.core.sparse_step import SparseStep
 from isthmus.data.batches import Batches, in_order
 from isthmus.spec import Plan
 from isthmus.training.flat import FlatGroup
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
     from isthmus.core.autoencoder import Net
     from isthmus.training.hooks import Hook
 
+#: Steps whose gradient was derived by hand; networks that none of them fits take the tape.
+STEPS = (HandmadeStep, SparseStep)
 #: Entries that are scored at once outside training.
 _CHUNK = 1 << 22
 
 
 def chunk_rows(net: Net) -> int:
-    """Rows that are scored at once outside training: fewer where rows, or what bodies make of them, are large."""
-    largest = max(size(shape) for shape in (net.shape, net.encoder.out_shape, net.decoder.out_shape))
-    return max(16, min(8192, _CHUNK // largest))
+    """Rows that are scored at once outside training: fewer where rows, codes, or what bodies make, are large."""
+    shapes = (net.shape, net.encoder.out_shape, net.bottleneck.code_shape, net.decoder.out_shape)
+    return max(16, min(8192, _CHUNK // max(map(size, shapes))))
 
 
 def train(
@@ -46,7 +49,7 @@ def train(
     assert not isinstance(plan.learning_rate, str)
     device = next(net.parameters()).device
     groups = {name: FlatGroup(parameters, plan.weight_decay) for name, parameters in net.groups().items()}
-    forward = HandmadeStep(net).losses if HandmadeStep.fits(net) else net.losses
+    forward = next((step(net) for step in STEPS if step.fits(net)), net).losses
     run = Run(net, groups, plan, plan.epochs, len(batches), batches.n_rows, forward)
     work = 3 * sum(g.values.numel() for g in groups.values()) * batches.n_rows / len(batches)
     try:

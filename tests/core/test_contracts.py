@@ -31,11 +31,17 @@ SHAPES = {
 #: What a part cannot do without.
 COMPANIONS = {
     "iwae": {"bottleneck": Part("gaussian")},
+    # so wide a kernel that some of a dozen rows are near every threshold
+    "jumprelu": {"bottleneck": Part("jumprelu", {"bandwidth": 2.0})},
+    "kl": {"bottleneck": Part("relu")},
+    "revival": {"bottleneck": Part("relu"), "decoder": Part("dictionary")},
     "transformer": {"corruption": Part("patches")},  # its mask token stands only where something is hidden
     "vamp": {"bottleneck": Part("gaussian"), "objective": Part("elbo")},  # a mixture of posteriors, and a rate to learn
 }
 #: Losses that draw random numbers at use too: what is said of them holds in the mean, and is tested with them.
 DRAWN = ("contractive", "decoder_gradient", "iwae", "mmd")
+#: Losses of a whole batch, which is not the mean of its parts.
+OF_THE_BATCH = ("kl",)
 ALL = [(place, name) for place, menu in MENUS.items() for name in menu]
 N = 12
 
@@ -239,9 +245,11 @@ def test_codes_may_be_feature_maps(name):
 
 #: Bottlenecks that round: they begin near the map, as near as their levels are.
 ROUNDED = ("fsq",)
+#: Bottlenecks whose codes are never below 0: no linear map is a start for them.
+RECTIFIED = ("batch_topk", "jumprelu", "relu", "sigmoid", "topk")
 
 
-@pytest.mark.parametrize("name", [n for n in BOTTLENECKS if n not in ROUNDED])
+@pytest.mark.parametrize("name", [n for n in BOTTLENECKS if n not in (*ROUNDED, *RECTIFIED)])
 def test_a_linear_start_is_that_linear_map(name):
     bottleneck = make(BOTTLENECKS, "bottleneck", part(name), (8,), 3)
     weight, bias, x = torch.randn(3, 5), torch.randn(3), torch.randn(N, 5)
@@ -382,7 +390,12 @@ class TestPriors:
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(p, n) for p, menu in (("objective", OBJECTIVES), ("penalties", PENALTIES)) for n in menu if n not in DRAWN],
+    [
+        (p, n)
+        for p, menu in (("objective", OBJECTIVES), ("penalties", PENALTIES))
+        for n in menu
+        if n not in (*DRAWN, *OF_THE_BATCH)
+    ],
 )
 def test_a_loss_does_not_depend_on_the_batch_size(place, name):
     """With a fixed σ the loss of a batch is the mean of the losses of its halves."""

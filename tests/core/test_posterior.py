@@ -96,8 +96,6 @@ class TestLogEvidence:
 
     def test_more_draws_are_a_tighter_bound(self):
         net = linear_gaussian()
-        means = [
-            torch.stack([log_evidence(net, k, G, self.x).mean() for _ in range(200)]).mean() for k in (1, 4, 16)
-        ]
+        means = [torch.stack([log_evidence(net, k, G, self.x).mean() for _ in range(200)]).mean() for k in (1, 4, 16)]
         assert means == sorted(means)
         assert means[0] + 0.05 < means[-1] <= marginal(net).log_prob(self.x).mean() + 0.02

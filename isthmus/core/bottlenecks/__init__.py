@@ -2,7 +2,19 @@
 
 from isthmus.core.bottlenecks.fsq import FSQ
 from isthmus.core.bottlenecks.gaussian import Gaussian
+from isthmus.core.bottlenecks.jumprelu import JumpReLU
 from isthmus.core.bottlenecks.plain import Plain
+from isthmus.core.bottlenecks.sparse import ReLU, Sigmoid
+from isthmus.core.bottlenecks.topk import BatchTopK, TopK
 from isthmus.core.parts import Bottleneck
 
-BOTTLENECKS: dict[str, type[Bottleneck]] = {"fsq": FSQ, "gaussian": Gaussian, "plain": Plain}
+BOTTLENECKS: dict[str, type[Bottleneck]] = {
+    "batch_topk": BatchTopK,
+    "fsq": FSQ,
+    "gaussian": Gaussian,
+    "jumprelu": JumpReLU,
+    "plain": Plain,
+    "relu": ReLU,
+    "sigmoid": Sigmoid,
+    "topk": TopK,
+}

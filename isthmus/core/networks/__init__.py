@@ -2,6 +2,7 @@
 
 from isthmus.core.networks.conv import ConvDecoder, ConvEncoder
 from isthmus.core.networks.dense import MLP, Linear
+from isthmus.core.networks.dictionary import Dictionary
 from isthmus.core.networks.recurrent import RecurrentDecoder, RecurrentEncoder
 from isthmus.core.networks.temporal import TemporalDecoder, TemporalEncoder
 from isthmus.core.networks.transformer import TransformerDecoder, TransformerEncoder
@@ -17,6 +18,7 @@ ENCODERS: dict[str, type[Body]] = {
 }
 DECODERS: dict[str, type[Body]] = {
     "conv": ConvDecoder,
+    "dictionary": Dictionary,
     "linear": Linear,
     "mlp": MLP,
     "recurrent": RecurrentDecoder,

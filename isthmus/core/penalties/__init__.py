@@ -4,10 +4,14 @@ from isthmus.core.parts import Penalty
 from isthmus.core.penalties.jacobian import Contractive, DecoderGradient
 from isthmus.core.penalties.mmd import MMD
 from isthmus.core.penalties.norm import L2
+from isthmus.core.penalties.sparsity import KL, L1, Revival
 
 PENALTIES: dict[str, type[Penalty]] = {
     "contractive": Contractive,
     "decoder_gradient": DecoderGradient,
+    "kl": KL,
+    "l1": L1,
     "l2": L2,
     "mmd": MMD,
+    "revival": Revival,
 }
