@@ -45,6 +45,10 @@ RECIPES: dict[str, Recipe] = {
     "fsq": Recipe("every number of the code takes one of eight values", {"bottleneck": "fsq"}),
     "adversarial": Recipe("a critic makes the codes look like draws of N(0, I)",
                           {"critic": "code", "prior": "standard_normal"}),
+    "vaegan": Recipe("variational with a critic that says what is alike and what looks made: sharper samples",
+                     {**_VAE, "objective": {"kind": "elbo", "reconstruction": 0.0}, "critic": "data"}),
+    "factor": Recipe("variational with a critic that keeps the numbers of a code independent of each other",
+                     {**_VAE, "critic": "factor"}),
 }  # fmt: skip
 
 #: Bodies that can carry a linear path beside the deep one.

@@ -137,6 +137,7 @@ class Net(nn.Module):
             prior=self.prior,
             decode=self.decode,
             encode=encode,
+            likelihood=self.likelihood,
             condition=condition,
             progress=self.progress,
         )
@@ -172,6 +173,10 @@ class Net(nn.Module):
         if critic:
             groups["critic"] = critic
         return groups
+
+    def pace(self, group: str) -> float:
+        """What the learning rate is multiplied by for a parameter group."""
+        return self.critic.pace if group == "critic" else 1.0
 
     # -- at use: deterministic ------------------------------------------------------------------
 

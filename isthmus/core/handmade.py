@@ -20,7 +20,9 @@ from isthmus.core.bottlenecks.plain import Plain
 from isthmus.core.likelihoods import Gaussian
 from isthmus.core.networks.dense import MLP, Head, Linear, chain_backward, chain_forward, product
 from isthmus.core.objectives import ELBO, Reconstruction
-from isthmus.core.parts import Losses
+from isthmus.core.parts import Losses, Schedule
+
+_WHOLE = Schedule.of(1.0)
 
 
 class HandmadeStep:
@@ -43,6 +45,7 @@ class HandmadeStep:
             and all(type(body) in (MLP, Linear) for body in (net.encoder, net.decoder))
             and all(type(head) is Head and head.layer is not None and not head.pointwise for head in heads)
             and type(net.objective) in (ELBO, Reconstruction)
+            and getattr(net.objective, "reconstruction", _WHOLE) == _WHOLE
             and not net.penalties
             and net.critic is None
             # elsewhere reading a number back would wait for the device

@@ -25,25 +25,29 @@ class Reconstruction(Objective):
 class ELBO(Objective):
     """−log p(x | z) + β · rate. With β = 1 it is a bound on −log p(x), with β > 1 the β-VAE.
 
-    ``beta`` may be a schedule, ``{"start": 0, "end": 1, "over": 0.2}``.
+    ``beta`` may be a schedule, ``{"start": 0, "end": 1, "over": 0.2}``. ``reconstruction`` weighs the first term,
+    down to 0 where a critic says what is alike.
 
     References:
         Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114
         Higgins et al., β-VAE, 2017, https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    def __init__(self, *, beta: float | Mapping[str, float] = 1.0):
+    def __init__(
+        self, *, beta: float | Mapping[str, float] = 1.0, reconstruction: float | Mapping[str, float] = 1.0
+    ):
         super().__init__()
-        self.beta = Schedule.of(beta)
+        self.beta, self.reconstruction = Schedule.of(beta), Schedule.of(reconstruction)
 
     def forward(self, trace: Trace) -> dict[str, Tensor]:
+        nats = -trace.p.log_prob(trace.x, trace.observed)
         return {
-            "reconstruction": -trace.p.log_prob(trace.x, trace.observed),
+            "reconstruction": self.reconstruction.at(trace.progress) * nats,
             "rate": self.beta.at(trace.progress) * trace.code.rate,
         }
 
     def extra_repr(self) -> str:
-        return f"beta={self.beta}"
+        return f"beta={self.beta}, reconstruction={self.reconstruction}"
 
 
 class IWAE(Objective):

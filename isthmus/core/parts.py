@@ -91,6 +91,7 @@ class Trace:
     prior: Prior
     decode: Any  # z → Distribution, for parts that decode again
     encode: Any  # features → Code
+    likelihood: Likelihood  # for parts that look at rows as networks see them
     condition: Tensor | None = None
     progress: float = 1.0  # the fraction of the training that is done
 
@@ -260,6 +261,9 @@ class Critic(Piece):
 
     Built from the code's shape and the features'.
     """
+
+    #: Its learning rate, in multiples of the autoencoder's.
+    pace: float = 1.0
 
     @abstractmethod
     def persuade(self, trace: Trace) -> Tensor:

@@ -25,9 +25,11 @@ NEEDED = {"categorical": {"levels": 3}, "mixed": {"levels": [0, 1, 3, 0, 1, 4]}}
 #: Bodies that take rows of this shape; vectors where nothing is said.
 SHAPES = {"conv": (2, 9, 7)}
 #: What a part cannot do without.
-COMPANIONS = {"iwae": {"bottleneck": Part("gaussian")}}
+COMPANIONS = {"iwae": {"bottleneck": Part("gaussian")}, "total_correlation": {"bottleneck": Part("gaussian")}}
 #: Losses that draw random numbers at use too: what is said of them holds in the mean, and is tested with them.
 DRAWN = ("contractive", "decoder_gradient", "iwae", "mmd")
+#: Losses that hold rows of a batch against each other: a half of it is another question.
+AMONG_ROWS = ("total_correlation",)
 ALL = [(place, name) for place, menu in MENUS.items() for name in menu]
 N = 12
 
@@ -331,7 +333,7 @@ class TestPriors:
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(p, n) for p, menu in (("objective", OBJECTIVES), ("penalties", PENALTIES)) for n in menu if n not in DRAWN],
+    [(p, n) for p, menu in (("objective", OBJECTIVES), ("penalties", PENALTIES)) for n in menu if n not in DRAWN + AMONG_ROWS],
 )
 def test_a_loss_does_not_depend_on_the_batch_size(place, name):
     """With a fixed σ the loss of a batch is the mean of the losses of its halves."""

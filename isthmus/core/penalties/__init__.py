@@ -4,10 +4,12 @@ from isthmus.core.parts import Penalty
 from isthmus.core.penalties.jacobian import Contractive, DecoderGradient
 from isthmus.core.penalties.mmd import MMD
 from isthmus.core.penalties.norm import L2
+from isthmus.core.penalties.total_correlation import TotalCorrelation
 
 PENALTIES: dict[str, type[Penalty]] = {
     "contractive": Contractive,
     "decoder_gradient": DecoderGradient,
     "l2": L2,
     "mmd": MMD,
+    "total_correlation": TotalCorrelation,
 }
