@@ -33,9 +33,7 @@ class ELBO(Objective):
         Higgins et al., β-VAE, 2017, https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    def __init__(
-        self, *, beta: float | Mapping[str, float] = 1.0, reconstruction: float | Mapping[str, float] = 1.0
-    ):
+    def __init__(self, *, beta: float | Mapping[str, float] = 1.0, reconstruction: float | Mapping[str, float] = 1.0):
         super().__init__()
         self.beta, self.reconstruction = Schedule.of(beta), Schedule.of(reconstruction)
 

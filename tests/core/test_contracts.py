@@ -333,7 +333,12 @@ class TestPriors:
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(p, n) for p, menu in (("objective", OBJECTIVES), ("penalties", PENALTIES)) for n in menu if n not in DRAWN + AMONG_ROWS],
+    [
+        (p, n)
+        for p, menu in (("objective", OBJECTIVES), ("penalties", PENALTIES))
+        for n in menu
+        if n not in DRAWN + AMONG_ROWS
+    ],
 )
 def test_a_loss_does_not_depend_on_the_batch_size(place, name):
     """With a fixed σ the loss of a batch is the mean of the losses of its halves."""

@@ -16,7 +16,9 @@ def test_samples_of_one_distribution_cannot_be_told(d):
 
 def test_the_best_possible_accuracy_is_found():
     """Of N(0, I) and N(m, I) it is Φ(‖m‖/2): 0.6915 for ‖m‖ = 1."""
-    assert two_sample_accuracy(draws(10_000), draws(10_000, seed=1) + [1, 0]) == pytest.approx(0.6915, abs=0.02)
+    assert two_sample_accuracy(draws(10_000), draws(10_000, seed=1) + np.array([1, 0])) == pytest.approx(
+        0.6915, abs=0.02
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,11 @@ from isthmus.core.parts import Critic, Schedule, Shape, Trace
 
 
 class Factor(Critic):
-    """Tells codes from codes whose numbers were shuffled among the rows; ``weight`` is the paper's γ."""
+    """Tells codes from codes whose numbers were shuffled among the rows; ``weight`` is the paper's γ.
+
+    The autoencoder follows a logit without bound, so the critic goes at a slow ``pace``: codes chase one that runs
+    ahead, and end up more bound than before.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,7 @@ class Factor(Critic):
         *,
         widths: Sequence[int] = (256, 256),
         weight: float | Mapping[str, float] = 10.0,
-        pace: float = 1.0,
+        pace: float = 0.2,
     ):
         super().__init__()
         body = MLP(code_shape, (1,), widths=widths)

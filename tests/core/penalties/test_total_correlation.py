@@ -43,5 +43,5 @@ def test_one_row_alone_has_none():
 def test_a_code_without_noise_has_no_density():
     body = Part("mlp", {"widths": [8]})
     net = Net(Spec(encoder=body, decoder=body, latent_dim=2, penalties=(Part("total_correlation"),)), (5,))
-    with pytest.raises(SpecError, match="needs a noisy code. Say bottleneck='gaussian'"):
+    with pytest.raises(SpecError, match=r"needs a noisy code\. Say bottleneck='gaussian'"):
         net.losses(x=torch.randn(4, 5))
