@@ -77,6 +77,10 @@ RECIPES: dict[str, Recipe] = {
     "jumprelu": Recipe("a dictionary in which every feature learns the threshold from which on it counts",
                        {**_SPARSE, "bottleneck": "jumprelu", "objective": {"kind": "elbo", "beta": 1.0},
                         "likelihood": {"sigma": 0.3}}),
+    "vaegan": Recipe("variational with a critic that says what is alike and what looks made: sharper samples",
+                     {**_VAE, "objective": {"kind": "elbo", "reconstruction": 0.0}, "critic": "data"}),
+    "factor": Recipe("variational with a critic that keeps the numbers of a code independent of each other",
+                     {**_VAE, "critic": "factor"}),
 }  # fmt: skip
 
 #: Bodies that can carry a linear path beside the deep one.

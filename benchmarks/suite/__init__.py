@@ -1,6 +1,7 @@
 """The menu: every figure by name, ``group/figure``. One file a group."""
 
 from benchmarks.suite import (
+    adversarial,
     generation,
     nll,
     nsl_kdd,
@@ -28,5 +29,6 @@ GROUPS = {
     "tables": tables.FIGURES,
     "resume": resume.FIGURES,
     "sparse": sparse.FIGURES,
+    "adversarial": adversarial.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

@@ -167,6 +167,7 @@ class Net(nn.Module):
             residual=residual,
             encode=encode,
             squared_jacobian=lambda: self.bottleneck.squared_jacobian(code) if self.encoder.passes else None,
+            likelihood=self.likelihood,
             condition=condition,
             progress=self.progress,
         )
@@ -212,6 +213,10 @@ class Net(nn.Module):
         if critic:
             groups["critic"] = critic
         return groups
+
+    def pace(self, group: str) -> float:
+        """What the learning rate is multiplied by for a parameter group."""
+        return self.critic.pace if group == "critic" else 1.0
 
     # -- at use: deterministic ------------------------------------------------------------------
 

@@ -20,7 +20,9 @@ from isthmus.core.bottlenecks.plain import Plain
 from isthmus.core.likelihoods import Gaussian
 from isthmus.core.networks.dense import ACTIVATIONS, MLP, Head, Linear, chain_backward, chain_forward, product
 from isthmus.core.objectives import ELBO, Reconstruction
-from isthmus.core.parts import Losses
+from isthmus.core.parts import Losses, Schedule
+
+_WHOLE = Schedule.of(1.0)
 
 
 class HandmadeStep:
@@ -44,6 +46,7 @@ class HandmadeStep:
             and all(type(head) is Head and head.layer is not None and not head.pointwise for head in heads)
             and type(net.objective) in (ELBO, Reconstruction)
             and not net.tied
+            and getattr(net.objective, "reconstruction", _WHOLE) == _WHOLE
             and not net.penalties
             and net.critic is None
             and not net.spec.condition_dim

@@ -27,29 +27,31 @@ class ELBO(Objective):
 
     The rate is the bottleneck's own, against N(0, I), or log q(z | x) − log p(z) where the prior is learned.
 
-    ``beta`` may be a schedule, ``{"start": 0, "end": 1, "over": 0.2}``.
+    ``beta`` may be a schedule, ``{"start": 0, "end": 1, "over": 0.2}``. ``reconstruction`` weighs the first term,
+    down to 0 where a critic says what is alike.
 
     References:
         Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114
         Higgins et al., β-VAE, 2017, https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    def __init__(self, *, beta: float | Mapping[str, float] = 1.0):
+    def __init__(self, *, beta: float | Mapping[str, float] = 1.0, reconstruction: float | Mapping[str, float] = 1.0):
         super().__init__()
-        self.beta = Schedule.of(beta)
+        self.beta, self.reconstruction = Schedule.of(beta), Schedule.of(reconstruction)
 
     def forward(self, trace: Trace) -> dict[str, Tensor]:
         rate = trace.code.rate
         if trace.prior.learned:
             q = Posterior.of(trace.code, "A prior that is learned")
             rate = q.log_prob(trace.code.z) - trace.prior.log_prob(trace.code.z)
+        nats = -trace.p.log_prob(trace.x, trace.observed)
         return {
-            "reconstruction": -trace.p.log_prob(trace.x, trace.observed),
+            "reconstruction": self.reconstruction.at(trace.progress) * nats,
             "rate": self.beta.at(trace.progress) * rate,
         }
 
     def extra_repr(self) -> str:
-        return f"beta={self.beta}"
+        return f"beta={self.beta}, reconstruction={self.reconstruction}"
 
 
 class IWAE(Objective):

@@ -94,6 +94,7 @@ class Trace:
     residual: Any  # an expectation (B, *features_shape) → what the target's features are beyond it, 0 if not observed
     encode: Any  # features → Code
     squared_jacobian: Any = None  # () → ‖∂z/∂features‖²_F (B,) in closed form, or None where there is none
+    likelihood: Likelihood  # for parts that look at rows as networks see them
     condition: Tensor | None = None
     progress: float = 1.0  # the fraction of the training that is done
 
@@ -285,6 +286,9 @@ class Critic(Piece):
 
     Built from the code's shape and the features'.
     """
+
+    #: Its learning rate, in multiples of the autoencoder's.
+    pace: float = 1.0
 
     @abstractmethod
     def persuade(self, trace: Trace) -> Tensor:

@@ -36,13 +36,18 @@ class Hook:
 
 
 class KeepBest(Hook):
-    """Remembers the weights with the lowest held-out loss, and stops when they no longer change."""
+    """Remembers the weights with the lowest held-out loss, and stops when they no longer change.
+
+    Beside a critic the last weights stay. A held-out loss cannot choose among them: without the critic's share the
+    lowest is where the codes obey it least (the start), and that share is measured by a critic that moves. What a
+    game has come to is where it is when the learning rate has gone down.
+    """
 
     def __init__(self, patience: float | None):
         self.patience = patience
 
     def epoch(self, run: Run, epoch: Epoch) -> None:
-        if epoch.held_out is None or math.isnan(epoch.held_out):
+        if epoch.held_out is None or math.isnan(epoch.held_out) or run.net.critic is not None:
             return
         if run.best is None or epoch.held_out < run.best["loss"]:
             run.best = {"loss": epoch.held_out, "epoch": epoch.number, "net": run.weights()}

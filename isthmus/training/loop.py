@@ -83,7 +83,7 @@ def _one_epoch(run: Run, batches: Batches, held_out: Mapping[str, Tensor] | None
         for name, group in groups.items():
             losses.backward(name, group.parameters)
             net.project_gradients()
-            group.step(learning_rate, run.plan.clip)
+            group.step(learning_rate * net.pace(name), run.plan.clip)
             net.project()
         for name, value in losses.terms.items():
             run.sums[name] = run.sums[name] + value if name in run.sums else value

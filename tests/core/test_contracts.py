@@ -35,13 +35,16 @@ COMPANIONS = {
     "jumprelu": {"bottleneck": Part("jumprelu", {"bandwidth": 2.0})},
     "kl": {"bottleneck": Part("relu")},
     "revival": {"bottleneck": Part("relu"), "decoder": Part("dictionary")},
+    "total_correlation": {"bottleneck": Part("gaussian")},
     "transformer": {"corruption": Part("patches")},  # its mask token stands only where something is hidden
     "vamp": {"bottleneck": Part("gaussian"), "objective": Part("elbo")},  # a mixture of posteriors, and a rate to learn
 }
 #: Losses that draw random numbers at use too: what is said of them holds in the mean, and is tested with them.
 DRAWN = ("contractive", "decoder_gradient", "iwae", "mmd")
 #: Losses of a whole batch, which is not the mean of its parts.
-OF_THE_BATCH = ("kl",)
+OF_THE_BATCH = ("kl", "total_correlation")
+#: Losses that hold the rows of a batch against each other: the same rows twice are another question.
+AMONG_ROWS = ("total_correlation",)
 ALL = [(place, name) for place, menu in MENUS.items() for name in menu]
 N = 12
 
@@ -138,8 +141,8 @@ class TestEveryPart:
 
     def test_the_loss_of_a_row_does_not_grow_with_the_batch(self, place, name):
         """Nats per row: the same rows twice cost the same, where nothing is drawn."""
-        if name in DRAWN:
-            pytest.skip("drawn anew for every row")
+        if name in DRAWN or name in AMONG_ROWS:
+            pytest.skip("drawn anew for every row, or held against the others")
         net, x = net_of(place, name)
         net = net.eval().double()
         once, twice = (net.terms(net.trace(rows_.double())) for rows_ in (x, torch.cat([x, x])))

@@ -141,6 +141,7 @@ def test_the_rows_stay_as_they_are():
         {"likelihood": Part("categorical", {"levels": 2})},
         {"likelihood": Part("mixed", {"levels": [0] * D})},
         {"bottleneck": Part("gaussian"), "objective": Part("elbo")},
+        {"objective": Part("elbo", {"reconstruction": 0.5})},
     ],
     ids=repr,
 )

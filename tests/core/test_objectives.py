@@ -23,6 +23,14 @@ def test_the_elbo_is_reconstruction_plus_beta_times_rate(beta):
     torch.testing.assert_close(net.losses(x=trace.x).groups["main"], sum(terms.values()).mean())
 
 
+def test_the_reconstruction_may_be_left_to_a_critic():
+    net = net_of(objective=Part("elbo", {"reconstruction": {"start": 1, "end": 0}})).eval()
+    trace = net.trace(torch.randn(6, 5))
+    for trace.progress in (0.0, 0.25, 1.0):
+        nats = net.objective(trace)["reconstruction"]
+        torch.testing.assert_close(nats, -(1 - trace.progress) * trace.p.log_prob(trace.x))
+
+
 def test_beta_may_grow_with_training():
     net = net_of(objective=Part("elbo", {"beta": {"start": 0, "end": 2, "over": 0.5}})).eval()
     x, found = torch.randn(6, 5), []
@@ -54,8 +62,8 @@ def test_the_elbo_bounds_the_evidence():
 
 
 def test_repr():
-    assert repr(ELBO(beta=4.0)) == "ELBO(beta=4)"
-    assert repr(ELBO(beta={"start": 0, "end": 1})) == "ELBO(beta=0→1)"
+    assert repr(ELBO(beta=4.0)) == "ELBO(beta=4, reconstruction=1)"
+    assert repr(ELBO(beta={"start": 0, "end": 1})) == "ELBO(beta=0→1, reconstruction=1)"
 
 
 class TestIWAE:

@@ -78,6 +78,15 @@ class TestKeepBest:
         run = fit([Script(math.nan, math.nan, 2, 1, math.nan, 3, 3), KeepBest(None)])
         assert run.best["epoch"] == 3
 
+    def test_beside_a_critic_the_last_weights_stay(self):
+        """However much better rows came back before the codes obeyed it."""
+        body = Part("mlp", {"widths": [8]})
+        net = Net(Spec(encoder=body, decoder=body, latent_dim=2, critic=Part("code")), (D,))
+        script = Script(*range(7))
+        run = fit([script, KeepBest(0.1)], net=net)
+        assert (run.best, run.stopped, run.history[-1].number) == (None, None, 6)
+        assert same(run.net.state_dict(), script.weights[6])
+
 
 class Poison(Penalty):
     """Zero, until a call at which it is not a number."""

@@ -5,6 +5,7 @@ from isthmus.core.penalties.jacobian import Contractive, DecoderGradient
 from isthmus.core.penalties.mmd import MMD
 from isthmus.core.penalties.norm import L2
 from isthmus.core.penalties.sparsity import KL, L1, Revival
+from isthmus.core.penalties.total_correlation import TotalCorrelation
 
 PENALTIES: dict[str, type[Penalty]] = {
     "contractive": Contractive,
@@ -14,4 +15,5 @@ PENALTIES: dict[str, type[Penalty]] = {
     "l2": L2,
     "mmd": MMD,
     "revival": Revival,
+    "total_correlation": TotalCorrelation,
 }

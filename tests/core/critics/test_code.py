@@ -1,17 +1,25 @@
 import math
 
+import numpy as np
+import pytest
 import torch
 from torch.nn import functional as F
 
 from isthmus.core.autoencoder import Net
-from isthmus.spec import Part, Spec
+from isthmus.core.critics.code import OnCode
+from isthmus.core.two_sample import told_apart
+from isthmus.data.batches import InMemory
+from isthmus.errors import SpecError
+from isthmus.model import Model
+from isthmus.spec import Part, Plan, Spec
 from isthmus.training.flat import FlatGroup
+from isthmus.training.loop import train
 
 
-def net_of(weight=1.0):
+def net_of(weight=1.0, **options):
     torch.manual_seed(0)
     body = Part("mlp", {"widths": [8]})
-    critic = Part("code", {"widths": [16], "weight": weight})
+    critic = Part("code", {"widths": [16], "weight": weight, **options})
     return Net(Spec(encoder=body, decoder=body, latent_dim=2, critic=critic), (5,)).train()
 
 
@@ -58,3 +66,41 @@ def test_a_critic_learns_to_tell():
     trace = net.trace(x)
     assert net.critic.judge(trace) < 0.3
     assert net.critic.persuade(trace).mean() > F.softplus(torch.tensor(1.0))
+
+
+def test_the_weight_grows_with_what_a_reconstruction_is_worth():
+    assert [float(OnCode((2,), (d,)).weight.end) for d in (5, 16, 784)] == [1, 2, 98]
+    with pytest.raises(SpecError, match="Did you mean 'auto'"):
+        OnCode((2,), (5,), weight="auot")
+
+
+def test_its_pace_is_that_of_its_steps():
+    """One step of Adam is as long as the learning rate: the critic's is ``pace`` times the autoencoder's."""
+    steps = {}
+    for pace in (1.0, 4.0):
+        net = net_of(pace=pace)
+        before = {name: [p.detach().clone() for p in group] for name, group in net.groups().items()}
+        plan = Plan(epochs=1, batch_size=64, learning_rate=1e-3, warmup=0.0)
+        train(net, InMemory({"x": torch.randn(64, 5)}, 64), plan)
+        for name, group in net.groups().items():
+            steps[pace, name] = max(
+                float((p.detach() - b).abs().max()) for p, b in zip(group, before[name], strict=True)
+            )
+    assert steps[1.0, "main"] == pytest.approx(steps[4.0, "main"], rel=1e-3)
+    assert 4 * steps[1.0, "critic"] == pytest.approx(steps[4.0, "critic"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_codes_come_to_the_prior():
+    """Two moons far from normal, mapped to codes that can hardly be told from N(0, I)."""
+    from sklearn.datasets import make_moons
+
+    moons = make_moons(4000, noise=0.1, random_state=0)[0]
+    turned = moons @ np.random.default_rng(0).normal(size=(2, 10))
+    accuracy = {}
+    for recipe in ("plain", "adversarial"):
+        codes = Model.fit(turned, recipe, latent_dim=2, plan=Plan(epochs=40)).encode(turned)
+        codes = (codes - codes.mean(0)) / codes.std(0)
+        normal = torch.randn(codes.shape, generator=torch.Generator().manual_seed(1))
+        accuracy[recipe] = told_apart(torch.from_numpy(codes), normal)
+    assert accuracy["adversarial"] < 0.6 < 0.7 < accuracy["plain"]
