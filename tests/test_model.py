@@ -486,6 +486,10 @@ def test_every_recipe_on_a_mixed_table(recipe):
         with pytest.raises(SpecError, match="use 'mlp' instead"):
             fit(pa.table(columns()), recipe)
         return
+    if RECIPES[recipe].modality == "series":
+        with pytest.raises(DataError, match="holds numbers alone"):
+            fit(pa.table(columns()), recipe)
+        return
     model = fit(pa.table(columns()), recipe)
     assert np.isfinite(model.score(pa.table(columns()))).all()
 
