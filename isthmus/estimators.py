@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Outlier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
+from isthmus.conditions import with_condition
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.model import Model, open_model
@@ -37,10 +38,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         encoder, decoder: a body by name, by ``{"kind": "mlp", "widths": [128, 64]}``, or any ``nn.Module``.
         bottleneck, likelihood, corruption: a part by name or options.
         penalties: a part or a list of them, added to the objective.
+        condition: the column (or columns) of a data frame that steers the decoder; labels beside an array are
+            handed to ``fit`` and to what decodes: ``fit(X, condition=labels)``.
         epochs, batch_size, learning_rate: ``"auto"`` decides from the number of rows.
         max_time: seconds after which training stops, with the schedule fitted to it.
         validation: the fraction of rows to hold out (early stopping, calibration, comparison), or rows.
         warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None (or False) starts at random.
+        pretrain: ``"stacked"`` trains dense bodies layer by layer first, each on the codes of the one before, in place
+            of the start at PCA; then the whole.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
         modality: ``"series"`` takes arrays for windows of time, and so on; by default the rows and the recipe decide.
@@ -70,12 +75,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         likelihood: str | Mapping[str, Any] | None = None,
         corruption: str | Mapping[str, Any] | None = None,
         penalties: Any = None,
+        condition: str | Sequence[str] | None = None,
         epochs: int | str = AUTO,
         batch_size: int | str = AUTO,
         learning_rate: float | str = AUTO,
         max_time: float | None = None,
         validation: Any = AUTO,
         warm_start: str | bool | None = "pca",
+        pretrain: str | None = None,
         device: str = "auto",
         random_state: Any = None,
         modality: str | None = None,
@@ -90,21 +97,26 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.likelihood = likelihood
         self.corruption = corruption
         self.penalties = penalties
+        self.condition = condition
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.max_time = max_time
         self.validation = validation
         self.warm_start = warm_start
+        self.pretrain = pretrain
         self.device = device
         self.random_state = random_state
         self.modality = modality
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, target: Any = None, condition: Any = None) -> Self:
         """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, a list of series of any lengths, or
         the path of a file or folder.
+
+        ``target`` holds what should come back for each row, in the same order and form: the clean rows to noisy ones.
+        ``condition`` is a label (or a number) for each row that steers the decoder. ``y`` is not looked at.
         """
         rows = open_rows(X)
         self._remember_features(X, rows)
@@ -122,15 +134,18 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             max_time=self.max_time,
             validation=(0.0 if self.validation is None else self.validation) if fraction else AUTO,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            pretrain=self.pretrain,
         )
         self.model_ = Model.fit(
             rows,
             self.recipe,
+            target=target,
             latent_dim=self.latent_dim,
             parts=parts,
             plan=plan,
             validation_rows=None if fraction else self.validation,
             warm_start=None if not self.warm_start else str(self.warm_start),
+            condition=self.condition if condition is None else condition,
             modality=self.modality,
             device=self.device,
             hooks=[Progress()] if self.verbose else [],
@@ -171,12 +186,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             self.n_features_in_ = int(np.prod(rows.data.shape[1:]))
         _check_feature_names(self, X, reset=True)
 
-    def _rows(self, X: Any) -> Rows:
+    def _rows(self, X: Any, condition: Any = None) -> Rows:
         check_is_fitted(self, "model_")
         rows = open_rows(X)
         if rows.kind == "array":
             _check_feature_names(self, X, reset=False)
-        return rows
+        return rows if condition is None else with_condition(rows, condition)
 
     # -- transformer ----------------------------------------------------------------------------
 
@@ -186,17 +201,18 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         codes = self.model_.encode(rows)
         return codes.reshape(len(codes), -1)
 
-    def inverse_transform(self, Z: Any) -> Any:
+    def inverse_transform(self, Z: Any, *, condition: Any = None) -> Any:
         """Codes (n, latent_dim) → rows as they were brought."""
         check_is_fitted(self, "model_")
         shape = self.model_.net.bottleneck.code_shape
         Z = np.asarray(Z, dtype=np.float32)
-        return self.model_.decode(Z.reshape(len(Z), *shape) if Z.ndim == 2 and Z.shape[1] == np.prod(shape) else Z)
+        fits = Z.ndim == 2 and Z.shape[1] == np.prod(shape)
+        return self.model_.decode(Z.reshape(len(Z), *shape) if fits else Z, condition=condition)
 
-    def reconstruct(self, X: Any) -> Any:
+    def reconstruct(self, X: Any, *, condition: Any = None) -> Any:
         """Rows → rows that went through the isthmus and back."""
-        check_is_fitted(self, "model_")
-        return self.model_.reconstruct(self._rows(X))
+        rows = self._rows(X, condition)
+        return self.model_.reconstruct(rows)
 
     @property
     def _n_features_out(self) -> int:
@@ -204,27 +220,27 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
 
     # -- outlier detector -----------------------------------------------------------------------
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any, *, condition: Any = None) -> np.ndarray:
         """Log-likelihood of each row in nats (n,): higher is more normal."""
-        rows = self._rows(X)
+        rows = self._rows(X, condition)
         return -self.model_.score(rows)
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: Any, *, condition: Any = None) -> np.ndarray:
         """``score_samples − offset_``: negative for anomalies at a 1 % false-alarm rate."""
-        return self.score_samples(X) - self.offset_
+        return self.score_samples(X, condition=condition) - self.offset_
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, *, condition: Any = None) -> np.ndarray:
         """1 for normal rows, −1 for anomalies."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        return np.where(self.decision_function(X, condition=condition) < 0, -1, 1)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood in nats per row, for model selection."""
         return float(np.mean(self.score_samples(X)))
 
-    def detect(self, X: Any, *, false_alarm_rate: float = 0.01) -> Detection:
+    def detect(self, X: Any, *, false_alarm_rate: float = 0.01, condition: Any = None) -> Detection:
         """Score rows and flag anomalies at a promised false-alarm rate, with p-values and reasons."""
-        check_is_fitted(self, "model_")
-        return detect(self.model_, self._rows(X), false_alarm_rate=false_alarm_rate)
+        rows = self._rows(X, condition)
+        return detect(self.model_, rows, false_alarm_rate=false_alarm_rate)
 
     # -- the file -------------------------------------------------------------------------------
 

@@ -24,13 +24,15 @@ from torch import Tensor, nn
 
 import isthmus
 from isthmus import devices, modelfile
+from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
-from isthmus.core.pca import PCA, fit_pca
+from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
+from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.modalities import fit_modality, modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
@@ -39,6 +41,7 @@ from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
 from isthmus.training.loop import chunk_rows, evaluate, train
 from isthmus.training.run import Epoch
+from isthmus.training.stacked import Stack
 
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
@@ -62,6 +65,8 @@ class Record:
 
     recipe: str = "plain"
     origin: str = ""
+    #: Where the targets came from, if each row had one; errors are held against them.
+    target: str = ""
     n_train: int = 0
     n_held_out: int = 0
     seconds: float = 0.0
@@ -108,8 +113,10 @@ class Model:
         calibration: np.ndarray | None = None,
         usual: Tensor | None = None,
         pca: PCA | None = None,
+        conditions: Conditions | None = None,
     ):
         self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
+        self.conditions = conditions
         self.calibration, self.pca, self._usual = calibration, pca, usual
 
     @property
@@ -139,6 +146,7 @@ class Model:
         source: Any,
         recipe: str = "plain",
         *,
+        target: Any = None,
         latent_dim: int | str = AUTO,
         parts: Mapping[str, Any] | None = None,
         plan: Plan | None = None,
@@ -146,6 +154,7 @@ class Model:
         warm_start: str | None = "pca",
         modality: str | None = None,
         modality_options: Mapping[str, Any] | None = None,
+        condition: Any = None,
         device: str = "auto",
         hooks: Sequence[Hook] = (),
         callbacks: Sequence[Callable[[Epoch], Any]] = (),
@@ -159,10 +168,13 @@ class Model:
         Args:
             source: anything that :func:`isthmus.open_rows` opens.
             recipe: a name from ``isthmus.recipes.RECIPES``.
+            target: what should come back for each row, in the same order and form: the clean rows to noisy ones.
+                The pairs take the place of the recipe's corruption. At use rows come alone.
             latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
             modality: ``"array"``, ``"table"``, ``"image"`` or ``"series"``, where the rows' own kind is not meant.
+            condition: what steers the decoder: the name of a column (or several), or a label for each row.
             callbacks: called after every epoch; returning True stops the training.
             prepared: called once everything is decided, before the training begins.
             checkpoint: where to keep the state of the training; with ``resume`` it goes on from there.
@@ -174,41 +186,65 @@ class Model:
         began = time.perf_counter()
         phases: dict[str, float] = {}
         plan = plan or Plan()
+        warm_start = None if plan.pretrain else warm_start  # two ways to begin
         said, own = _split_own(parts or {})
 
         with _phase(phases, "read"):
             rows = open_rows(source, strict=strict)
+            if target is not None:
+                rows = with_target(rows, open_rows(target, strict=strict))
+            if condition is not None:
+                rows = with_condition(rows, condition)
             if validation_rows is None:
                 kept, held = _split(rows, plan)
-            else:
+            elif target is None:
                 kept, held = rows, open_rows(validation_rows, strict=strict)
+            else:
+                raise SpecError("Rows that come in pairs are held out by their share, such as validation=0.1.")
             if len(kept) < 2:
                 raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
         with _phase(phases, "prepare"):
-            face = fit_modality(kept, modality or modality_of(recipe), **(modality_options or {}))
-            tensors = face.to_tensors(kept)
-            held_tensors = face.to_tensors(held) if held is not None else None
+            options = dict(modality_options or {})
+            steering = None
+            if "condition" in rows.beside:
+                steering = Conditions.fit(kept, options.get("kinds"))
+                if "kinds" in options:
+                    options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in steering.names}
+            # what comes back looks like the targets
+            face = fit_modality(kept.beside.get("target", kept), modality or modality_of(recipe), **options)
+            tensors = _tensors(kept, face, steering)
+            held_tensors = _tensors(held, face, steering) if held is not None else None
 
         spec = compose(
             recipe, kind=face.kind, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start
         )
+        if "target" in rows.beside and said.get("corruption") is None:
+            spec = spec.replace(corruption=Part("identity"))  # what the rows differ by is the corruption
+        if steering is not None:
+            spec = spec.replace(condition_dim=steering.width)
+        elif recipe == "conditional":
+            raise SpecError(
+                "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN', or a label for each row."
+            )
         hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
         spec = spec.replace(tell_missing="observed" in tensors or hides)
         where = devices.pick(device)
         _check_latent_dim(latent_dim)
         with _phase(phases, "pca"):
             probe = _probe(spec, face.shape)
-            _check_range(probe, tensors)
+            _check_range(probe, wanted_of(tensors))
             # a random start without held-out rows has no use for it
             wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
-            pca = _fit_pca(probe, tensors, latent_dim) if wanted else None
-        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec))
+            pca = _fit_pca(probe, wanted_of(tensors), latent_dim) if wanted else None
+        narrowed = spec.corruption.kind != "identity" or "target" in tensors or bool(spec.penalties)
+        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec, narrowed))
         pca = pca and pca.first(int(spec.latent_dim))
         with devices.seeded(plan.seed):
             net = Net(spec, face.shape, own)
+            stack = Stack(net) if plan.pretrain == "stacked" else None
             plan = _decide(plan, len(kept), sum(p.numel() for p in net.parameters()))
             if pca is not None and spec.warm_start == "pca" and net.starts_linear:
-                net.start_at_pca(pca)
+                net.start_at_pca(*_steered_pca(probe, tensors, pca))
             step = -(-len(kept) // _MOST_START)
             net.start_from(**{name: t[::step] for name, t in tensors.items()})
             if prepared is not None:
@@ -218,19 +254,34 @@ class Model:
             if held_tensors is not None:
                 held_tensors = {name: t.to(where) for name, t in held_tensors.items()}
             all_hooks = [Guard(), KeepBest(plan.patience), *map(Callback, callbacks), *hooks]
-            if plan.max_time is not None:
-                all_hooks.append(Watch(plan.max_time - (time.perf_counter() - began)))
+            mark, remarks, whole = "", [], plan
             if checkpoint is not None:
+                checkpoint = Path(checkpoint)
                 mark = _fingerprint(spec, plan, face, tensors, held_tensors or {})
-                all_hooks.append(Checkpoint(Path(checkpoint), mark, resume))
+            # a checkpoint of the whole network's training holds all that pre-training has brought
+            if stack is not None and not (resume and checkpoint is not None and checkpoint.exists()):
+                with _phase(phases, "pretrain"):
+                    remarks = stack.train(
+                        tensors, plan, held_out=held_tensors, hooks=hooks,
+                        checkpoint=checkpoint, mark=mark, resume=resume,
+                    )  # fmt: skip
+            if plan.max_time is not None:
+                left = max(plan.max_time - (time.perf_counter() - began), 1e-3)
+                all_hooks.append(Watch(left))
+                whole = plan if stack is None else plan.replace(max_time=left)
+            if checkpoint is not None:
+                all_hooks.append(Checkpoint(checkpoint, mark, resume))
             with _phase(phases, "train"):
                 batches = InMemory(tensors, int(plan.batch_size), plan.seed)
-                run = train(net, batches, plan, held_out=held_tensors, hooks=all_hooks)
+                run = train(net, batches, whole, held_out=held_tensors, hooks=all_hooks)
+            if stack is not None and checkpoint is not None:
+                stack.clear(checkpoint)
 
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,
             origin=rows.origin,
+            target=rows.beside["target"].origin if "target" in rows.beside else "",
             n_train=len(kept),
             n_held_out=0 if held is None else len(held),
             phases=phases,
@@ -238,10 +289,10 @@ class Model:
             best_epoch=best.number,
             error=best.error,
             stopped=run.stopped,
-            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
+            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *remarks, *run.remarks],
             made=_made(),
         )
-        model = cls(net, face, plan, record, pca=pca)
+        model = cls(net, face, plan, record, pca=pca, conditions=steering)
         with _phase(phases, "calibrate"):
             model._calibrate(tensors, held_tensors)
         record.seconds = time.perf_counter() - began
@@ -251,15 +302,17 @@ class Model:
     def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Settle the noise level and the prior, then score the held-out rows once and for all."""
         net, record = self.net, self.record
-        few = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
-        settle = few if held is None else {name: t[:_MOST_CALIBRATION] for name, t in held.items()}
+        known = {name: t[:_MOST_PRIOR] for name, t in tensors.items()}
+        # scores of new rows, which come without a target, are held against scores that were made without one
+        few = without_target(known)
+        settle = few if held is None else {n: t[:_MOST_CALIBRATION] for n, t in without_target(held).items()}
         with devices.threads_for(self._work(), self.device):
             for_prior = torch.cat([net.encode(b["x"], b.get("observed")) for b in in_order(few, self._chunk)])
             net.prior.fit(for_prior)
             record.code_variance = for_prior.flatten(1).var(0, correction=0).tolist()
-            means = [net.decode(net.encode(b["x"], b.get("observed"))).mean for b in in_order(settle, self._chunk)]
+            means = [self._mean(b) for b in in_order(settle, self._chunk)]
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(means))
-            record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in few.items()})[1]
+            record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is None:
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
                 record.usual_score = float(nats.quantile(0.99))
@@ -276,7 +329,9 @@ class Model:
 
     @torch.inference_mode()
     def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Squared error per row of same-size PCA and of the mean row, like ``record.error``."""
+        """Squared error per row of same-size PCA and of the mean row, like ``record.error``: against the target
+        where there is one, which PCA finds by taking the row onto the plane of the targets.
+        """
         if self.pca is None:
             raise DataError(
                 "This model was fitted without PCA beside it (no held-out rows, a random start). "
@@ -286,11 +341,13 @@ class Model:
         there: Tensor | float
         for b in in_order(tensors, self._chunk):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
+            b = wanted_of(b)
+            wanted = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
             there = 1.0
             if "observed" in b:
                 there = self.net.likelihood.reach(b["observed"]).flatten(1).cpu().to(x)
-            by_pca += float(((x - self.pca.reconstruct(x)).square() * there).sum())
-            by_mean += float(((x - self.pca.mean).square() * there).sum())
+            by_pca += float(((wanted - self.pca.reconstruct(x)).square() * there).sum())
+            by_mean += float(((wanted - self.pca.mean).square() * there).sum())
             count += len(x)
         return by_pca / count, by_mean / count
 
@@ -298,17 +355,33 @@ class Model:
 
     def encode(self, source: Any) -> np.ndarray:
         """Rows → codes (n, *code_shape), float32: the code's mode, never a random draw."""
-        return self._over(source, lambda b: self.net.encode(b["x"], b.get("observed")))
+        return self._over(source, lambda b: self.net.encode(b["x"], b.get("observed")), steered=False)
 
-    def decode(self, z: Any) -> Any:
-        """Codes (n, *code_shape) → rows as they were brought: array, ``pyarrow.Table`` or images."""
+    def decode(self, z: Any, *, condition: Any = None) -> Any:
+        """Codes (n, *code_shape) → rows as they were brought: array, ``pyarrow.Table`` or images.
+
+        ``condition`` steers a conditional model: one value for all codes, or one for each.
+        """
         z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         shape = self.net.bottleneck.code_shape
         if tuple(z.shape[1:]) != shape:
             raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
+        batch = {"z": z} | self._said(condition, len(z))
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            means = [self.net.decode(part.to(self.device)).mean.cpu() for part in z.split(self._chunk)]
+            parts = ({k: t.to(self.device) for k, t in b.items()} for b in in_order(batch, self._chunk))
+            means = [self.net.decode(**part).mean.cpu() for part in parts] if len(z) else []
         return self.modality.from_tensors(torch.cat(means) if means else torch.zeros(0, *self.net.shape))
+
+    def _said(self, condition: Any, n: int) -> dict[str, Tensor]:
+        """The condition that is said for ``n`` codes."""
+        if self.conditions is None:
+            if condition is not None:
+                raise SpecError("No condition steers this model. Fit one with condition='COLUMN', or say none here.")
+            return {}
+        if condition is None:
+            names = ", ".join(map(repr, self.conditions.names))
+            raise SpecError(f"The decoder of this model is steered by {names}. Say condition=VALUE.")
+        return {"condition": self.conditions.of(condition, n)}
 
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
@@ -370,15 +443,26 @@ class Model:
         usual = self._usual.numpy()
         return usual[:-1].reshape(self.net.shape), float(usual[-1])
 
-    def compare(self, source: Any) -> dict[str, float]:
-        """Squared error per row (in the network's features) of this model, same-size PCA and the mean row."""
-        tensors = self.modality.to_tensors(open_rows(source))
+    def compare(self, source: Any, target: Any = None) -> dict[str, float]:
+        """Squared error per row (in the network's features) of this model, same-size PCA and the mean row:
+        against the ``target`` rows where they are given, else against the rows themselves.
+        """
+        rows = open_rows(source)
+        tensors = self.tensors(rows if target is None else with_target(rows, open_rows(target)))
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
 
+    def remarks(self, rows: Rows) -> list[str]:
+        """What is unusual about these rows and still usable."""
+        return self.modality.remarks(rows if self.conditions is None else self.conditions.beside(rows))
+
     def _mean(self, b: Mapping[str, Tensor]) -> Tensor:
-        return self.net.decode(self.net.encode(b["x"], b.get("observed"))).mean
+        return self.net.decode(self.net.encode(b["x"], b.get("observed")), b.get("condition")).mean
+
+    def tensors(self, rows: Rows, *, steered: bool = True) -> dict[str, Tensor]:
+        """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``."""
+        return _tensors(rows, self.modality, self.conditions, steered=steered)
 
     def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         trace = self.net.trace(**b)
@@ -388,13 +472,15 @@ class Model:
         entries, cost, _ = self._explained(b)
         return entries.flatten(1).sum(1, dtype=torch.float64) + cost
 
-    def _over(self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor]) -> np.ndarray:
+    def _over(
+        self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
+    ) -> np.ndarray:
         """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
         rows = open_rows(source)
         found = []
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             for chunk in rows.chunks(8 * self._chunk):
-                for b in in_order(self.modality.to_tensors(chunk), self._chunk):
+                for b in in_order(self.tensors(chunk, steered=steered), self._chunk):
                     n = len(b["x"])
                     found.append(function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu())
         return torch.cat(found).numpy()
@@ -415,6 +501,7 @@ class Model:
             "spec": self.spec.to_json(),
             "plan": self.plan.to_json(),
             "modality": modality_to_json(self.modality),
+            "conditions": self.conditions and self.conditions.to_json(),
             "record": asdict(self.record),
             "pca_total": self.pca.total if self.pca else None,
         }
@@ -450,6 +537,7 @@ def open_model(
     try:
         spec = Spec.from_json(header["spec"])
         face = modality_from_json(header["modality"])
+        steering = Conditions.from_json(header["conditions"]) if header.get("conditions") else None
         with devices.seeded(0):  # its random start is overwritten: the person's own numbers go on undisturbed
             net = Net(spec, tuple(header["shape"]), copy.deepcopy(own))
         record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
@@ -468,7 +556,18 @@ def open_model(
         reason = str(error).splitlines()[-1].strip()
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
     calibration = tensors["calibration"].numpy() if "calibration" in tensors else None
-    return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca)
+    return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca, steering)
+
+
+def _tensors(rows: Rows, face: Modality, conditions: Conditions | None, *, steered: bool = True) -> dict[str, Tensor]:
+    rows = rows if conditions is None else conditions.beside(rows)
+    tensors = face.to_tensors(rows)
+    if "target" in rows.beside:
+        wanted = face.to_tensors(rows.beside["target"])
+        tensors |= {f"target{'_observed' * (name == 'observed')}": t for name, t in wanted.items()}
+    if conditions is not None and steered:
+        tensors["condition"] = conditions.numbers(rows)
+    return tensors
 
 
 def _filled(t: Tensor) -> Tensor:
@@ -557,12 +656,23 @@ def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -
     return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
 
 
+def _steered_pca(probe: Net, tensors: Mapping[str, Tensor], pca: PCA) -> tuple[PCA, Tensor | None]:
+    """The components to begin at, and a condition's own effect: the components are of what it leaves over."""
+    if "condition" not in tensors:
+        return pca, None
+    some = {name: t[:: max(1, len(t) // _MOST_PCA)] for name, t in tensors.items()}
+    x = probe.likelihood.represent(some["x"], some.get("observed")).flatten(1)
+    effect = linear_effect(some["condition"], x)
+    left = x - some["condition"] @ effect.T
+    return fit_pca(lambda: [left], len(pca.components)), effect
+
+
 def _check_latent_dim(said: Any) -> None:
     if said != AUTO and (isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1):
         raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
 
 
-def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec) -> int:
+def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec, narrowed: bool) -> int:
     n_in = int(np.prod(probe.likelihood.features_shape))
     expansion = None
     if spec.bottleneck.kind in BOTTLENECKS:  # else building it will say what there is
@@ -572,7 +682,7 @@ def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec) -> int
             return max(1, round(expansion * n_in))
         assert pca is not None
         return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
-    if int(said) > n_in and expansion is None and spec.corruption.kind == "identity" and not spec.penalties:
+    if int(said) > n_in and expansion is None and not narrowed:
         raise SpecError(
             f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "
             f"narrowed. Choose at most {n_in}, or 'auto', or something else that narrows: a sparse bottleneck, "

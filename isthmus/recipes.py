@@ -39,6 +39,7 @@ RECIPES: dict[str, Recipe] = {
     "variational": Recipe("a noisy code with a price in nats: a density model that can be sampled", _VAE),
     "beta": Recipe("variational with a dearer code, β = 4: fewer, more separate factors",
                    {**_VAE, "objective": {"kind": "elbo", "beta": 4.0}}),
+    "conditional": Recipe("variational, with a label or column that steers the decoder: say condition=…", _VAE),
     "iwae": Recipe("variational with a tighter bound from several codes per row", {**_VAE, "objective": "iwae"}),
     "wasserstein": Recipe("codes that fill N(0, I) by a kernel distance, without a critic",
                           {"penalties": ["mmd"], "prior": "standard_normal"}),

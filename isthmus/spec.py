@@ -63,7 +63,8 @@ SINGLE = ("corruption", "encoder", "bottleneck", "decoder", "likelihood", "objec
 class Spec:
     """The composition of one model: a part for every place, and the size of the code.
 
-    ``tell_missing`` shows the encoder which entries are there, beside their values.
+    ``tell_missing`` shows the encoder which entries are there, beside their values. ``condition_dim``
+    numbers beside the code steer the decoder: a label, a column.
     """
 
     encoder: Part
@@ -78,6 +79,7 @@ class Spec:
     latent_dim: int | str = AUTO
     warm_start: str | None = "pca"
     tell_missing: bool = False
+    condition_dim: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -87,6 +89,7 @@ class Spec:
             "latent_dim": self.latent_dim,
             "warm_start": self.warm_start,
             "tell_missing": self.tell_missing,
+            "condition_dim": self.condition_dim,
         }
 
     @classmethod
@@ -102,6 +105,7 @@ class Spec:
             latent_dim=said.get("latent_dim", AUTO),
             warm_start=said.get("warm_start", "pca"),
             tell_missing=bool(said.get("tell_missing", False)),
+            condition_dim=int(said.get("condition_dim", 0)),
         )
 
     def replace(self, **changes: Any) -> Spec:
@@ -115,6 +119,7 @@ class Plan:
     ``epochs`` and ``batch_size`` count rows; ``max_time`` is in seconds; ``warmup`` is a fraction of
     the whole training, so that it can never outlast it; ``validation`` is the fraction of rows held
     out; ``patience`` is the fraction of the epochs without improvement after which training stops.
+    ``pretrain="stacked"`` trains dense bodies layer by layer first, in place of the start at PCA.
     """
 
     epochs: int | str = AUTO
@@ -127,6 +132,7 @@ class Plan:
     max_time: float | None = None
     validation: float | str = AUTO
     seed: int = 0
+    pretrain: str | None = None
 
     def __post_init__(self) -> None:
         whole, positive = "a whole number of at least 1", "a number above 0"
@@ -143,6 +149,7 @@ class Plan:
             self._check(name, value is None or (_is_number(value) and value > 0), f"{positive} or None")
         ok = self.validation == AUTO or (_is_number(self.validation) and 0 <= self.validation < 1)
         self._check("validation", ok, "a fraction from 0 to below 1, or 'auto'")
+        self._check("pretrain", self.pretrain in ("stacked", None), "'stacked' or None")
 
     def _check(self, name: str, ok: bool, allowed: str) -> None:
         if not ok:

@@ -245,7 +245,8 @@ def test_verbose_says_something_when_it_takes_long(capsys, monkeypatch):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_by_name(recipe):
-    ae = quick(recipe=recipe, epochs=2).fit(load_digits().images[:150].astype(np.uint8))
+    labels = load_digits().target[:150] if recipe == "conditional" else None
+    ae = quick(recipe=recipe, epochs=2).fit(load_digits().images[:150].astype(np.uint8), condition=labels)
     assert ae.transform(load_digits().images[:5].astype(np.uint8)).shape == (5, 2)
 
 

@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from isthmus import Autoencoder, Model, open_model
+from isthmus.conditions import with_condition
 from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, FileError, SpecError
@@ -467,6 +468,8 @@ class TestOwnModules:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_on_digits(recipe, tmp_path):
     rows = open_rows("example:digits").take(np.arange(300))
+    if recipe == "conditional":
+        rows = with_condition(rows, np.arange(300) % 10)
     model = fit(rows, recipe, latent_dim=4, plan=Plan(epochs=2, batch_size=64))
     scores = model.score(rows)
     assert scores.shape == (300,)
@@ -476,7 +479,7 @@ def test_every_recipe_on_digits(recipe, tmp_path):
     assert model.record.recipe == recipe
     again = open_model(model.save(tmp_path / "m.isthmus"))
     assert np.array_equal(again.score(rows), scores)
-    noise = np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8)
+    noise = rows.take(np.arange(50)).replace(data=np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8))
     assert np.median(model.score(noise)) > np.quantile(scores, 0.99), "noise is stranger than digits"
 
 
@@ -490,7 +493,8 @@ def test_every_recipe_on_a_mixed_table(recipe):
         with pytest.raises(DataError, match="holds numbers alone"):
             fit(pa.table(columns()), recipe)
         return
-    model = fit(pa.table(columns()), recipe)
+    steering = {"condition": next(iter(columns()))} if recipe == "conditional" else {}
+    model = fit(pa.table(columns()), recipe, **steering)
     assert np.isfinite(model.score(pa.table(columns()))).all()
 
 

@@ -257,6 +257,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write.")
 @click.option("--recipe", default="plain", show_default=True, help="A named composition (isthmus recipes).")
+@click.option("--target", metavar="DATA", help="What should come back for each row: clean rows to noisy ones.")
 @click.option("--latent-dim", type=NumberOr(int), default=AUTO, help="Numbers per code; auto asks PCA.")
 @_places
 @click.option(
@@ -279,6 +280,9 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="Start at the PCA solution where the parts allow it.",
 )
+@click.option(
+    "--pretrain", type=click.Choice(["stacked"]), help="Train dense bodies layer by layer first, in place of PCA."
+)
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @click.option(
     "--kind",
@@ -292,6 +296,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     type=Setting("age=numeric"),
     help="A column's kind: NAME=numeric, boolean, categorical or ignore.",
 )
+@click.option("--condition", multiple=True, metavar="COLUMN", help="A column that steers the decoder. May be repeated.")
 @click.option("--size", type=Size(), help="Resize images to height x width.")
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
@@ -320,8 +325,9 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
 
     began = time.perf_counter()
     rows = open_rows(data, strict=said["strict"])
+    target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"])
     reading = time.perf_counter() - began
-    for line in words.opened(rows):
+    for line in words.opened(rows) + ([] if target is None else words.opened(target)):
         voice.say(line)
     checkpoint = output.with_name(output.name + ".checkpoint")
     if checkpoint.exists() and not said["resume"]:
@@ -339,6 +345,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     model = Model.fit(
         rows,
         said["recipe"],
+        target=target,
         latent_dim=said["latent_dim"],
         parts=parts,
         plan=plan,
@@ -346,6 +353,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         warm_start=None if said["warm_start"] == "none" else said["warm_start"],
         modality=said["kind"] or ("table" if said["columns"] else None),
         modality_options=options,
+        condition=list(said["condition"]) or None,
         device=said["device"],
         hooks=[] if voice.quiet else [Progress()],
         prepared=announce,
@@ -381,7 +389,8 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         {
             "model": str(output),
             "bytes": output.stat().st_size,
-            "rows": {"origin": record.origin, "train": record.n_train, "held_out": record.n_held_out,
+            "rows": {"origin": record.origin, "target": record.target or None,
+                     "train": record.n_train, "held_out": record.n_held_out,
                      "skipped": [{"name": s.name, "reason": s.reason} for s in rows.skipped]},
             "modality": model.modality.describe(),
             "recipe": record.recipe,
@@ -436,7 +445,7 @@ def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
 
 def _plan(said: Mapping[str, Any], training: Mapping[str, Any]) -> tuple[Plan, str | None]:
     """How to train, and the rows to hold out if they are others."""
-    named = {name: said[name] for name in ("seed", "epochs", "batch_size", "learning_rate", "max_time")}
+    named = {name: said[name] for name in ("seed", "epochs", "batch_size", "learning_rate", "max_time", "pretrain")}
     others = None
     if said["validation"] is not None:
         try:
@@ -580,7 +589,7 @@ def _show(
         voice.say(f"skipped {one.name}: {one.reason}", fg="yellow")
     remarks = [
         *getattr(rows, "remarks", ()),
-        *(model.modality.remarks(rows) if hasattr(rows, "chunks") else ()),
+        *(model.remarks(rows) if hasattr(rows, "chunks") else ()),
     ]
     for line in remarks:
         voice.say(f"! {line}", fg="yellow")
@@ -690,6 +699,7 @@ def parts(voice: Voice, place: str | None) -> None:
     if place is not None and place not in MENUS:
         raise unknown("part of a model", place, MENUS)
     found: dict[str, dict[str, Any]] = {}
+    width = max(len(kind) for menu in MENUS.values() for kind in menu) + 2
     for name in [place] if place else MENUS:
         found[name] = {}
         voice.say(name, bold=True)
@@ -703,9 +713,9 @@ def parts(voice: Voice, place: str | None) -> None:
             listed = ", ".join(
                 o if p.default is p.empty else f"{o}={json.dumps(_plain(p.default))}" for o, p in options.items()
             )
-            voice.say(f"  {kind:<16}{_one_line(first)}")
+            voice.say(f"  {kind:<{width}}{_one_line(first)}")
             if listed:
-                voice.say(f"  {'':<16}{_painted(listed, voice.stream, dim=True)}")
+                voice.say(f"  {'':<{width}}{_painted(listed, voice.stream, dim=True)}")
     voice.told(found)
 
 

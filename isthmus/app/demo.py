@@ -90,7 +90,7 @@ def _plant(usual: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.
 def _through_pca(model: Any, images: np.ndarray) -> np.ndarray:
     from isthmus.data.source import open_rows
 
-    x = model.modality.to_tensors(open_rows(images))["x"]
+    x = model.tensors(open_rows(images))["x"]
     return model.modality.from_tensors(model.pca.reconstruct(x.flatten(1)).reshape(x.shape))
 
 

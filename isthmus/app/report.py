@@ -138,11 +138,11 @@ class _Returned:
         net = model.net
         sums = np.zeros((3, int(np.prod(net.likelihood.features_shape))))
         for chunk in rows.chunks(_CHUNK):
-            tensors = {n: t.to(model.device) for n, t in model.modality.to_tensors(chunk).items()}
+            tensors = {n: t.to(model.device) for n, t in model.tensors(chunk).items()}
             x, observed = tensors["x"], tensors.get("observed")
             features = net.likelihood.represent(x, observed)
             there = 1.0 if observed is None else net.likelihood.reach(observed).to(features)
-            expected = net.decode(net.encode(x, observed)).expected
+            expected = net.decode(net.encode(x, observed), tensors.get("condition")).expected
             sums[0] += ((features - expected).square() * there).flatten(1).sum(0).cpu().numpy()
             if model.pca is not None:
                 flat = features.flatten(1).cpu()
@@ -192,7 +192,7 @@ def _what_returns(model: Model, rows: Rows, returned: _Returned) -> Figure:
 @torch.inference_mode()
 def _images(model: Model, rows: Rows) -> Figure:
     chosen = _sample(len(rows), _IMAGES)
-    tensors = model.modality.to_tensors(rows.take(chosen))
+    tensors = model.tensors(rows.take(chosen))
     lines = [model.modality.from_tensors(tensors["x"]), model.reconstruct(rows.take(chosen))]
     labels = ["as it was", "comes back"]
     if model.pca is not None and model.net.likelihood.features_shape == model.net.shape:
@@ -341,7 +341,7 @@ def _strangest(
     if model.modality.names or len(model.net.shape) != 3:
         return told, None
     chosen = rows.take(worst)
-    inputs = model.modality.from_tensors(model.modality.to_tensors(chosen)["x"])
+    inputs = model.modality.from_tensors(model.tensors(chosen)["x"])
     heat = [_heat(found.contributions[i]) for i in worst]
     lines = [inputs, model.reconstruct(chosen), heat]
     return told, image_grid(lines, ["as it was", "comes back", "where"], tops=[tidy(t.score) for t in told])

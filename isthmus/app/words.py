@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from isthmus.core.networks.tied import Transposed
 from isthmus.spec import SINGLE, Part
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _widths(body: Body) -> list[str]:
         return [body.drawn]
     found = []
     for module in body.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | Transposed):
             found.append(str(module.out_features))
         elif hasattr(module, "out_channels"):
             kernel = "×".join(map(str, module.kernel_size))
@@ -124,6 +125,7 @@ def about_lines(model: Model) -> dict[str, list[str]]:
     told = {
         "rows": [
             f"{record.origin}: {record.n_train:,} fitted, {record.n_held_out:,} held out",
+            *([f"each with its target in {record.target}"] if record.target else []),
             *model.modality.describe(),
         ],
         "recipe": [record.recipe, parts(model.net)],

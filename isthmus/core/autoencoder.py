@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.critics import CRITICS
 from isthmus.core.likelihoods import LIKELIHOODS
 from isthmus.core.networks import DECODERS, ENCODERS
+from isthmus.core.networks.tied import tie
 from isthmus.core.objectives import OBJECTIVES
 from isthmus.core.parts import (
     Body,
@@ -25,6 +27,7 @@ from isthmus.core.parts import (
     Corrupted,
     Distribution,
     Finished,
+    Likelihood,
     Losses,
     Piece,
     Shape,
@@ -36,7 +39,7 @@ from isthmus.core.pca import PCA
 from isthmus.core.penalties import PENALTIES
 from isthmus.core.priors import PRIORS
 from isthmus.errors import SpecError
-from isthmus.spec import Part, Spec
+from isthmus.spec import AUTO, Part, Spec
 
 #: Every menu by the name of its place in a spec.
 MENUS: dict[str, Mapping[str, type]] = {
@@ -58,13 +61,15 @@ class Net(nn.Module):
     Args:
         spec: which part stands in each place; ``latent_dim`` and every option already decided.
         shape: of one row's x.
-        own: modules that a person brings in place of the encoder or decoder body.
+        own: modules that a person brings in place of the encoder or decoder body. A bottleneck or likelihood
+            that is built already may stand here too.
 
     Batches are keyword tensors: ``x`` (B, *shape), and where there is reason for it ``observed``
-    (like x, True where known), ``target`` (the clean x) and ``condition`` (B, …).
+    (like x, True where known), ``target`` (the clean x, of which ``target_observed`` is known, else all)
+    and ``condition`` (B, …).
     """
 
-    def __init__(self, spec: Spec, shape: Shape, own: Mapping[str, nn.Module] | None = None):
+    def __init__(self, spec: Spec, shape: Shape, own: Mapping[str, Any] | None = None):
         super().__init__()
         own = own or {}
         assert isinstance(spec.latent_dim, int)
@@ -76,11 +81,21 @@ class Net(nn.Module):
         seen = (features[0] + self.shape[0], *features[1:]) if told else features
         self.seen_shape = seen
         code_hint = (spec.latent_dim,)
+        if spec.encoder.options.get("tied"):
+            raise SpecError("It is the decoder that is tied to the encoder: say decoder={'tied': True}.")
         self.encoder = _body(ENCODERS, "encoder", spec.encoder, own.get("encoder"), seen, code_hint)
-        self.bottleneck = make(BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim)
+        self.bottleneck: Bottleneck = own.get("bottleneck") or make(
+            BOTTLENECKS, "bottleneck", spec.bottleneck, self.encoder.out_shape, spec.latent_dim
+        )
         code_shape = self.bottleneck.code_shape
-        self.decoder = _body(DECODERS, "decoder", spec.decoder, own.get("decoder"), code_shape, features)
-        self.likelihood = make(LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape)
+        steered = (code_shape[0] + spec.condition_dim, *code_shape[1:])
+        decoder = _mirrored(spec, self.encoder)
+        self.decoder = _body(DECODERS, "decoder", decoder, own.get("decoder"), steered, features)
+        self.likelihood: Likelihood = own.get("likelihood") or make(
+            LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape
+        )
+        if self.tied:
+            tie(self)
         self.objective = make(OBJECTIVES, "objective", spec.objective)
         self.penalties = nn.ModuleDict({part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties})
         self.prior = make(PRIORS, "prior", spec.prior, code_shape, seen)
@@ -109,6 +124,7 @@ class Net(nn.Module):
         *,
         observed: Tensor | None = None,
         target: Tensor | None = None,
+        target_observed: Tensor | None = None,
         condition: Tensor | None = None,
     ) -> Trace:
         """One pass, with everything that it made."""
@@ -122,21 +138,28 @@ class Net(nn.Module):
         def encode(features: Tensor) -> Code:
             return self.bottleneck(self.encoded(features, visible))
 
+        def decode(z: Tensor) -> Distribution:
+            if condition is None:
+                return self.decode(z)
+            # several codes per row come codes outermost
+            return self.decode(z, condition.repeat(len(z) // len(condition), 1))
+
         if self.prior.learned:
             self.prior.renew(lambda features: self.bottleneck(self.encoded(features)))
         h = self.encoded(features, visible)
         code = self.bottleneck(h)
         return Trace(
             x=x if target is None else target,
-            observed=observed,
+            observed=observed if target is None else target_observed,
             corrupted=corrupted,
             features=features,
             h=h,
             code=code,
-            p=self.decode(code.z),
+            p=decode(code.z),
             prior=self.prior,
-            decode=self.decode,
+            decode=decode,
             encode=encode,
+            squared_jacobian=lambda: self.bottleneck.squared_jacobian(code) if self.encoder.passes else None,
             condition=condition,
             progress=self.progress,
         )
@@ -160,6 +183,11 @@ class Net(nn.Module):
         return terms
 
     @property
+    def tied(self) -> bool:
+        """Whether the decoder's weights are the encoder's."""
+        return bool(self.spec.decoder.options.get("tied"))
+
+    @property
     def noisy(self) -> bool:
         """Whether a training pass draws random numbers, so that it differs from a pass at use."""
         return self.spec.corruption.kind != "identity" or self.bottleneck.rated
@@ -179,8 +207,12 @@ class Net(nn.Module):
         """(B, *shape) → the code's mode (B, *code_shape)."""
         return self.bottleneck.mode(self.encoded(self.features(x, observed), observed))
 
-    def decode(self, z: Tensor) -> Distribution:
-        """(B, *code_shape) → a distribution over x."""
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
+        """(B, *code_shape), and (B, condition_dim) where a condition steers → a distribution over x."""
+        if self.spec.condition_dim:
+            assert condition is not None
+            everywhere = condition.reshape(*condition.shape, *[1] * (z.ndim - 2)).expand(-1, -1, *z.shape[2:])
+            z = torch.cat([z, everywhere], dim=1)
         return self.likelihood(self.decoder(z))
 
     def squared_error(self, x: Tensor, observed: Tensor | None, p: Distribution) -> Tensor:
@@ -199,27 +231,35 @@ class Net(nn.Module):
     @property
     def starts_linear(self) -> bool:
         """Whether both ends have a linear path that can be set to PCA, and the code can begin there."""
-        begins = type(self.bottleneck).start_linear is not Bottleneck.start_linear
-        return begins and self.encoder.linear is not None and self.decoder.linear is not None
+        paths = self.encoder.linear is not None and self.decoder.linear is not None
+        # a tied decoder cannot make up for a scale that the code or the expectation has
+        exact = not self.tied or (self.likelihood.direct and not self.bottleneck.rated)
+        return self.bottleneck.starts_linear and paths and exact
 
     @torch.no_grad()
-    def start_at_pca(self, pca: PCA) -> None:
+    def start_at_pca(self, pca: PCA, effect: Tensor | None = None) -> None:
         """Set the linear path to principal components and everything beside it to no effect.
 
         Codes are the components' scores, divided by one common scale (so that distances stay), or each
-        by its own where a rate asks for unit size.
+        by its own where a rate asks for unit size; tied weights leave them as they are. Where a condition
+        steers, ``pca`` is of what its linear ``effect`` (features, condition_dim) leaves over, and the decoder
+        begins with that effect.
         """
         k, n_in = len(pca.components), size(self.seen_shape)
         dim = self.spec.latent_dim
         scales = pca.variances.clamp(min=1e-12).sqrt()
-        if not self.bottleneck.rated:
+        if self.tied:
+            scales = torch.ones(k)
+        elif not self.bottleneck.rated:
             scales = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
         down = torch.zeros(dim, n_in)
-        up = torch.zeros(len(pca.mean), dim)
+        up = torch.zeros(len(pca.mean), dim + self.spec.condition_dim)
         shift = torch.zeros(dim)
         down[:k, : len(pca.mean)] = pca.components / scales[:, None]
         up[:, :k] = pca.components.T * scales
         shift[:k] = -(pca.components @ pca.mean) / scales
+        if effect is not None:  # less what the code, which is of x as it is, already carries of it
+            up[:, dim:] = effect - pca.components.T @ (pca.components @ effect)
         if k < dim:  # fewer components than codes: the rest begin at random, small
             nn.init.normal_(down[k:, : len(pca.mean)], std=len(pca.mean) ** -0.5 * 0.1)
         self.bottleneck.start_linear(self.encoder, down, shift)
@@ -252,6 +292,14 @@ def visible_of(observed: Tensor | None, hidden: Tensor | None) -> Tensor | None:
     if hidden is None:
         return observed
     return ~hidden if observed is None else observed & ~hidden
+
+
+def _mirrored(spec: Spec, encoder: Body) -> Part:
+    """The decoder; if it is tied and its widths are left open, with those of the encoder."""
+    tied, left_open = spec.decoder.options.get("tied"), spec.decoder.options.get("widths", AUTO) == AUTO
+    if tied and left_open and spec.encoder.kind == spec.decoder.kind == "mlp":
+        return spec.decoder.updated(widths=encoder.widths[::-1])
+    return spec.decoder
 
 
 def _takes_mask(part: Part) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from isthmus.core.autoencoder import Net, visible_of
 from isthmus.core.bottlenecks.plain import Plain
 from isthmus.core.likelihoods import Gaussian
-from isthmus.core.networks.dense import MLP, Head, Linear, chain_backward, chain_forward, product
+from isthmus.core.networks.dense import ACTIVATIONS, MLP, Head, Linear, chain_backward, chain_forward, product
 from isthmus.core.objectives import ELBO, Reconstruction
 from isthmus.core.parts import Losses
 
@@ -43,8 +43,10 @@ class HandmadeStep:
             and all(type(body) in (MLP, Linear) for body in (net.encoder, net.decoder))
             and all(type(head) is Head and head.layer is not None and not head.pointwise for head in heads)
             and type(net.objective) in (ELBO, Reconstruction)
+            and not net.tied
             and not net.penalties
             and net.critic is None
+            and not net.spec.condition_dim
             # elsewhere reading a number back would wait for the device
             and all(p.requires_grad and p.device.type == "cpu" for p in net.parameters())
         )
@@ -56,21 +58,25 @@ class HandmadeStep:
         *,
         observed: Tensor | None = None,
         target: Tensor | None = None,
+        target_observed: Tensor | None = None,
         condition: object = None,
     ) -> Losses:
         net = self.net
         corrupted = net.corruption(x, observed)
         visible = visible_of(observed, corrupted.hidden)
-        z = self.encoder.forward(net.features(corrupted.x, visible))
+        activation, gradient = ACTIVATIONS[net.bottleneck.activation]
+        a = self.encoder.forward(net.features(corrupted.x, visible))
+        z = activation(a)
         mean = self.decoder.forward(z)
         sigmoid = net.likelihood.link == "sigmoid"
         if sigmoid:
             mean = mean.sigmoid_()
-        target = x if target is None else target
+        if target is None:
+            target, target_observed = x, observed
         error = mean - target.flatten(1)
-        if observed is not None:
-            error *= observed.flatten(1)
-        n, entries = len(x), error.numel() if observed is None else int(observed.sum())
+        if target_observed is not None:
+            error *= target_observed.flatten(1)
+        n, entries = len(x), error.numel() if target_observed is None else int(target_observed.sum())
         variance = net.likelihood.noise()
         if variance is None:
             # the analytic σ²; a float, because arithmetic on scalar tensors costs as much as a layer here
@@ -78,7 +84,7 @@ class HandmadeStep:
             nats = error.new_tensor(entries / (2 * n) * (1 + math.log(2 * math.pi * variance)))
         else:
             logs = (2 * math.pi * variance).log().flatten().expand(error.shape[1])
-            logs = n * logs.sum() if observed is None else (observed.flatten(1) * logs).sum()
+            logs = n * logs.sum() if target_observed is None else (target_observed.flatten(1) * logs).sum()
             variance = variance.flatten()
             nats = ((error.square() / variance).sum() + logs) / (2 * n)
 
@@ -87,7 +93,7 @@ class HandmadeStep:
             g = error.div_(variance * n)
             if sigmoid:
                 torch.ops.aten.sigmoid_backward.grad_input(g, mean, grad_input=g)
-            self.encoder.backward(self.decoder.backward(g, needs_x=True))
+            self.encoder.backward(gradient(self.decoder.backward(g, needs_x=True), a, z))
 
         return Losses({"main": nats}, {"reconstruction": nats}, {"main": backward})
 

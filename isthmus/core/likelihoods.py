@@ -150,6 +150,7 @@ class Gaussian(Likelihood):
         super().__init__()
         self.features_shape = tuple(shape)
         self.link = one_of("link", link, ["identity", "sigmoid"])
+        self.direct = link == "identity"
         self.head, self.noise = Head(in_shape, shape), _Noise(shape, sigma, per)
 
     def forward(self, h: Tensor) -> Normal:

@@ -91,6 +91,7 @@ class Trace:
     prior: Prior
     decode: Any  # z → Distribution, for parts that decode again
     encode: Any  # features → Code
+    squared_jacobian: Any = None  # () → ‖∂z/∂features‖²_F (B,) in closed form, or None where there is none
     condition: Tensor | None = None
     progress: float = 1.0  # the fraction of the training that is done
 
@@ -154,6 +155,8 @@ class Body(Piece):
     #: rest by itself? Others are told by channels beside their features (``tell_missing``).
     takes_mask: ClassVar[bool] = False
     out_shape: Shape
+    #: Is the output the input itself, flattened? Then the head behind it is the whole network of its side.
+    passes: ClassVar[bool] = False
     #: What it is between its two ends, for people, where a list of its layers would be long. None lists them.
     drawn: str | None = None
     #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
@@ -184,6 +187,15 @@ class Bottleneck(Piece):
     def mode(self, h: Tensor) -> Tensor:
         """The code's one deterministic value (B, *code_shape), used everywhere outside training."""
 
+    def squared_jacobian(self, code: Code) -> Tensor | None:
+        """‖∂z/∂h‖²_F of every row (B,) where it has a closed form; else None."""
+        return None
+
+    @property
+    def starts_linear(self) -> bool:
+        """Whether the code can begin as a linear map of the row."""
+        return type(self).start_linear is not Bottleneck.start_linear
+
     def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
         """Begin as ``z = weight x + bias`` along the body's linear path, with everything else at zero."""
         raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
@@ -193,6 +205,8 @@ class Likelihood(Piece):
     """Decoder output → Distribution. Owns its heads, and knows what kind of numbers x is made of."""
 
     features_shape: Shape
+    #: Is the expectation the head's output itself?
+    direct: bool = False
 
     @abstractmethod
     def forward(self, h: Tensor) -> Distribution: ...

@@ -69,7 +69,7 @@ def from_patches(patches: Tensor, patch: int, shape: Shape) -> Tensor:
         x = x.flatten(2 + axis, 3 + axis)
     for axis, side in enumerate(sides_of(shape)):
         x = x.narrow(2 + axis, 0, side)
-    return x.reshape(len(x), *shape)
+    return x.reshape(x.shape[0], *shape)
 
 
 def spread(mask: Tensor, patch: int, shape: Shape) -> Tensor:

@@ -68,6 +68,13 @@ def fit_pca(chunks: Callable[[], Iterable[Tensor]], k: int) -> PCA:
     return PCA(mean, _signed(components), variances.flip(0)[:k].clamp(min=0).float(), total_variance)
 
 
+def linear_effect(condition: Tensor, x: Tensor) -> Tensor:
+    """What each number of the condition (n, c) adds to x (n, D): (D, c), by least squares with a little ridge."""
+    c = (condition - condition.mean(0)).double()
+    ridge = 1e-6 * max(len(c), 1) * torch.eye(c.shape[1], dtype=c.dtype)
+    return torch.linalg.solve(c.T @ c + ridge, c.T @ (x - x.mean(0)).double()).T.float()
+
+
 def _randomised(chunks: Callable[[], Iterable[Tensor]], mean: Tensor, k: int, count: int) -> PCA:
     """Subspace iteration: four passes over the rows, memory for k + 10 directions."""
     generator = torch.Generator().manual_seed(0)

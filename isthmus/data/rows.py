@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,10 @@ class Rows:
     (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``) or ``"series"`` (a list of
     ndarrays ``(time,)`` or ``(time, channels)`` that differ in length). ``names``
     are the files of a folder, else None. ``origin`` is how messages call the rows. ``remarks`` are
-    the decisions taken while opening that a person would want to know. ``longest`` are the steps of the
-    longest series that was opened with these, so that those held out fit whatever the others are.
+    the decisions taken while opening that a person would want to know. ``beside`` are other rows that
+    belong to these, one to one, and go where they go (``"condition"``: what steers the decoder; ``"target"``:
+    what should come back). ``longest`` are the steps of the longest series that was opened with these, so that
+    those held out fit whatever the others are.
     """
 
     kind: str
@@ -37,7 +39,15 @@ class Rows:
     names: tuple[str, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     remarks: tuple[str, ...] = ()
+    beside: Mapping[str, Rows] = field(default_factory=dict)
     longest: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, rows in self.beside.items():
+            if len(rows) != len(self):
+                raise DataError(
+                    f"{self.origin} has {len(self):,} rows and its {name} {len(rows):,}. Bring one for each row."
+                )
 
     def __len__(self) -> int:
         return self.data.num_rows if self.kind == "table" else len(self.data)
@@ -60,18 +70,22 @@ class Rows:
         else:
             data = self.data[indices]
         names = None if self.names is None else tuple(self.names[i] for i in indices)
-        return self.replace(data=data, names=names)
+        beside = {name: rows.take(indices) for name, rows in self.beside.items()}
+        return self.replace(data=data, names=names, beside=beside)
 
     def chunks(self, size: int) -> Iterator[Rows]:
         """The rows in order, ``size`` at a time. Nothing is copied."""
         if size < 1:
             raise DataError(f"A chunk holds at least 1 row; got {size}.")
         for start in range(0, len(self), size):
-            names = None if self.names is None else self.names[start : start + size]
-            if self.kind == "table":
-                yield self.replace(data=self.data.slice(start, size), names=names)
-            else:
-                yield self.replace(data=self.data[start : start + size], names=names)
+            yield self._slice(start, size)
+
+    def _slice(self, start: int, size: int) -> Rows:
+        stop = start + size
+        data = self.data.slice(start, size) if self.kind == "table" else self.data[start:stop]
+        names = None if self.names is None else self.names[start:stop]
+        beside = {name: rows._slice(start, size) for name, rows in self.beside.items()}
+        return self.replace(data=data, names=names, beside=beside)
 
     def of_one_length(self) -> Rows:
         """These rows, unless they are series that differ in length, which few can take."""

@@ -62,15 +62,22 @@ def encode(model: Model, rows: Any) -> Codes:
     return Codes(model.encode(rows))
 
 
-def decode(model: Model, codes: Any) -> Returned:
-    """Codes (an array, or a file that holds one) → rows as the model's own looked."""
+def decode(model: Model, codes: Any, *, condition: str | None = None) -> Returned:
+    """Codes (an array, or a file that holds one) → rows as the model's own looked.
+
+    Args:
+        condition: What steers a conditional model: a value, or NAME=VALUE,NAME=VALUE where several columns do.
+    """
     if isinstance(codes, str | Path):
         rows = open_rows(codes)
         if rows.kind == "table":
             codes = np.column_stack([column.to_numpy() for column in rows.data.columns])
         else:
             codes = rows.data
-    return Returned(model.decode(codes))
+    said: Any = condition
+    if condition is not None and "=" in condition:
+        said = dict(pair.partition("=")[::2] for pair in condition.split(","))
+    return Returned(model.decode(codes, condition=said))
 
 
 def reconstruct(model: Model, rows: Any) -> Returned:

@@ -21,6 +21,7 @@ class Comparison(Result):
     pca: float
     mean: float
     latent_dim: int
+    remark: str = ""
 
     @property
     def ratio(self) -> float:
@@ -61,7 +62,7 @@ class Comparison(Result):
             lines.append("hardly better than PCA: what these rows hold is close to linear")
         else:
             lines.append(f"the autoencoder's error is {1 - self.ratio:.0%} below PCA's at the same size")
-        return lines
+        return lines + [self.remark] * bool(self.remark)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -73,10 +74,17 @@ class Comparison(Result):
         }
 
 
-def compare(model: Model, rows: Any) -> Comparison:
-    """Hold the model against PCA of the same size, fitted on the same training rows."""
-    found = model.compare(rows)
-    return Comparison(found["autoencoder"], found["pca"], found["mean"], model.latent_dim)
+def compare(model: Model, rows: Any, *, target: Any = None) -> Comparison:
+    """Hold the model against PCA of the same size, fitted on the same training rows.
+
+    Args:
+        target: what should come back for each row, such as the clean rows to noisy ones; else the rows themselves.
+    """
+    found = model.compare(rows, target)
+    remark = ""
+    if model.record.target and target is None:
+        remark = "this model was fitted to targets, and these rows have none: their own noise counts as error"
+    return Comparison(found["autoencoder"], found["pca"], found["mean"], model.latent_dim, remark)
 
 
 def compared_at_fit(model: Model) -> Comparison | None:

@@ -11,7 +11,7 @@ from isthmus.core.autoencoder import Net
 from isthmus.core.networks import DECODERS, ENCODERS
 from isthmus.core.networks.dense import MLP
 from isthmus.core.parts import Finished
-from isthmus.core.pca import fit_pca
+from isthmus.core.pca import fit_pca, linear_effect
 from isthmus.data.batches import InMemory
 from isthmus.errors import SpecError
 from isthmus.spec import Part, Plan, Spec
@@ -54,6 +54,18 @@ class TestStartAtPCA:
         assert net.starts_linear
         net.start_at_pca(pca)
         torch.testing.assert_close(net.decode(net.encode(x)).mean, pca.reconstruct(x), rtol=0, atol=2e-5)
+
+    def test_with_a_condition_it_is_pca_of_what_the_condition_leaves_over(self):
+        x, condition = rows(), torch.eye(4)[torch.arange(400) % 4]
+        x = x + condition @ torch.randn(4, D) * 3
+        effect = linear_effect(condition, x)
+        left = pca_of(x - condition @ effect.T)
+        net = net_of(spec_of(condition_dim=4)).eval()
+        net.start_at_pca(left, effect)
+        expected = left.reconstruct(x - condition @ effect.T) + condition @ effect.T
+        torch.testing.assert_close(net.decode(net.encode(x), condition).mean, expected, rtol=0, atol=2e-5)
+        means = torch.stack([x[i::4].mean(0) for i in range(4)])
+        torch.testing.assert_close(effect - effect.mean(1, keepdim=True), (means - means.mean(0)).T, rtol=0, atol=1e-3)
 
     @pytest.mark.parametrize("bottleneck", ["plain", "gaussian"])
     def test_codes_are_the_scores_of_the_components(self, bottleneck):

@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 import torch
+from torch import nn
 
 from isthmus.core.autoencoder import MENUS, Net
 from isthmus.core.bottlenecks import BOTTLENECKS
@@ -125,6 +126,16 @@ class TestEveryPart:
         order = torch.randperm(len(x))
         torch.testing.assert_close(net.eval().encode(x[order]), net.encode(x)[order])
 
+    def test_the_loss_of_a_row_does_not_grow_with_the_batch(self, place, name):
+        """Nats per row: the same rows twice cost the same, where nothing is drawn."""
+        if name in DRAWN:
+            pytest.skip("drawn anew for every row")
+        net, x = net_of(place, name)
+        net = net.eval().double()
+        once, twice = (net.terms(net.trace(rows_.double())) for rows_ in (x, torch.cat([x, x])))
+        for term in once:
+            torch.testing.assert_close(once[term].mean(), twice[term].mean())
+
     def test_state_and_back(self, place, name):
         net, x = net_of(place, name)
         again, _ = net_of(place, name)
@@ -154,6 +165,34 @@ class TestEveryPart:
 
     def test_its_file_cites_or_explains(self, place, name):
         assert MENUS[place][name].__doc__
+
+
+class Inference(nn.Module):
+    """What a model is at use, as one graph: x → code, reconstruction."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        z = self.net.encode(x)
+        return z, self.net.decode(z).mean
+
+
+# torch's own recurrent layers put their weights into a list of their own while they are traced
+@pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")
+@pytest.mark.parametrize(
+    ("place", "name"), [(p, n) for p, n in ALL if p in ("encoder", "bottleneck", "decoder", "likelihood")]
+)
+def test_inference_is_a_graph_without_python(place, name):
+    """``torch.export`` takes it, for any number of rows, and it answers the same."""
+    net, x = net_of(place, name)
+    inference = Inference(net.eval())
+    rows_ = torch.export.Dim("rows", min=2, max=4096)
+    graph = torch.export.export(inference, (x,), dynamic_shapes={"x": {0: rows_}}).module()
+    for given in (x, x[:5]):
+        for found, expected in zip(graph(given), inference(given), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def _with(place, chosen):

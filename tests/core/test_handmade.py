@@ -61,6 +61,8 @@ def batch_of(observed=False, target=False, n=11):
         batch["observed"] = torch.rand(n, D, generator=g) < 0.7
     if target:
         batch["target"] = torch.rand(n, D, generator=g, dtype=torch.float64)
+        if observed:
+            batch["target_observed"] = torch.rand(n, D, generator=g) < 0.8
     return batch
 
 
@@ -85,6 +87,13 @@ def test_linear_bodies(encoder, decoder, observed):
         likelihood = {"link": link, **sigma}
         net = net_of(spec_of(encoder, decoder, linear_path=linear_path, likelihood=likelihood))
         agree(net, **batch_of(observed))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("body", ["mlp", "linear"])
+def test_codes_with_an_activation(activation, body):
+    bottleneck = Part("plain", {"activation": activation})
+    agree(net_of(spec_of(body, body, bottleneck=bottleneck)), **batch_of())
 
 
 @pytest.mark.parametrize("corruption", ["gaussian", "masking"])

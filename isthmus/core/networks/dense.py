@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isthmus.core.networks.tied import Transposed
 from isthmus.core.parts import Body, Finished, Shape, one_of, size
 
 _aten = torch.ops.aten
@@ -157,6 +158,10 @@ class Head(nn.Module):
         """Begin as ``weight x + bias`` along the body's linear path; whatever else it gives has no effect yet."""
         assert self.layer is not None
         weight, bias = body.start_linear(weight, bias)
+        if isinstance(self.layer, Transposed):  # its weight has begun with the encoder's
+            at_zero = body(weight.new_zeros(1, weight.shape[1]))
+            self.layer.bias.copy_(bias - (self.layer.weight @ at_zero[0]))
+            return
         self.layer.weight.zero_()
         self.layer.weight[:, body.linear] = weight.to(self.layer.weight)
         self.layer.bias.copy_(bias)
@@ -168,17 +173,25 @@ class Head(nn.Module):
 class Linear(Body):
     """No body at all: the heads alone are the network. With squared error it spans the PCA subspace.
 
+    A decoder that is ``tied`` has the encoder's weight, transposed.
+
     References:
         Baldi and Hornik, Neural networks and principal component analysis, 1989.
     """
 
-    def __init__(self, in_shape: Shape, target_shape: Shape):
+    passes = True
+
+    def __init__(self, in_shape: Shape, target_shape: Shape, *, tied: bool = False):
         super().__init__()
+        self.tied = tied
         self.out_shape = (size(in_shape),)
         self.linear = slice(0, size(in_shape))
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1)
+
+    def extra_repr(self) -> str:
+        return f"tied={self.tied}"
 
 
 class MLP(Body):
@@ -186,6 +199,8 @@ class MLP(Body):
 
     ``widths="auto"`` takes two layers between the sizes of its two ends. With a linear path the output
     is ``[deep(x), x]``, so that the head that follows is ``W x + V deep(x)`` and can start at PCA.
+
+    A decoder that is ``tied`` has the encoder's weights, transposed, and with ``widths="auto"`` its widths.
     """
 
     def __init__(
@@ -196,8 +211,10 @@ class MLP(Body):
         widths: Sequence[int] | str = "auto",
         activation: str = "gelu",
         linear_path: bool = False,
+        tied: bool = False,
     ):
         super().__init__()
+        self.tied = tied
         one_of("activation", activation, list(ACTIVATIONS))
         n_in = size(in_shape)
         if widths == "auto":
@@ -219,7 +236,10 @@ class MLP(Body):
         return h if self.linear is None else torch.cat([h, x], dim=1)
 
     def extra_repr(self) -> str:
-        return f"widths={self.widths}, activation={self.activation!r}, linear_path={self.linear is not None}"
+        return (
+            f"widths={self.widths}, activation={self.activation!r}, linear_path={self.linear is not None}, "
+            f"tied={self.tied}"
+        )
 
 
 def auto_widths(n_in: int, n_out: int) -> list[int]:

@@ -73,8 +73,8 @@ class RecurrentEncoder(PathEncoder):
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         there = torch.ones_like(x) if visible is None else visible.to(x)
         x = x * there
-        steps = torch.cat([x, there, self.when.expand(len(x), 1, -1)], dim=1).transpose(1, 2)
-        lengths = torch.full((len(x),), x.shape[2], device=x.device)
+        steps = torch.cat([x, there, self.when.expand(x.shape[0], 1, -1)], dim=1).transpose(1, 2)
+        lengths = torch.full((x.shape[0],), x.shape[2], device=x.device)
         if visible is not None:
             seen = visible.any(1)
             lengths = seen.sum(1)
@@ -125,7 +125,7 @@ class RecurrentDecoder(PathDecoder):
 
     def forward(self, z: Tensor) -> Tensor:
         said = self.entry(z)[:, None].expand(-1, len(self.clock), -1)
-        written, _ = self.loop(torch.cat([said, self.clock.expand(len(z), -1, -1)], dim=-1))
+        written, _ = self.loop(torch.cat([said, self.clock.expand(z.shape[0], -1, -1)], dim=-1))
         return self.beside(written.transpose(1, 2), z)
 
 

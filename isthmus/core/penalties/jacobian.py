@@ -15,32 +15,44 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from isthmus.core.parts import Penalty, Schedule, Trace
+from isthmus.core.parts import Penalty, Schedule, Trace, one_of
 
 
 class Contractive(Penalty):
     """λ · ‖J_f(x)‖²_F, the squared Jacobian of the code with respect to what the encoder sees.
 
+    ``estimate="auto"`` is exact where the encoder is one layer, ``z = a(W x + b)``:
+
+    .. math:: \\|J\\|_F^2 = \\sum_j a'(W x + b)_j^2 \\sum_i W_{ji}^2
+
+    which for a sigmoid is :math:`\\sum_j (z_j (1 - z_j))^2 \\sum_i W_{ji}^2`. Every other encoder, and every
+    encoder with ``estimate="hutchinson"``, gets an unbiased estimate from one v per row and step:
+
     .. math:: \\|J\\|_F^2 = E_{v \\sim N(0, I)} \\|v^\\top J\\|^2
 
-    is estimated with one v per row and step (Hutchinson), so that any encoder can have it.
-
     References:
-        Rifai et al., Contractive Auto-Encoders, 2011.
+        Rifai, Vincent, Muller, Glorot and Bengio, Contractive Auto-Encoders, 2011.
         Hutchinson, A stochastic estimator of the trace of the influence matrix, 1989.
     """
 
-    def __init__(self, *, weight: float | Mapping[str, float] = 0.1):
+    def __init__(self, *, weight: float | Mapping[str, float] = 0.1, estimate: str = "auto"):
         super().__init__()
         self.weight = Schedule.of(weight)
+        self.estimate = one_of("estimate", estimate, ("auto", "hutchinson"))
 
     def forward(self, trace: Trace) -> Tensor:
+        return self.weight.at(trace.progress) * self._squared_jacobian(trace)
+
+    def _squared_jacobian(self, trace: Trace) -> Tensor:
+        exact = trace.squared_jacobian() if self.estimate == "auto" else None
+        if exact is not None:
+            return exact
         with _twice():
             x = trace.features.detach().requires_grad_()
-            return self.weight.at(trace.progress) * _squared_jacobian(trace.encode(x).z, x)
+            return _squared_jacobian(trace.encode(x).z, x)
 
     def extra_repr(self) -> str:
-        return f"weight={self.weight}"
+        return f"weight={self.weight}, estimate={self.estimate!r}"
 
 
 class DecoderGradient(Penalty):

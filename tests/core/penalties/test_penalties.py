@@ -38,6 +38,48 @@ def test_hutchinson_is_the_jacobian_in_the_mean():
     assert draws.mean(0).sub(exact).abs().lt(5 * draws.std(0) / 4000**0.5).all()
 
 
+def one_layer(activation="sigmoid", **options):
+    bottleneck = Part("plain", {"activation": activation})
+    spec = Spec(encoder=Part("linear"), decoder=Part("linear"), bottleneck=bottleneck, latent_dim=4)
+    torch.manual_seed(0)
+    net = Net(spec.replace(penalties=(Part("contractive", {"weight": 1.0, **options}),)), (5,)).double()
+    return net, net.trace(torch.randn(3, 5, dtype=torch.float64))
+
+
+def test_one_sigmoid_layer_is_exact():
+    """Σ_j (z_j (1 − z_j))² Σ_i W_ji² (Rifai et al., 2011), without a random number, and the Jacobian of autograd."""
+    net, trace = one_layer()
+    before = torch.get_rng_state()
+    found = net.penalties["contractive"](trace)
+    assert torch.equal(torch.get_rng_state(), before)
+    z, weight = trace.code.z, net.bottleneck.head.layer.weight
+    torch.testing.assert_close(found, (z * (1 - z)).square() @ weight.square().sum(1))
+    for x, nats in zip(trace.x, found, strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda row: net.encode(row[None])[0], x)
+        torch.testing.assert_close(nats, jacobian.square().sum())
+
+
+def test_of_a_linear_encoder_it_is_the_norm_of_the_weights():
+    net, trace = one_layer("identity")
+    found = net.penalties["contractive"](trace)
+    torch.testing.assert_close(found, net.bottleneck.head.layer.weight.square().sum().expand(3))
+
+
+@pytest.mark.parametrize("activation", ["identity", "sigmoid", "tanh", "gelu"])
+def test_the_estimate_agrees_with_the_closed_form_in_the_mean(activation):
+    _, trace = one_layer(activation)
+    exact = PENALTIES["contractive"](weight=1.0)(trace).detach()
+    penalty = PENALTIES["contractive"](weight=1.0, estimate="hutchinson")
+    draws = torch.stack([penalty(trace).detach() for _ in range(4000)])
+    assert draws.mean(0).sub(exact).abs().lt(5 * draws.std(0) / 4000**0.5).all()
+
+
+def test_deeper_encoders_are_estimated():
+    body = Part("mlp", {"widths": [8]})
+    net = Net(Spec(encoder=body, decoder=body, latent_dim=2), (5,))
+    assert net.trace(torch.randn(3, 5)).squared_jacobian() is None
+
+
 def test_the_decoder_gradient_is_with_respect_to_the_code():
     """Of a linear decoder it is the squared norm of its matrix, whatever the rows are."""
     net = Net(Spec(encoder=Part("linear"), decoder=Part("linear"), latent_dim=3), (6,)).double()
