@@ -489,6 +489,10 @@ def test_every_recipe_on_a_mixed_table(recipe):
         with pytest.raises(SpecError, match="use 'mlp' instead"):
             fit(pa.table(columns()), recipe)
         return
+    if RECIPES[recipe].modality == "series":
+        with pytest.raises(DataError, match="holds numbers alone"):
+            fit(pa.table(columns()), recipe)
+        return
     steering = {"condition": next(iter(columns()))} if recipe == "conditional" else {}
     model = fit(pa.table(columns()), recipe, **steering)
     assert np.isfinite(model.score(pa.table(columns()))).all()

@@ -93,8 +93,8 @@ class Trace:
     decoder: Body  # for parts that look at its weights
     residual: Any  # an expectation (B, *features_shape) → what the target's features are beyond it, 0 if not observed
     encode: Any  # features → Code
-    squared_jacobian: Any = None  # () → ‖∂z/∂features‖²_F (B,) in closed form, or None where there is none
     likelihood: Likelihood  # for parts that look at rows as networks see them
+    squared_jacobian: Any = None  # () → ‖∂z/∂features‖²_F (B,) in closed form, or None where there is none
     condition: Tensor | None = None
     progress: float = 1.0  # the fraction of the training that is done
 

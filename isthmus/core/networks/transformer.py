@@ -1,13 +1,13 @@
 r"""Transformer bodies: rows as tokens that look at each other.
 
 .. math::
-    t \leftarrow t + \mathrm{attention}(\mathrm{norm}(t)), \qquad t \leftarrow t + \mathrm{mlp}(\mathrm{norm}(t))
+    h = \mathrm{stack}(E\,x_{\text{visible}} + p_{\text{visible}}) \text{ at visible places}, \quad
+    \text{a learned token at the others}
 
 A token is a patch of an image, a few steps of a series, or a column of a vector. Tokens of which nothing is
 visible are *dropped*: the encoder does no work for them, and puts a learned mask token in their places at its end.
 
 References:
-    Vaswani et al., Attention Is All You Need, 2017, https://arxiv.org/abs/1706.03762
     Dosovitskiy et al., An Image Is Worth 16x16 Words, 2021, https://arxiv.org/abs/2010.11929
     He et al., Masked Autoencoders Are Scalable Vision Learners, 2022, https://arxiv.org/abs/2111.06377
     Gorishniy et al., Revisiting Deep Learning Models for Tabular Data, 2021, https://arxiv.org/abs/2106.11959
@@ -15,78 +15,14 @@ References:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from isthmus.core.networks.attention import PerToken, Stack, places
 from isthmus.core.networks.dense import Head
 from isthmus.core.networks.path import PathDecoder, PathEncoder
 from isthmus.core.parts import Finished, Shape, size
 from isthmus.core.patches import from_patches, grid_of, patch_side, to_patches
-
-
-class Block(nn.Module):
-    """Attention and a small mlp, each behind a norm and beside a way around it. (B, n, width) → the same."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.before_attention, self.before_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, t: Tensor, there: Tensor | None = None) -> Tensor:
-        """``there`` (B, n) says which tokens may be looked at."""
-        each = self.query_key_value(self.before_attention(t)).unflatten(-1, (3, self.heads, -1))
-        q, k, v = each.permute(2, 0, 3, 1, 4)
-        mask = None if there is None else there[:, None, None]
-        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        t = t + self.out(a.transpose(1, 2).flatten(2))
-        return t + self.down(F.gelu(self.up(self.before_mlp(t))))
-
-
-class Stack(nn.Module):
-    """``depth`` blocks and a last norm."""
-
-    def __init__(self, width: int, depth: int, heads: int):
-        super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, t: Tensor, there: Tensor | None = None) -> Tensor:
-        for block in self.blocks:
-            t = block(t, there)
-        return self.norm(t)
-
-
-class PerToken(nn.Module):
-    """A linear map (B, n, in) → (B, n, out): one for all patches, or for columns each its own, as no two are alike."""
-
-    def __init__(self, n: int, n_in: int, n_out: int, own: bool):
-        super().__init__()
-        bound = n_in**-0.5
-        self.weight = nn.Parameter(torch.empty(n if own else 1, n_in, n_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(n if own else 1, n_out))
-
-    def forward(self, t: Tensor) -> Tensor:
-        if len(self.weight) == 1:
-            return t @ self.weight[0] + self.bias
-        return torch.einsum("bni,nio->bno", t, self.weight) + self.bias
-
-
-def places(grid: Shape, width: int) -> Tensor:
-    """(places, width): sines and cosines of where a token lies along each axis, from which its place is learned on.
-
-    Near places begin alike, and the nearest apart by as much as tokens differ by what is in them.
-    """
-    axes = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
-    channels = torch.arange(width)
-    axis, step = channels % len(grid), channels // len(grid)
-    where = torch.stack([a.flatten() for a in axes], dim=1)[:, axis]
-    waves = 100.0 ** (-(step // 2) * 2 * len(grid) / width)
-    return torch.sin(where * waves + (step % 2) * math.pi / 2)
 
 
 class TransformerEncoder(PathEncoder):

@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ def trace_of(mu, log_var):
     """A pass that ended in these posteriors and one draw of each."""
     z = mu + torch.randn_like(mu) * (log_var / 2).exp()
     code = Code(z, torch.zeros(len(z)), {"mu": mu, "log_var": log_var})
-    return Trace(*[None] * 5, code, *[None] * 5)
+    return Trace(**{field.name: None for field in fields(Trace)} | {"code": code, "progress": 1.0})
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
