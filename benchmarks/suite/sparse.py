@@ -31,7 +31,7 @@ PATCH, LATENTS, K = 8, 512, 8
 def explained(rows: np.ndarray, again: np.ndarray) -> float:
     """1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², summed in float64."""
     rows, again = rows.astype(np.float64), again.astype(np.float64)
-    return 1 - np.square(rows - again).sum() / np.square(rows - rows.mean(axis=0)).sum()
+    return float(1 - np.square(rows - again).sum() / np.square(rows - rows.mean(axis=0)).sum())
 
 
 def superposed(n_rows: int, seed: int, outliers: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ def _fit(rows: np.ndarray, test: np.ndarray, seed: int, recipe: str, **parts: An
     return {
         "recipe": recipe,
         **parts,
-        "explained": float(explained(test, model.reconstruct(test))),
+        "explained": explained(test, model.reconstruct(test)),
         "l0": float((codes > 0).sum(axis=1).mean()),
         "dead": float(idle.mean()),
     }
