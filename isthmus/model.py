@@ -27,6 +27,7 @@ from isthmus import devices, modelfile
 from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
+from isthmus.core.parts import Bottleneck
 from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
@@ -50,8 +51,6 @@ _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
 _MOST_START = 4096
 
-#: The share of the variance that an automatic code explains linearly.
-_EXPLAINED = 0.7
 #: Fewer rows than this are scored as this many.
 _FEW = 64
 
@@ -121,7 +120,7 @@ class Model:
     @property
     def latent_dim(self) -> int:
         """Numbers per code: the size of the isthmus."""
-        return int(np.prod(self.net.bottleneck.code_shape))
+        return self.net.bottleneck.n_numbers
 
     @property
     def code_variance(self) -> np.ndarray | None:
@@ -201,7 +200,9 @@ class Model:
             tensors = _tensors(kept, face, steering)
             held_tensors = _tensors(held, face, steering) if held is not None else None
 
-        spec = compose(recipe, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
+        spec = compose(
+            recipe, kind=face.kind, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start
+        )
         if steering is not None:
             spec = spec.replace(condition_dim=steering.width)
         elif recipe == "conditional":
@@ -257,7 +258,8 @@ class Model:
             remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
             made=_made(),
         )
-        model = cls(net, face, plan, record, pca=pca, conditions=steering)
+        fair = pca and pca.first(net.bottleneck.n_numbers)
+        model = cls(net, face, plan, record, pca=fair, conditions=steering)
         with _phase(phases, "calibrate"):
             model._calibrate(tensors, held_tensors)
         record.seconds = time.perf_counter() - began
@@ -626,14 +628,13 @@ def _check_latent_dim(said: Any) -> None:
 
 def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec) -> int:
     n_in = int(np.prod(probe.likelihood.features_shape))
-    expansion = None
-    if spec.bottleneck.kind in BOTTLENECKS:  # else building it will say what there is
-        expansion = BOTTLENECKS[spec.bottleneck.kind].expansion
+    kind = BOTTLENECKS.get(spec.bottleneck.kind, Bottleneck)  # where there is none, building it will say so
+    expansion = kind.expansion
     if said == AUTO:
         if expansion is not None:
             return max(1, round(expansion * n_in))
         assert pca is not None
-        return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
+        return max(kind.at_least, min(pca.dim_for(kind.explains), len(pca.components), max(1, n_in // 2)))
     if int(said) > n_in and expansion is None and spec.corruption.kind == "identity" and not spec.penalties:
         raise SpecError(
             f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "

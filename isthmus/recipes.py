@@ -20,8 +20,12 @@ class Recipe:
 
     about: str
     parts: Mapping[str, Any] = field(default_factory=dict)
+    #: Parts that take the place of these where the rows are of such a kind.
+    by_kind: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+# no linear path: it would flatten the feature map, of which every position is to be a symbol
+_MAPS = {"kind": "conv", "linear_path": False}
 _VAE = {"bottleneck": "gaussian", "objective": "elbo", "prior": "standard_normal"}
 
 RECIPES: dict[str, Recipe] = {
@@ -44,6 +48,14 @@ RECIPES: dict[str, Recipe] = {
                               {"corruption": "salt_and_pepper"}),
     "swap": Recipe("repairs cells taken from other rows: the noise for tables", {"corruption": "swap"}),
     "fsq": Recipe("every number of the code takes one of eight values", {"bottleneck": "fsq"}),
+    "vq": Recipe("codes made of symbols, each one of 512 learned codewords",
+                 {"bottleneck": "vq"}, by_kind={"image": {"encoder": _MAPS, "decoder": _MAPS}}),
+    "binary": Recipe("a code of bits, each of which has to be worth its price",
+                     {"bottleneck": "binary", "objective": "elbo"}),
+    "spherical": Recipe("codes on a sphere: only directions count, as in search by cosine",
+                        {"bottleneck": "spherical"}),
+    "adaptive": Recipe("finds its own code size: as many numbers as the surface of the rows has dimensions",
+                       {**_VAE, "bottleneck": "adaptive", "penalties": ["active_codes"]}),
     "adversarial": Recipe("a critic makes the codes look like draws of N(0, I)",
                           {"critic": "code", "prior": "standard_normal"}),
 }  # fmt: skip
@@ -55,12 +67,15 @@ _WITH_LINEAR_PATH = ("conv", "mlp")
 def compose(
     recipe: str = "plain",
     *,
+    kind: str | None = None,
     suited: Mapping[str, Any] | None = None,
     said: Mapping[str, Any] | None = None,
     latent_dim: int | str = "auto",
     warm_start: str | None = "pca",
 ) -> Spec:
     """The spec of a recipe: what a person ``said`` goes before the recipe, and that before what is ``suited``.
+
+    ``kind`` is that of the rows, for which a recipe may have parts of its own.
 
     A part may be a name, ``{"kind": ..., option: value}``, or options alone, which are laid over the
     part that would have been chosen.
@@ -70,7 +85,7 @@ def compose(
     if warm_start not in ("pca", None):
         raise SpecError(f"warm_start is 'pca' or None, got {warm_start!r}.")
     chosen: dict[str, Any] = {"prior": Part("gaussian")}
-    for layer in (suited or {}, RECIPES[recipe].parts, said or {}):
+    for layer in (suited or {}, RECIPES[recipe].parts, RECIPES[recipe].by_kind.get(kind, {}), said or {}):
         for place, part in layer.items():
             if part is not None:
                 chosen[place] = _laid_over(place, chosen.get(place), part)
