@@ -255,7 +255,7 @@ class Model:
             best_epoch=best.number,
             error=best.error,
             stopped=run.stopped,
-            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks],
+            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *run.remarks, *net.bottleneck.remarks()],
             made=_made(),
         )
         fair = pca and pca.first(net.bottleneck.n_numbers)

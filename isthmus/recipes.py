@@ -85,7 +85,7 @@ def compose(
     if warm_start not in ("pca", None):
         raise SpecError(f"warm_start is 'pca' or None, got {warm_start!r}.")
     chosen: dict[str, Any] = {"prior": Part("gaussian")}
-    for layer in (suited or {}, RECIPES[recipe].parts, RECIPES[recipe].by_kind.get(kind, {}), said or {}):
+    for layer in (suited or {}, RECIPES[recipe].parts, RECIPES[recipe].by_kind.get(kind or "", {}), said or {}):
         for place, part in layer.items():
             if part is not None:
                 chosen[place] = _laid_over(place, chosen.get(place), part)

@@ -1,7 +1,9 @@
 """The menu: every figure by name, ``group/figure``. One file a group."""
 
 from benchmarks.suite import (
+    adaptive,
     nsl_kdd,
+    quantized,
     reconstruction,
     resume,
     scoring_speed,
@@ -21,6 +23,8 @@ GROUPS = {
     "reconstruction": reconstruction.FIGURES,
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
+    "quantized": quantized.FIGURES,
+    "adaptive": adaptive.FIGURES,
     "resume": resume.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 #: Vectors that are compared with all centres at once: more would only need more memory.
 _CHUNK = 1 << 14
@@ -19,12 +18,15 @@ _CHUNK = 1 << 14
 def nearest(x: Tensor, centres: Tensor) -> Tensor:
     """The number of the nearest centre: (G, N, W) and (G, K, W) → (G, N)."""
     squares = centres.square().sum(2)[:, None]
-    return torch.cat([torch.baddbmm(squares, part, centres.mT, alpha=-2).argmin(2) for part in x.split(_CHUNK, 1)], 1)
+    # an exported graph is for any number of rows, so it cannot be cut at some
+    parts = [x] if torch.compiler.is_exporting() else x.split(_CHUNK, 1)
+    return torch.cat([torch.baddbmm(squares, part, centres.mT, alpha=-2).argmin(2) for part in parts], 1)
 
 
 def means(x: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The share of the vectors that has each label (G, K), and their sum as a share (G, K, W)."""
-    chose = F.one_hot(labels, k).to(x)  # a product, since adding by index repeats itself on no accelerator
+    # a product, since sums by index come out in another order every time on an accelerator
+    chose = x.new_zeros(*labels.shape, k).scatter_(2, labels[..., None], 1.0)
     return chose.mean(1), chose.mT @ x / x.shape[1]
 
 

@@ -187,6 +187,11 @@ class Bottleneck(Piece):
     @abstractmethod
     def forward(self, h: Tensor) -> Code: ...
 
+    def remarks(self) -> list[str]:
+        """What people should know of the code once it is trained, one sentence each."""
+        # most codes are what they were asked to be
+        return []
+
     @abstractmethod
     def mode(self, h: Tensor) -> Tensor:
         """The code's one deterministic value (B, *code_shape), used everywhere outside training."""

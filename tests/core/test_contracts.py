@@ -26,9 +26,11 @@ NEEDED = {"categorical": {"levels": 3}, "mixed": {"levels": [0, 1, 3, 0, 1, 4]}}
 #: Bodies that take rows of this shape; vectors where nothing is said.
 SHAPES = {"conv": (2, 9, 7)}
 #: What a part cannot do without.
-COMPANIONS = {"iwae": {"bottleneck": Part("gaussian")}}
+COMPANIONS = {"active_codes": {"bottleneck": Part("adaptive")}, "iwae": {"bottleneck": Part("gaussian")}}
 #: Losses that draw random numbers at use too: what is said of them holds in the mean, and is tested with them.
 DRAWN = ("contractive", "decoder_gradient", "iwae", "mmd")
+#: Losses of a batch as a sample, no mean over its rows: the same rows twice cost the same, two halves do not.
+OF_THE_BATCH = ("decorrelation",)
 ALL = [(place, name) for place, menu in MENUS.items() for name in menu]
 N = 12
 
@@ -228,8 +230,8 @@ def test_codes_may_be_feature_maps(name):
     assert net.trace(x).p.mean.shape == x.shape
 
 
-#: Bottlenecks that round: they begin near the map, as near as their levels are.
-ROUNDED = ("fsq",)
+#: Bottlenecks that round, to levels, codewords or length 1: they begin near the map, as near as those are.
+ROUNDED = ("binary", "fsq", "spherical", "vq")
 
 
 @pytest.mark.parametrize("name", [n for n in BOTTLENECKS if n not in ROUNDED])
@@ -368,7 +370,12 @@ class TestPriors:
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(p, n) for p, menu in (("objective", OBJECTIVES), ("penalties", PENALTIES)) for n in menu if n not in DRAWN],
+    [
+        (p, n)
+        for p, menu in (("objective", OBJECTIVES), ("penalties", PENALTIES))
+        for n in menu
+        if n not in (*DRAWN, *OF_THE_BATCH)
+    ],
 )
 def test_a_loss_does_not_depend_on_the_batch_size(place, name):
     """With a fixed σ the loss of a batch is the mean of the losses of its halves."""

@@ -46,10 +46,13 @@ class Adaptive(Bottleneck):
     def n_numbers(self) -> int:
         return int(self.active.sum())
 
+    def remarks(self) -> list[str]:
+        return [f"{self.n_numbers} of at most {len(self.active)} numbers of the code are in use: the others are 0"]
+
     def forward(self, h: Tensor) -> Code:
         code = self.gaussian(h)
         rates = code.aux["rates"] * self.active
-        if self.training:
+        if self.training and torch.is_grad_enabled():  # held-out rows are scored without
             self.latest = rates.detach().mean(0)
         return Code(code.z * self.active, rates.sum(1), {**code.aux, "rates": rates})
 

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 #: Automatic groups are at most this wide.
 _WIDEST = 4
 #: A codeword that stands for less than this part of an equal share is dead.
-_DEAD = 0.01
+_DEAD = 0.1
 #: The share that every codeword is given beyond what was seen.
-_SEEN = 1e-5
-#: Vectors per codeword that the start looks at.
-_START = 32
+_SEEN = 1e-6
+#: Vectors per codeword that the start looks at, and that an automatic memory holds at least.
+_START, _MEMORY = 32, 16
+#: An automatic memory is no shorter than ten steps.
+_FRESH = 0.1
 
 
 class VQ(Bottleneck):
@@ -42,7 +44,9 @@ class VQ(Bottleneck):
     or for each of ``groups`` of the numbers of a vector; every group has a codebook of its own.
 
     The rate is what an entropy coder pays, −log of the share in which a codeword is used: log K where all are used
-    alike, and more for a row of rare ones. ``commitment`` is β, in nats per squared unit of the code. ``decay`` is γ.
+    alike, and more for a row of rare ones. ``commitment`` is β, in nats per squared unit of the code. ``decay`` is
+    γ; by itself it remembers ten steps, since encoders are quick at the start, or as many as it takes to see some
+    vectors per codeword.
     """
 
     rated = True
@@ -55,14 +59,16 @@ class VQ(Bottleneck):
         codewords: int = 512,
         groups: int | str = "auto",
         commitment: float = 0.25,
-        decay: float = 0.99,
+        decay: float | str = "auto",
         spatial: bool | str = "auto",
     ):
         super().__init__()
         if codewords < 2:
             raise ValueError(f"codewords is at least 2, got {codewords}")
-        if not (0 < decay < 1 and commitment >= 0):
-            raise ValueError(f"decay is between 0 and 1 and commitment at least 0, got {decay} and {commitment}")
+        if decay != "auto" and not (isinstance(decay, int | float) and 0 < decay < 1):
+            raise ValueError(f"decay is between 0 and 1 or 'auto', got {decay!r}")
+        if commitment < 0:
+            raise ValueError(f"commitment is at least 0, got {commitment}")
         maps = len(in_shape) > 1 if spatial == "auto" else bool(spatial)
         if groups == "auto":
             groups = 1 if maps else next(g for g in range(1, dim + 1) if dim % g == 0 and dim <= _WIDEST * g)
@@ -81,11 +87,11 @@ class VQ(Bottleneck):
     def forward(self, h: Tensor) -> Code:
         vectors = self._split(self.head(h))
         symbols = nearest(vectors.detach(), self.codebook)
-        if self.training:
-            self.latest = vectors.detach(), symbols  # learned from after the step, so never from held-out rows
+        if self.training and torch.is_grad_enabled():  # held-out rows are scored without
+            self.latest = vectors.detach(), symbols
         chosen = self._look_up(symbols)
         commitment = self.commitment * (vectors - chosen).square().sum(2)
-        prices = -self._smoothed().log().gather(1, symbols)
+        prices = -self.probabilities.log().gather(1, symbols)
         return Code(
             self._through(vectors, chosen),
             self._per_row(prices),
@@ -103,9 +109,12 @@ class VQ(Bottleneck):
             return
         (vectors, symbols), self.latest = self.latest, None
         shares, sums = means(vectors, symbols, self.codewords)
-        self.shares.lerp_(shares, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
-        self.codebook.copy_(self.sums / self._smoothed()[..., None])
+        fresh = min(_FRESH, vectors.shape[1] / (_MEMORY * self.codewords))
+        fresh = fresh if isinstance(self.decay, str) else 1 - self.decay
+        self.shares.lerp_(shares, fresh)
+        self.sums.lerp_(sums, fresh)
+        smoothed = self.probabilities * self.shares.sum(1, keepdim=True)
+        self.codebook.copy_(self.sums / smoothed[..., None])
         # a candidate for every codeword, so that nobody waits for the count of the dead
         far = (vectors - self._look_up(symbols)).square().sum(2)
         drawn = torch.multinomial(far + 1e-12, self.codewords, replacement=True)
@@ -125,10 +134,19 @@ class VQ(Bottleneck):
     def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
         self.head.start_linear(body, weight, bias)
 
+    def remarks(self) -> list[str]:
+        live, perplexity = self.codewords - int(self.dead.sum(1).max()), float(self.perplexity.min())
+        return [f"{live} of {self.codewords} codewords are in use, which say as much as {perplexity:.0f} used alike"]
+
+    @property
+    def probabilities(self) -> Tensor:
+        """In which part of all vectors each codeword is used (G, K), as if all had been seen a little (Laplace)."""
+        return (self.shares + _SEEN) / (self.shares.sum(1, keepdim=True) + self.codewords * _SEEN)
+
     @property
     def perplexity(self) -> Tensor:
-        """exp of the entropy of the shares, per group: how many codewords are as good as in use."""
-        p = self._smoothed()
+        """exp of the entropy per group (G,): so many codewords, used alike, would say as much."""
+        p = self.probabilities
         return (-(p * p.log()).sum(1)).exp()
 
     @property
@@ -136,15 +154,11 @@ class VQ(Bottleneck):
         """Which codewords hardly ever stand for anything (G, K)."""
         return self.shares < _DEAD / self.codewords
 
-    def _smoothed(self) -> Tensor:
-        """The shares as if every codeword had been seen a little: Laplace's rule."""
-        return (self.shares + _SEEN) / (1 + self.codewords * _SEEN)
-
     def _split(self, z: Tensor) -> Tensor:
         """A code (B, *code_shape) as the vectors of each group (G, B · positions, W)."""
         rows = z.movedim(1, -1).reshape(-1, self.code_shape[0])
         # neighbours go to different groups: where codes begin as principal components every group gets strong ones
-        return rows.reshape(len(rows), -1, self.groups).permute(2, 0, 1)
+        return rows.reshape(-1, self.codebook.shape[2], self.groups).permute(2, 0, 1)
 
     def _through(self, vectors: Tensor, chosen: Tensor) -> Tensor:
         """Exactly the codewords, with the gradient of the vectors, as a code (B, *code_shape)."""
