@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -162,7 +163,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     @classmethod
     def from_model(cls, model: Model) -> Self:
         """An estimator around a model that is fitted already, such as an opened file."""
-        self = cls(model.record.recipe, latent_dim=model.latent_dim)
+        self = cls(model.record.recipe, latent_dim=model.spec.latent_dim)
         if model.modality.kind == "array":
             self.n_features_in_ = int(np.prod(model.net.shape))
         self.model_ = model
@@ -230,7 +231,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
 
     @property
     def _n_features_out(self) -> int:
-        return self.model_.latent_dim
+        return math.prod(self.model_.net.bottleneck.code_shape)  # numbers that are shut are columns too
 
     # -- outlier detector -----------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
+from isthmus.core.parts import Bottleneck
 from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.core.posterior import Posterior, log_evidence
 from isthmus.core.two_sample import told_apart
@@ -63,8 +64,6 @@ _LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
 _MOST_START = 4096
 
-#: The share of the variance that an automatic code explains linearly.
-_EXPLAINED = 0.7
 #: Fewer rows than this are scored as this many.
 _FEW = 64
 
@@ -138,7 +137,7 @@ class Model:
     @property
     def latent_dim(self) -> int:
         """Numbers per code: the size of the isthmus."""
-        return int(np.prod(self.net.bottleneck.code_shape))
+        return self.net.bottleneck.n_numbers
 
     @property
     def code_variance(self) -> np.ndarray | None:
@@ -301,10 +300,16 @@ class Model:
             best_epoch=best.number,
             error=best.error,
             stopped=run.stopped,
-            remarks=[*(f"skipped {s.name}: {s.reason}" for s in rows.skipped), *remarks, *run.remarks],
+            remarks=[
+                *(f"skipped {s.name}: {s.reason}" for s in rows.skipped),
+                *remarks,
+                *run.remarks,
+                *net.bottleneck.remarks(),
+            ],
             made=_made(),
         )
-        model = cls(net, face, plan, record, pca=pca, conditions=steering)
+        fair = pca and pca.first(net.bottleneck.n_numbers)
+        model = cls(net, face, plan, record, pca=fair, conditions=steering)
         with _phase(phases, "calibrate"):
             model._calibrate(tensors, held_tensors)
         record.seconds = time.perf_counter() - began
@@ -750,14 +755,13 @@ def _check_latent_dim(said: Any) -> None:
 
 def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec, narrowed: bool) -> int:
     n_in = int(np.prod(probe.likelihood.features_shape))
-    expansion = None
-    if spec.bottleneck.kind in BOTTLENECKS:  # else building it will say what there is
-        expansion = BOTTLENECKS[spec.bottleneck.kind].expansion
+    kind = BOTTLENECKS.get(spec.bottleneck.kind, Bottleneck)  # where there is none, building it will say so
+    expansion = kind.expansion
     if said == AUTO:
         if expansion is not None:
             return max(1, round(expansion * n_in))
         assert pca is not None
-        return max(1, min(pca.dim_for(_EXPLAINED), len(pca.components), max(1, n_in // 2)))
+        return max(kind.at_least, min(pca.dim_for(kind.explains), len(pca.components), max(1, n_in // 2)))
     if int(said) > n_in and expansion is None and not narrowed:
         raise SpecError(
             f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "

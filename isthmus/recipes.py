@@ -28,6 +28,8 @@ class Recipe:
 
 # no linear path: it would meet four times as much at use as in training, where most is hidden
 _SEES_PATCHES = {"kind": "transformer", "linear_path": False}
+# no linear path: it would flatten the feature map, of which every position is to be a symbol
+_MAPS = {"kind": "conv", "linear_path": False}
 _VAE = {"bottleneck": "gaussian", "objective": "elbo", "prior": "standard_normal"}
 # where a price keeps the code sparse σ is fixed: against one that falls with the error no price holds for long,
 # because more latents than a row has entries can bring back every row exactly
@@ -66,6 +68,14 @@ RECIPES: dict[str, Recipe] = {
                         {"encoder": "recurrent", "decoder": "recurrent"}, modality="series"),
     "temporal": Recipe("dilated convolutions over the whole of a series",
                        {"encoder": "temporal", "decoder": "temporal"}, modality="series"),
+    "vq": Recipe("codes made of symbols, each one of 512 learned codewords",
+                 {"bottleneck": "vq"}, by_kind={"image": {"encoder": _MAPS, "decoder": _MAPS}}),
+    "binary": Recipe("a code of bits, each of which has to be worth its price",
+                     {"bottleneck": "binary", "objective": "elbo"}),
+    "spherical": Recipe("codes on a sphere: only directions count, as in search by cosine",
+                        {"bottleneck": "spherical"}),
+    "adaptive": Recipe("finds its own code size: as many numbers as the surface of the rows has dimensions",
+                       {**_VAE, "bottleneck": "adaptive", "penalties": ["active_codes"]}),
     "adversarial": Recipe("a critic makes the codes look like draws of N(0, I)",
                           {"critic": "code", "prior": "standard_normal"}),
     "sparse": Recipe("a dictionary of which every row uses little: an L1 price on the code",

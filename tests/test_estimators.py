@@ -247,7 +247,8 @@ def test_verbose_says_something_when_it_takes_long(capsys, monkeypatch):
 def test_every_recipe_by_name(recipe):
     labels = load_digits().target[:150] if recipe == "conditional" else None
     ae = quick(recipe=recipe, epochs=2).fit(load_digits().images[:150].astype(np.uint8), condition=labels)
-    assert ae.transform(load_digits().images[:5].astype(np.uint8)).shape == (5, 2)
+    assert ae.transform(load_digits().images[:5].astype(np.uint8)).shape == (5, 2 * (16 if recipe == "vq" else 1))
+    assert len(ae.get_feature_names_out()) == 2 * (16 if recipe == "vq" else 1)
 
 
 def test_open_is_the_saved_estimator_again(tmp_path):

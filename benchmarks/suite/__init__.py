@@ -1,10 +1,12 @@
 """The menu: every figure by name, ``group/figure``. One file a group."""
 
 from benchmarks.suite import (
+    adaptive,
     adversarial,
     generation,
     nll,
     nsl_kdd,
+    quantized,
     reconstruction,
     resume,
     scoring_speed,
@@ -27,6 +29,8 @@ GROUPS = {
     "generation": generation.FIGURES,
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
+    "quantized": quantized.FIGURES,
+    "adaptive": adaptive.FIGURES,
     "resume": resume.FIGURES,
     "sparse": sparse.FIGURES,
     "adversarial": adversarial.FIGURES,

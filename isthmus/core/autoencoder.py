@@ -189,8 +189,8 @@ class Net(nn.Module):
         return Losses({"main": sum(means.values()), **groups}, {k: v.detach() for k, v in means.items()})
 
     def terms(self, trace: Trace) -> dict[str, Tensor]:
-        """Objective and penalties by name, nats."""
-        terms = self.objective(trace)
+        """Objective, the bottleneck's own terms and penalties by name, nats."""
+        terms = {**self.objective(trace), **trace.code.terms}
         for name, penalty in self.penalties.items():
             terms[name] = penalty(trace)
         return terms

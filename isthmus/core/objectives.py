@@ -55,6 +55,33 @@ class ELBO(Objective):
         return f"beta={self.beta}, reconstruction={self.reconstruction}"
 
 
+class Capacity(Objective):
+    """−log p(x | z) + γ · |KL − C|: the codes of a batch cost C nats in the mean, no fewer and no more.
+
+    ``capacity`` is C; a schedule that grows from 0 lets factors enter one after the other, the most telling first.
+
+    References:
+        Burgess et al., Understanding disentangling in β-VAE, 2018, https://arxiv.org/abs/1804.03599
+    """
+
+    def __init__(self, *, gamma: float = 10.0, capacity: float | Mapping[str, float] = 25.0):
+        super().__init__()
+        if gamma < 0:
+            raise ValueError(f"gamma is at least 0, got {gamma}")
+        self.gamma, self.capacity = gamma, Schedule.of(capacity)
+
+    def forward(self, trace: Trace) -> dict[str, Tensor]:
+        missed = trace.code.rate - self.capacity.at(trace.progress)
+        side = missed.mean().detach().sign()  # one for all rows: their mean is to reach C, not each of them
+        return {
+            "reconstruction": -trace.p.log_prob(trace.x, trace.observed),
+            "capacity": self.gamma * side * missed,
+        }
+
+    def extra_repr(self) -> str:
+        return f"gamma={self.gamma}, capacity={self.capacity}"
+
+
 class IWAE(Objective):
     """The importance-weighted bound with ``samples`` codes per row; one is the ELBO, more are tighter.
 
@@ -138,6 +165,7 @@ class Masked(Objective):
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
+    "capacity": Capacity,
     "elbo": ELBO,
     "iwae": IWAE,
     "masked": Masked,

@@ -49,11 +49,14 @@ class Corrupted:
 
 @dataclass
 class Code:
-    """What passes the isthmus: ``z`` (B, *code_shape), its cost ``rate`` (B,) in nats, and extras."""
+    """What passes the isthmus: ``z`` (B, *code_shape), its cost ``rate`` (B,) in nats, extras for other parts, and
+    ``terms``: nats (B,) that the bottleneck itself adds to the loss, whatever the objective.
+    """
 
     z: Tensor
     rate: Tensor
     aux: dict[str, Tensor] = field(default_factory=dict)
+    terms: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Distribution(ABC):
@@ -135,7 +138,7 @@ class Piece(nn.Module, ABC):
         """Before every step: take out of the gradient what would leave the surface."""
 
     def project(self) -> None:
-        """After every step: put the weights back onto the surface."""
+        """After every step: put the weights back onto the surface, or learn what no gradient teaches."""
 
 
 class Corruption(Piece):
@@ -181,10 +184,24 @@ class Bottleneck(Piece):
     expansion: ClassVar[float | None] = None
     #: Does ``rate`` price the code? Then codes stay near unit size; else the fitted prior prices them.
     rated: ClassVar[bool] = False
+    #: An automatic code has as many numbers as PCA needs to explain this share of the variance.
+    explains: ClassVar[float] = 0.7
+    #: And at least this many.
+    at_least: ClassVar[int] = 1
     code_shape: Shape
+
+    @property
+    def n_numbers(self) -> int:
+        """The numbers of a code that are in use: all, unless the code finds its own size."""
+        return size(self.code_shape)
 
     @abstractmethod
     def forward(self, h: Tensor) -> Code: ...
+
+    def remarks(self) -> list[str]:
+        """What people should know of the code once it is trained, one sentence each."""
+        # most codes are what they were asked to be
+        return []
 
     @abstractmethod
     def mode(self, h: Tensor) -> Tensor:

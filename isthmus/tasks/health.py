@@ -61,7 +61,7 @@ def _idle_codes(model: Model) -> list[str]:
         Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016 (active units: Var of means > 0.01).
     """
     spread = model.code_variance
-    if spread is None or not model.net.bottleneck.rated:
+    if spread is None or model.spec.bottleneck.kind != "gaussian":
         return []
     active = int((np.asarray(spread) > 0.01).sum())
     if active == len(spread):

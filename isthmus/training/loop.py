@@ -129,9 +129,11 @@ def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
     """The mean loss (nats per row) and the mean squared error (per row, in the features) of rows.
 
     The loss is the one that is trained, corruption and noisy codes included, with noise that is the same
-    every time; the error is that of the deterministic reconstruction.
+    every time and schedules at their end, so that epochs can be compared; the error is that of the
+    deterministic reconstruction.
     """
-    was_training = net.training
+    was_training, progress = net.training, net.progress
+    net.progress = 1.0
     loss = error = count = 0.0
     with devices.seeded(0):
         for batch in in_order(tensors, chunk_rows(net)):
@@ -146,4 +148,5 @@ def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
             loss += float(sum(nats.mean() for nats in net.terms(trace).values())) * n_rows
             count += n_rows
     net.train(was_training)
+    net.progress = progress
     return loss / count, error / count

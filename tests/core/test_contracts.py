@@ -30,6 +30,7 @@ SHAPES = {
 }  # fmt: skip
 #: What a part cannot do without.
 COMPANIONS = {
+    "active_codes": {"bottleneck": Part("adaptive")},
     "iwae": {"bottleneck": Part("gaussian")},
     # so wide a kernel that some of a dozen rows are near every threshold
     "jumprelu": {"bottleneck": Part("jumprelu", {"bandwidth": 2.0})},
@@ -41,9 +42,9 @@ COMPANIONS = {
 }
 #: Losses that draw random numbers at use too: what is said of them holds in the mean, and is tested with them.
 DRAWN = ("contractive", "decoder_gradient", "iwae", "mmd")
-#: Losses of a whole batch, which is not the mean of its parts.
-OF_THE_BATCH = ("kl", "total_correlation")
-#: Losses that hold the rows of a batch against each other: the same rows twice are another question.
+#: Losses of a batch as a sample, no mean over its rows: the same rows twice cost the same, two halves do not.
+OF_THE_BATCH = ("decorrelation", "kl", "total_correlation")
+#: Losses that hold the rows of a batch against each other: even the same rows twice are another question.
 AMONG_ROWS = ("total_correlation",)
 ALL = [(place, name) for place, menu in MENUS.items() for name in menu]
 N = 12
@@ -246,8 +247,8 @@ def test_codes_may_be_feature_maps(name):
     assert net.trace(x).p.mean.shape == x.shape
 
 
-#: Bottlenecks that round: they begin near the map, as near as their levels are.
-ROUNDED = ("fsq",)
+#: Bottlenecks that round, to levels, codewords or length 1: they begin near the map, as near as those are.
+ROUNDED = ("binary", "fsq", "spherical", "vq")
 #: Bottlenecks whose codes are never below 0: no linear map is a start for them.
 RECTIFIED = ("batch_topk", "jumprelu", "relu", "sigmoid", "topk")
 

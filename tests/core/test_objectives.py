@@ -175,3 +175,33 @@ class TestMasked:
     def test_sides_that_are_none(self):
         with pytest.raises(ValueError, match="normalize is the side"):
             OBJECTIVES["masked"](normalize=1)
+
+
+class TestCapacity:
+    def test_it_is_how_far_the_mean_rate_is_from_the_capacity(self):
+        net = net_of(objective=Part("capacity", {"gamma": 3.0, "capacity": 1.5})).eval()
+        for scale in (0.1, 20.0):  # codes that cost too little, and too much
+            trace = net.trace(scale * torch.randn(6, 5))
+            terms = net.objective(trace)
+            torch.testing.assert_close(terms["capacity"].mean(), 3 * (trace.code.rate.mean() - 1.5).abs())
+            torch.testing.assert_close(terms["reconstruction"], -trace.p.log_prob(trace.x))
+
+    def test_it_pulls_the_rate_towards_the_capacity_from_both_sides(self):
+        for capacity, sign in ((0.0, 1), (1e3, -1)):
+            net = net_of(objective=Part("capacity", {"gamma": 3.0, "capacity": capacity})).train()
+            trace = net.trace(torch.randn(6, 5))
+            (pull,) = torch.autograd.grad(net.objective(trace)["capacity"].mean(), trace.code.rate)
+            torch.testing.assert_close(pull, torch.full((6,), sign * 3 / 6))
+
+    def test_the_capacity_may_grow_with_training(self):
+        growing = {"start": 0, "end": 8, "over": 0.5}
+        net = net_of(objective=Part("capacity", {"gamma": 1.0, "capacity": growing})).eval()
+        x = torch.randn(6, 5)
+        rate = net.trace(x).code.rate.mean().item()
+        for net.progress in (0.0, 0.25, 1.0):
+            expected = abs(rate - min(net.progress / 0.5, 1) * 8)
+            assert float(net.losses(x=x).terms["capacity"]) == pytest.approx(expected, rel=1e-5)
+
+    def test_a_negative_price(self):
+        with pytest.raises(ValueError, match="gamma"):
+            OBJECTIVES["capacity"](gamma=-1.0)

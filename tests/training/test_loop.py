@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from isthmus.core.autoencoder import Net
+from isthmus.core.parts import Schedule
 from isthmus.data.batches import InMemory
 from isthmus.spec import Part, Plan, Spec
 from isthmus.training.hooks import Hook
@@ -205,3 +206,12 @@ class TestEvaluate:
         clean.load_state_dict(noisy.state_dict())
         assert evaluate(noisy, x)[0] > evaluate(clean, x)[0]
         assert evaluate(noisy, x)[1] == evaluate(clean, x)[1]
+
+    def test_epochs_are_compared_at_the_end_of_schedules(self):
+        """A price that grows would make the first epochs, in which it was nothing, look best."""
+        net, x = net_of(**VARIANTS["variational"]), {"x": rows(50)}
+        grown = evaluate(net, x)[0]
+        net.objective.beta = Schedule.of({"start": 0.0, "end": net.objective.beta.end})
+        net.progress = 0.25
+        assert evaluate(net, x)[0] == pytest.approx(grown)
+        assert net.progress == 0.25

@@ -50,3 +50,10 @@ def test_it_starts_near_pca():
     bottleneck.start_linear(body, weight, bias)
     expected = torch.tanh((x @ weight.T + bias) / 2)
     torch.testing.assert_close(bottleneck.mode(body(x)), expected, atol=0.126, rtol=0)
+
+
+def test_every_combination_of_levels_is_a_code():
+    """The implied codebook: 3³ codes for three numbers of three levels, each of which some row takes."""
+    codes = fsq(3).mode(torch.randn(20_000, 5) * 5).detach().round(decimals=4).unique(dim=0)
+    expected = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)
+    torch.testing.assert_close(codes, expected, atol=1e-3, rtol=0)

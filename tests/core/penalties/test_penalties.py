@@ -1,9 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from isthmus.core.autoencoder import Net
 from isthmus.core.penalties import PENALTIES
+from isthmus.errors import SpecError
 from isthmus.spec import Part, Spec
 
 
@@ -144,3 +147,63 @@ def test_a_jacobian_can_be_differentiated_through_attention(penalty):
                                   stack.query_key_value.weight)  # fmt: skip
     assert pull.any()
     assert pull.isfinite().all()
+
+
+class TestDecorrelation:
+    def test_orthogonal_codes_cost_nothing(self):
+        """Numbers without a common part, whatever their sizes and means."""
+        z = torch.randn(40, 5, dtype=torch.float64)
+        z = torch.linalg.qr(z - z.mean(0)).Q * torch.tensor([1.0, 5, 0.1, 2, 3]) + torch.randn(5)
+        assert abs(PENALTIES["decorrelation"]().shared(z)) < 1e-12
+
+    def test_it_is_half_the_squared_correlations_of_all_pairs(self):
+        z = torch.randn(30, 4, dtype=torch.float64) @ torch.randn(4, 4, dtype=torch.float64)
+        rho = torch.corrcoef(z.T)
+        expected = sum(rho[i, j] ** 2 for i in range(4) for j in range(i))
+        torch.testing.assert_close(PENALTIES["decorrelation"]().shared(z), expected)
+        torch.testing.assert_close(PENALTIES["decorrelation"]().shared(100 * z), expected)
+
+    def test_a_number_that_never_moves_and_a_lone_row_break_nothing(self):
+        z = torch.cat([torch.randn(9, 2), torch.ones(9, 1)], dim=1).requires_grad_()
+        for few in (z, z[:1]):
+            (gradient,) = torch.autograd.grad(PENALTIES["decorrelation"]().shared(few), z)
+            assert gradient.isfinite().all()
+
+    def test_independent_codes_pay_what_chance_gives(self):
+        """1/(n − 1) for every pair in the mean."""
+        torch.manual_seed(0)
+        draws = torch.stack([PENALTIES["decorrelation"]().shared(torch.randn(20, 4)) for _ in range(1000)])
+        assert abs(draws.mean() - 6 / 19) < 4 * draws.std() / 1000**0.5
+
+
+class TestActiveCodes:
+    def net(self, **options):
+        body = Part("mlp", {"widths": [8]})
+        parts = {"bottleneck": Part("adaptive"), "penalties": (Part("active_codes", options),)}
+        return Net(Spec(encoder=body, decoder=body, latent_dim=4, **parts), (6,)).double().eval()
+
+    def test_at_the_end_it_counts_the_numbers_in_use(self):
+        net = self.net(weight=0.5)
+        trace = net.trace(torch.randn(9, 6, dtype=torch.float64))
+        for in_use in range(5):
+            trace.code.aux["rates"] = torch.tensor([3.0] * in_use + [0.0] * (4 - in_use)).expand(9, 4)
+            expected = torch.full((9,), 0.5 * 3 * math.log1p(in_use))
+            torch.testing.assert_close(net.penalties["active_codes"](trace), expected, check_dtype=False)
+
+    def test_it_disturbs_the_undecided_first_and_the_decided_never(self):
+        """The gradient on a rate falls with the rate, and in the end only next to nothing is asked to go."""
+        net = self.net()
+        trace = net.trace(torch.randn(1, 6, dtype=torch.float64))
+        for progress, at_three in ((0.0, True), (1.0, False)):
+            trace.progress = progress
+            rates = torch.tensor([[0.05, 0.5, 1.5, 3.0]], dtype=torch.float64, requires_grad=True)
+            trace.code.aux["rates"] = rates
+            (pull,) = torch.autograd.grad(net.penalties["active_codes"](trace).sum(), rates)
+            assert (pull.diff() < 0).all()
+            assert bool(pull[0, -1] > 1e-3) == at_three
+
+    def test_a_code_without_rates(self):
+        body = Part("mlp", {"widths": [8]})
+        net = Net(Spec(encoder=body, decoder=body, latent_dim=4, penalties=(Part("active_codes"),)), (6,))
+        with pytest.raises(SpecError, match="Say bottleneck='adaptive'"):
+            net.losses(x=torch.randn(9, 6))
