@@ -18,7 +18,6 @@ from isthmus.core.parts import Shape, size
 from isthmus.core.priors.trained import Trained
 from isthmus.errors import SpecError
 
-
 #: Codes wider than this are bent a block at a time.
 _BLOCKS = 8
 
