@@ -19,7 +19,9 @@ PLAN = Plan(epochs=20, batch_size=32, seed=0)
 G = np.random.default_rng(0)
 SOURCES = {
     "array": lambda: G.normal(size=(300, 6)) @ G.normal(size=(6, 6)) + 3,
-    "table": lambda: pd.DataFrame({"a": G.normal(size=300), "n": G.integers(0, 9, 300), "c": G.choice(list("xyz"), 300)}),
+    "table": lambda: pd.DataFrame(
+        {"a": G.normal(size=300), "n": G.integers(0, 9, 300), "c": G.choice(list("xyz"), 300)}
+    ),
     "image": lambda: np.clip(G.normal(120, 30, size=(300, 1, 6)).repeat(8, 1), 0, 255).astype(np.uint8),
 }  # fmt: skip
 
@@ -117,9 +119,9 @@ class TestLogLikelihood:
     def test_it_is_the_closed_form_of_a_linear_gaussian(self):
         """log N(x; Wm + b, W C Wᵀ + σ²I), in the units that the network sees."""
         rows = G.normal(size=(500, 2)) @ G.normal(size=(2, 4)) + 0.5 * G.normal(size=(500, 4))
-        model = Model.fit(rows, "variational", latent_dim=2, plan=PLAN, device="cpu",
-                          modality_options={"scaling": "none"},
-                          parts={"encoder": "linear", "decoder": "linear", "likelihood": {"kind": "gaussian", "per": "all"}})  # fmt: skip
+        parts = {"encoder": "linear", "decoder": "linear", "likelihood": {"kind": "gaussian", "per": "all"}}
+        model = Model.fit(rows, "variational", latent_dim=2, plan=PLAN, device="cpu", parts=parts,
+                          modality_options={"scaling": "none"})  # fmt: skip
         layer, variance = model.net.likelihood.head.layer, model.net.likelihood.noise.variance
         covariance = layer.weight @ layer.weight.T + variance * torch.eye(4)
         exact = (
@@ -128,7 +130,8 @@ class TestLogLikelihood:
         found = model.log_likelihood(rows, 4000)
         assert found.dtype == np.float64
         assert np.abs(found - exact).mean() < 0.05
-        assert (model.log_likelihood(rows, 1).mean() < found.mean() + 0.05) and found.mean() < exact.mean() + 0.02
+        assert model.log_likelihood(rows, 1).mean() < found.mean() + 0.05
+        assert found.mean() < exact.mean() + 0.02
 
     def test_it_repeats_under_a_seed(self, known):
         model, rows = known

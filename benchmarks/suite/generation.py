@@ -22,8 +22,15 @@ from benchmarks import data
 from benchmarks.figures import Bar, Figure, Measured, Settings
 from benchmarks.suite._estimator import autoencoder
 
-NET = {"latent_dim": 16, "encoder": {"kind": "conv", "widths": [32, 64]}, "decoder": {"kind": "conv", "widths": [64, 32]},
-       "likelihood": "bernoulli", "batch_size": 64, "epochs": 20, "verbose": 0}  # fmt: skip
+NET = {
+    "latent_dim": 16,
+    "encoder": {"kind": "conv", "widths": [32, 64]},
+    "decoder": {"kind": "conv", "widths": [64, 32]},
+    "likelihood": "bernoulli",
+    "batch_size": 64,
+    "epochs": 20,
+    "verbose": 0,
+}
 #: Who is drawn from, by what: the first two must stay below the last two.
 MODELS = {"AE": {"recipe": "plain"}, "RAE": {"recipe": "regularized"}, "VAE": {"recipe": "variational"}}
 OURS = (("AE", "mixture"), ("RAE", "mixture"))

@@ -49,7 +49,7 @@ def test_draws_have_its_moments():
 
 
 def test_a_code_without_noise_has_none():
-    with pytest.raises(SpecError, match="The prior 'vamp' needs a noisy code. Say bottleneck='gaussian'"):
+    with pytest.raises(SpecError, match=r"The prior 'vamp' needs a noisy code. Say bottleneck='gaussian'"):
         Posterior.of(Code(torch.zeros(1, 2), torch.zeros(1)), "The prior 'vamp'")
 
 
