@@ -1,6 +1,7 @@
 """The menu: every figure by name, ``group/figure``. One file a group."""
 
 from benchmarks.suite import (
+    features,
     nsl_kdd,
     reconstruction,
     resume,
@@ -19,6 +20,7 @@ GROUPS = {
     "time_to_quality": time_to_quality.FIGURES,
     "scoring_speed": scoring_speed.FIGURES,
     "reconstruction": reconstruction.FIGURES,
+    "features": features.FIGURES,
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
     "resume": resume.FIGURES,
