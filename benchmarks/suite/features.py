@@ -33,7 +33,9 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def codes_of(kind: str, train: torch.Tensor, *others: torch.Tensor, width: int, epochs: int, seed: int = 0) -> list:
+def codes_of(
+    kind: str, train: torch.Tensor, *others: torch.Tensor, width: int, epochs: int, learning_rate: float = 1e-3
+) -> list[torch.Tensor]:
     """Fit one layer to rows in [0, 1]; the codes of these rows and of others."""
     from isthmus import devices
     from isthmus.core.autoencoder import Net
@@ -52,10 +54,10 @@ def codes_of(kind: str, train: torch.Tensor, *others: torch.Tensor, width: int, 
         "latent_dim": width,
         **KINDS[kind],
     }
-    with devices.seeded(seed):
+    plan = Plan(epochs=epochs, batch_size=128, learning_rate=learning_rate, patience=None)
+    with devices.seeded(plan.seed):
         net = Net(Spec.from_json(said), (train.shape[1],))
-        plan = Plan(epochs=epochs, batch_size=128, learning_rate=1e-3, patience=None, seed=seed)
-        fit(net, InMemory({"x": train}, plan.batch_size, seed), plan)
+        fit(net, InMemory({"x": train}, plan.batch_size, plan.seed), plan)
     with torch.no_grad():
         return [torch.cat([net.encode(b["x"]) for b in in_order({"x": x}, 8192)]) for x in (train, *others)]
 
