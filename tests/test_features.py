@@ -21,7 +21,7 @@ def blobs(n=300, d=4, k=3):
 
 def test_the_judge_is_a_linear_support_vector_machine():
     x, labels = blobs()
-    ours = SVM.fit(x, labels, 0.1, steps=500)
+    ours = SVM.fit(x, labels, 0.1)
     # liblinear penalises the intercept too, the less the larger the constant that it is the weight of
     theirs = LinearSVC(C=1 / (len(x) * 0.1), tol=1e-10, max_iter=100_000, intercept_scaling=1e3, dual=False)
     theirs.fit(x.numpy(), labels.numpy())
@@ -41,15 +41,15 @@ def test_its_strength_is_chosen_on_rows_that_it_has_not_seen():
 
 @pytest.mark.slow
 def test_noise_and_contraction_make_better_features_than_neither(shared):
-    """One overcomplete sigmoid layer each, small: 20,000 digits, 1,000 units (the figures take all, and thousands)."""
+    """One overcomplete sigmoid layer each, small: 10,000 digits, 500 units (the figures take all, and thousands)."""
     from benchmarks.suite.features import KINDS, codes_of
 
-    x, labels = digits(shared, 30_000)
+    x, labels = digits(shared, 20_000)
     labels, errors = torch.from_numpy(labels).long(), {}
     for kind in KINDS:
-        codes, fresh = codes_of(kind, x[:20_000], x[20_000:], width=1000, epochs=10, learning_rate=2e-3)
+        codes, fresh = codes_of(kind, x[:10_000], x[10_000:], width=500, epochs=20)
         centre, scale = codes.mean(0), codes.std()
-        svm = SVM.fit((codes - centre) / scale, labels[:20_000], 3e-3)
-        errors[kind] = svm.error((fresh - centre) / scale, labels[20_000:])
+        svm = SVM.fit((codes - centre) / scale, labels[:10_000], 3e-3)
+        errors[kind] = svm.error((fresh - centre) / scale, labels[10_000:])
     assert errors["denoising"] < 0.95 * errors["plain"], errors
     assert errors["contractive"] < 0.95 * errors["plain"], errors
