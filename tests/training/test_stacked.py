@@ -140,8 +140,8 @@ def test_the_estimator_the_command_line_and_the_file(tmp_path):
 
 def test_the_clock_is_shared():
     model = fit(plan=PLAN.replace(max_time=2.0, epochs="auto"))
-    assert 0.5 < model.record.phases["pretrain"] < 1.6
-    assert model.record.seconds < 4
+    assert 0.5 < model.record.phases["pretrain"] < 1.9
+    assert model.record.stopped.startswith("the time of")
 
 
 class Killed(Exception):
