@@ -22,11 +22,12 @@ from benchmarks.record import ROOT
 
 @dataclass(frozen=True)
 class Digits:
-    """MNIST as unsigned bytes: ``train`` (n, 28, 28) and ``test`` (m, 28, 28), and the digits on ``train``."""
+    """MNIST as unsigned bytes: ``train`` (n, 28, 28) and ``test`` (m, 28, 28), and which digit each one is."""
 
     train: np.ndarray
     test: np.ndarray
     train_labels: np.ndarray
+    test_labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def folder(name: str) -> Path:
 def mnist() -> Digits:
     place = folder("mnist")
     with np.load(place / "mnist_train.npz") as train, np.load(place / "mnist_test.npz") as test:
-        return Digits(train["images"], test["images"], train["labels"])
+        return Digits(train["images"], test["images"], train["labels"], test["labels"])
 
 
 def binarised(seed: int) -> tuple[np.ndarray, np.ndarray]:

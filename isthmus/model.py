@@ -379,11 +379,11 @@ class Model:
         there: Tensor | float
         for b in in_order(tensors, self._chunk):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
-            b = wanted_of(b)
-            wanted = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
+            clean = wanted_of(b)
+            wanted = self.net.likelihood.represent(clean["x"], clean.get("observed")).flatten(1).cpu()
             there = 1.0
-            if "observed" in b:
-                there = self.net.likelihood.reach(b["observed"]).flatten(1).cpu().to(x)
+            if "observed" in clean:
+                there = self.net.likelihood.reach(clean["observed"]).flatten(1).cpu().to(x)
             by_pca += float(((wanted - self.pca.reconstruct(x)).square() * there).sum())
             by_mean += float(((wanted - self.pca.mean).square() * there).sum())
             count += len(x)

@@ -3,10 +3,12 @@
 from benchmarks.suite import (
     adaptive,
     adversarial,
+    features,
     generation,
     nll,
     nsl_kdd,
     quantized,
+    recipes,
     reconstruction,
     resume,
     scoring_speed,
@@ -27,6 +29,7 @@ GROUPS = {
     "reconstruction": reconstruction.FIGURES,
     "nll": nll.FIGURES,
     "generation": generation.FIGURES,
+    "features": features.FIGURES,
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
     "quantized": quantized.FIGURES,
@@ -34,5 +37,6 @@ GROUPS = {
     "resume": resume.FIGURES,
     "sparse": sparse.FIGURES,
     "adversarial": adversarial.FIGURES,
+    "recipes": recipes.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

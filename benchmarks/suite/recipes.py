@@ -77,7 +77,7 @@ def epoch(settings: Settings) -> Measured:
     from isthmus.recipes import RECIPES
 
     n, repeats = settings.pick(10_000, 500), settings.pick(3, 1)
-    images, labels = data.mnist().train[:n], data.mnist_labels()[:n]
+    images, labels = data.mnist().train[:n], data.mnist().train_labels[:n]
 
     def seconds(recipe: str) -> dict[str, float]:
         return {"seconds": _fit(recipe, images, labels).record.phases["train"]}

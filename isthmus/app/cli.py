@@ -6,6 +6,7 @@ Exit codes: 0 for success, 2 for what the user can mend (one line, ``error: …`
 
 from __future__ import annotations
 
+import glob
 import inspect
 import json
 import math
@@ -330,13 +331,14 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     for line in words.opened(rows) + ([] if target is None else words.opened(target)):
         voice.say(line)
     checkpoint = output.with_name(output.name + ".checkpoint")
-    if checkpoint.exists() and not said["resume"]:
-        voice.say(f"{checkpoint} is left from a run that was stopped; starting over (--resume goes on from it)")
-        checkpoint.unlink()
+    # pre-training has checkpoints of its own, whose names begin with this one's
+    left = sorted(output.parent.glob(f"{glob.escape(checkpoint.name)}*"))
+    if left and not said["resume"]:
+        voice.say(f"{left[0]} is left from a run that was stopped; starting over (--resume goes on from it)")
+        for path in left:
+            path.unlink()
     elif said["resume"]:
-        voice.say(
-            f"going on from {checkpoint}" if checkpoint.exists() else f"no {checkpoint}: starting at the beginning"
-        )
+        voice.say(f"going on from {left[0]}" if left else f"no {checkpoint}: starting at the beginning")
 
     def announce(found: Prepared) -> None:
         for line in words.prepared(found):

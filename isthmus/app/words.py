@@ -138,6 +138,8 @@ def about_lines(model: Model) -> dict[str, list[str]]:
             f"{_number(plan.learning_rate)}, seed {plan.seed}, {record.seconds:.1f} s"
         ],
     }
+    if plan.pretrain:
+        told["training"].append("every layer was trained by itself before the whole")
     if record.stopped:
         told["training"].append(f"stopped: {record.stopped}")
     from isthmus.tasks.compare import compared_at_fit

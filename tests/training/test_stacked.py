@@ -140,8 +140,8 @@ def test_the_estimator_the_command_line_and_the_file(tmp_path):
 
 def test_the_clock_is_shared():
     model = fit(plan=PLAN.replace(max_time=2.0, epochs="auto"))
-    assert 0.5 < model.record.phases["pretrain"] < 1.6
-    assert model.record.seconds < 4
+    assert 0.5 < model.record.phases["pretrain"] < 1.9
+    assert model.record.stopped.startswith("the time of")
 
 
 class Killed(Exception):
@@ -173,6 +173,19 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, number):
     assert all(torch.equal(w, weights[name]) for name, w in whole.net.state_dict().items())
     assert np.array_equal(whole.calibration, resumed.calibration)
     assert not list(tmp_path.glob("*.stage*"))
+
+
+def test_the_command_line_goes_on_or_starts_over(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", rows())
+    stage = tmp_path / "c.isthmus.checkpoint.stage0"
+    command = ["fit", str(tmp_path / "x.npy"), "-o", str(tmp_path / "c.isthmus"), "--pretrain", "stacked"]
+    stage.write_bytes(b"left")
+    assert main([*command, "--epochs", "1", "--set", "decoder.tied=true"]) == 0
+    assert f"{stage} is left from a run that was stopped" in capsys.readouterr().out
+    assert not stage.exists()
+    stage.write_bytes(b"left")
+    assert main([*command, "--epochs", "1", "--set", "decoder.tied=true", "--resume"]) == 2
+    assert f"going on from {stage}" in capsys.readouterr().out, "and it is no checkpoint, which is said"
 
 
 @pytest.mark.parametrize(
