@@ -23,7 +23,9 @@ from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.model import Model, open_model
 from isthmus.spec import AUTO, Plan
+from isthmus.tasks import heal
 from isthmus.tasks.detect import Detection, detect
+from isthmus.tasks.health import Health, health
 from isthmus.training.progress import Progress
 
 
@@ -41,6 +43,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         max_time: seconds after which training stops, with the schedule fitted to it.
         validation: the fraction of rows to hold out (early stopping, calibration, comparison), or rows.
         warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None (or False) starts at random.
+        auto_heal: fit again, twice at most, where something is wrong that can safely be mended (collapsed or idle
+            codes, dead units); ``record_.healing`` tells what was done.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
         callbacks: functions called with every :class:`isthmus.training.loop.Epoch`; True stops the fit.
@@ -75,6 +79,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         max_time: float | None = None,
         validation: Any = AUTO,
         warm_start: str | bool | None = "pca",
+        auto_heal: bool = False,
         device: str = "auto",
         random_state: Any = None,
         callbacks: Sequence[Callable[..., Any]] | None = None,
@@ -94,6 +99,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.max_time = max_time
         self.validation = validation
         self.warm_start = warm_start
+        self.auto_heal = auto_heal
         self.device = device
         self.random_state = random_state
         self.callbacks = callbacks
@@ -118,7 +124,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             validation=(0.0 if self.validation is None else self.validation) if fraction else AUTO,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )
-        self.model_ = Model.fit(
+        fit = heal.fit if self.auto_heal else Model.fit
+        self.model_ = fit(
             rows,
             self.recipe,
             latent_dim=self.latent_dim,
@@ -219,6 +226,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         """Score rows and flag anomalies at a promised false-alarm rate, with p-values and reasons."""
         check_is_fitted(self, "model_")
         return detect(self.model_, self._rows(X), false_alarm_rate=false_alarm_rate)
+
+    def health(self, X: Any) -> Health:
+        """What is wrong with the fit, as rows show it: findings with their remedies, and what each code does."""
+        check_is_fitted(self, "model_")
+        return health(self.model_, self._rows(X))
 
     # -- the file -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ TASKS: dict[str, Task] = {
     "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),
     "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back."),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
+    "health": Task("isthmus.tasks.health:health", "Say what is wrong with the model, and what mends it."),
 }  # fmt: skip
 
 __all__ = ["TASKS", "Result", "Task"]
