@@ -296,7 +296,8 @@ def _outliers(model: Model, vitals: Vitals) -> Iterator[Finding]:
     if model.calibration is None or len(model.calibration) < 20:
         return
     held, scores = model.calibration, vitals.scores.cpu().double().numpy()
-    even = vitals.even_scores.cpu().double().numpy()
+    # roots, because a score is a square: long tails are no strangers
+    even = vitals.even_scores.cpu().double().numpy().clip(min=0) ** 0.5
     (middle, high), (even_middle, even_high) = np.quantile(held, (0.5, 0.98)), np.quantile(even, (0.5, 0.98))
     beyond = (scores > high + _FAR * (high - middle)) & (even > even_high + _FAR * (even_high - even_middle))
     strange = float((scores > np.quantile(held, 0.95)).mean())
