@@ -1,6 +1,7 @@
 """The menu: every figure by name, ``group/figure``. One file a group."""
 
 from benchmarks.suite import (
+    health,
     nsl_kdd,
     reconstruction,
     resume,
@@ -22,5 +23,6 @@ GROUPS = {
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
     "resume": resume.FIGURES,
+    "health": health.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

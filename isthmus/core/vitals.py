@@ -185,7 +185,9 @@ def _noise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same rows with every entry permuted by itself: no structure, the same marginals, the same spread."""
     shape = tensors["x"].shape
     order = torch.rand(shape, generator=torch.Generator().manual_seed(0)).flatten(1).argsort(0).to(tensors["x"].device)
-    return {name: t.flatten(1).gather(0, order).reshape(shape) for name, t in tensors.items()}
+    return {
+        name: t.flatten(1).gather(0, order).reshape(shape) if t.shape == shape else t for name, t in tensors.items()
+    }
 
 
 def _beta(net: Net, batch: Mapping[str, Tensor]) -> float | None:

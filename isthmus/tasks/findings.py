@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SERIOUS = 0.25
 #: A row is far beyond the others at so many times their own reach from the middle row to the 98th in a hundred.
 _FAR = 5
+#: A price of the code so many times what the error warrants is too high.
+_DEAR = 4
 #: What a collapsed code brings about, and what needs no telling beside it.
 _FOLLOWS_COLLAPSE = ("PCA is better", "nothing learned")
 
@@ -92,7 +94,7 @@ def seen(model: Model, vitals: Vitals) -> list[Finding]:
         matters = (codes.importance > 1e-2 * vitals.error) | (codes.importance > 1e-3 * vitals.spread)
         in_use &= matters | codes.importance.isnan()
     found = [*_recorded(model), *_idle(model, int(in_use.sum()), len(in_use)), *_latents(model, vitals)]
-    for look in (_still, _prior, _noise_level, _shortcut, _outliers):
+    for look in (_still, _prior, _price, _shortcut, _outliers):
         found += look(model, vitals)
     return _ranked(found)
 
@@ -183,10 +185,8 @@ def _idle(model: Model, in_use: int, n: int) -> Iterator[Finding]:
     """Codes that say nothing: too many of them, or posterior collapse where what they could say is missing."""
     if in_use == n:
         return
-    record, net = model.record, model.net
-    share = in_use / n
-    missed = record.error is not None and record.pca_error is not None and record.error > 1.1 * record.pca_error
-    if net.bottleneck.rated and (missed or share < 0.2):
+    net, share = model.net, in_use / n
+    if net.bottleneck.rated and (share < 0.2 or (share < 0.8 and _missed(model))):
         yield Finding(
             "posterior collapse", share, 0.5 + 0.5 * (1 - share),
             f"posterior collapse: {in_use} of {n} codes are in use, the others say nothing about the row",
@@ -264,18 +264,29 @@ def _prior(model: Model, vitals: Vitals) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _noise_level(model: Model, vitals: Vitals) -> Iterator[Finding]:
-    """A σ far above the error lets the code's price drown what the code is for."""
+def _price(model: Model, vitals: Vitals) -> Iterator[Finding]:
+    """β and σ together price the code; far above what the error warrants, the price drowns what the code is for."""
     if vitals.sigma is None or vitals.beta is None or vitals.rms == 0:
         return
-    times = (vitals.sigma / vitals.rms) ** 2
-    if times > 4:
-        yield Finding(
-            "noise level", times, 0.45,
-            f"the likelihood believes in a noise of σ = {vitals.sigma:.3g} where the error is {vitals.rms:.3g}: that "
-            f"prices the code {times:.0f} times too high (β = {vitals.beta:g} acts like {vitals.beta * times:.3g})",
-            Remedy("let σ be found", parts={"likelihood": {"sigma": "analytic"}}, safe=True),
-        )  # fmt: skip
+    times, missed = (vitals.sigma / vitals.rms) ** 2, _missed(model)
+    price = vitals.beta * times
+    if times < _DEAR and (price < _DEAR or not missed):
+        return
+    parts = dict(_keep_busy(model).parts) if missed else {}
+    if times > _DEAR:
+        parts["likelihood"] = {"sigma": "analytic"}
+    yield Finding(
+        "code too dear", price, 0.3 + 0.3 * missed,
+        f"code too dear: priced at {price:.3g} times what the error warrants (β = {vitals.beta:g}, and a noise of "
+        f"σ = {vitals.sigma:.3g} is assumed where the error is {vitals.rms:.3g})",
+        Remedy("let σ be found, or keep codes busy", parts=parts, safe=True),
+    )  # fmt: skip
+
+
+def _missed(model: Model) -> float:
+    """The share of the error on held-out rows that same-size PCA would not make; 0 where it is small."""
+    compared = compared_at_fit(model)
+    return 0.0 if compared is None or compared.ratio < 1.1 else 1 - 1 / compared.ratio
 
 
 def _shortcut(model: Model, vitals: Vitals) -> Iterator[Finding]:

@@ -126,9 +126,10 @@ def test_an_identity_learns_nothing():
 
 def test_a_noise_level_that_drowns_the_code():
     rows = linear()
-    loud = found(rows, "variational", parts={"likelihood": {"sigma": 1.0}})["noise level"]
-    assert loud.remedy.change() == {"likelihood.sigma": "analytic"}
-    assert "noise level" not in found(rows, "variational")
+    loud = found(rows, "variational", parts={"likelihood": {"sigma": 1.0}})["code too dear"]
+    assert loud.figure > 4
+    assert loud.remedy.change()["likelihood.sigma"] == "analytic"
+    assert not {"code too dear"} & {*found(rows, "variational"), *found(rows, "beta")}
 
 
 def test_dead_units():
