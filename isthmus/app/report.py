@@ -90,7 +90,7 @@ def render(
         rows=rows,
         n_drawn=len(index),
         facts=_facts(model, found, len(index)),
-        remarks=[str(finding) for finding in looked.findings if not finding.words.startswith("skipped ")],
+        remarks=[str(finding) for finding in looked.findings],
         vitals=looked.figures(),
         compared=_beside(model, returned),
         about={title: lines for title, lines in words.about_lines(model).items() if title != "held out"},

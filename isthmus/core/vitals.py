@@ -175,10 +175,11 @@ def _codes(net: Net, found: Mapping[str, Tensor], some: Mapping[str, Tensor], st
 
 def _error_of(net: Net, tensors: Mapping[str, Tensor], z: Tensor, chunk: int) -> float:
     """The mean squared error per row when rows are decoded from these codes."""
-    batches = zip(_cut(tensors, chunk), z.split(chunk), strict=True)
-    return sum(
-        float(net.squared_error(batch["x"], batch.get("observed"), net.decode(part)).sum()) for batch, part in batches
-    ) / len(z)
+    total = 0.0
+    for batch, part in zip(_cut(tensors, chunk), z.split(chunk), strict=True):
+        p = net.decode(part)
+        total += float(net.squared_error(batch["x"], batch.get("observed"), p).sum())
+    return total / len(z)
 
 
 def _noise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -152,7 +152,9 @@ def health(model: Model, rows: Any) -> Health:
     if len(rows) < 2:
         raise DataError(f"{rows.origin} has {len(rows)} row(s); health needs at least 2. Bring more rows.")
     drawn, vitals = look(model, rows)
-    return Health(seen(model, vitals), vitals, len(rows), _unit(model, drawn), traverse(model, drawn, vitals))
+    # files that the fit skipped were told then
+    findings = [finding for finding in seen(model, vitals) if not finding.words.startswith("skipped ")]
+    return Health(findings, vitals, len(rows), _unit(model, drawn), traverse(model, drawn, vitals))
 
 
 def look(model: Model, rows: Rows) -> tuple[Rows, Vitals]:
