@@ -25,7 +25,9 @@ from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.model import Model, open_model
 from isthmus.spec import AUTO, SINGLE, Plan
+from isthmus.tasks import heal
 from isthmus.tasks.detect import Detection, detect
+from isthmus.tasks.health import Health, health
 from isthmus.training.progress import Progress
 
 _PLACES = (*SINGLE, "penalties", "critic")
@@ -50,6 +52,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         warm_start: ``"pca"`` starts at the PCA solution where the parts allow it; None (or False) starts at random.
         pretrain: ``"stacked"`` trains dense bodies layer by layer first, each on the codes of the one before, in place
             of the start at PCA; then the whole.
+        auto_heal: fit again, twice at most, where something is wrong that can safely be mended (collapsed or idle
+            codes, dead units); ``record_.healing`` tells what was done.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
         modality: ``"series"`` takes arrays for windows of time, and so on; by default the rows and the recipe decide.
@@ -90,6 +94,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         validation: Any = AUTO,
         warm_start: str | bool | None = "pca",
         pretrain: str | None = None,
+        auto_heal: bool = False,
         device: str = "auto",
         random_state: Any = None,
         modality: str | None = None,
@@ -115,6 +120,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.validation = validation
         self.warm_start = warm_start
         self.pretrain = pretrain
+        self.auto_heal = auto_heal
         self.device = device
         self.random_state = random_state
         self.modality = modality
@@ -142,7 +148,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
             pretrain=self.pretrain,
         )
-        self.model_ = Model.fit(
+        fit = heal.fit if self.auto_heal else Model.fit
+        self.model_ = fit(
             rows,
             self.recipe,
             target=target,
@@ -256,6 +263,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         """Score rows and flag anomalies at a promised false-alarm rate, with p-values and reasons."""
         rows = self._rows(X, condition)
         return detect(self.model_, rows, false_alarm_rate=false_alarm_rate)
+
+    def health(self, X: Any) -> Health:
+        """What is wrong with the fit, as rows show it: findings with their remedies, and what each code does."""
+        check_is_fitted(self, "model_")
+        return health(self.model_, self._rows(X))
 
     # -- the file -------------------------------------------------------------------------------
 

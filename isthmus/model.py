@@ -94,6 +94,8 @@ class Record:
     #: The score that 99 % of the training rows stay below, where none were held out.
     usual_score: float | None = None
     remarks: list[str] = field(default_factory=list)
+    #: What was wrong, what was changed for it, and what came of it: a step each (isthmus.tasks.heal).
+    healing: list[dict[str, Any]] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -5,6 +5,7 @@ from benchmarks.suite import (
     adversarial,
     features,
     generation,
+    health,
     nll,
     nsl_kdd,
     quantized,
@@ -38,5 +39,6 @@ GROUPS = {
     "sparse": sparse.FIGURES,
     "adversarial": adversarial.FIGURES,
     "recipes": recipes.FIGURES,
+    "health": health.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

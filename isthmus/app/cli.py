@@ -284,6 +284,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--pretrain", type=click.Choice(["stacked"]), help="Train dense bodies layer by layer first, in place of PCA."
 )
+@click.option("--auto-heal", is_flag=True, help="Fit again, twice at most, with the safe remedies of what is wrong.")
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @click.option(
     "--kind",
@@ -320,6 +321,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     from isthmus.app import words
     from isthmus.data.source import open_rows
     from isthmus.model import Model, Prepared
+    from isthmus.tasks import heal
     from isthmus.tasks.compare import compared_at_fit
     from isthmus.tasks.health import remarks
     from isthmus.training.progress import Progress
@@ -344,7 +346,8 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         for line in words.prepared(found):
             voice.say(line)
 
-    model = Model.fit(
+    healing = {"told": lambda line: voice.say(f"healing: {line}")} if said["auto_heal"] else {}
+    model = (heal.fit if said["auto_heal"] else Model.fit)(
         rows,
         said["recipe"],
         target=target,
@@ -362,6 +365,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         checkpoint=checkpoint,
         resume=said["resume"],
         strict=said["strict"],
+        **healing,
     )
     record = model.record
     # the rows were opened here, so that people see at once what was found
@@ -402,6 +406,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
             "architecture": words.architecture(model.net),
             "held_out": compared.to_json() if compared else None,
             "remarks": found,
+            "healing": record.healing,
             "stopped": record.stopped,
             "best_epoch": record.best_epoch,
             "seconds": record.seconds,

@@ -21,7 +21,7 @@ from isthmus.files import write_atomic
 from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, scatter, tidy
 from isthmus.tasks.compare import Comparison, compared_at_fit
 from isthmus.tasks.detect import Detection, detect
-from isthmus.tasks.health import remarks
+from isthmus.tasks.health import Health, health
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -80,16 +80,18 @@ def render(
     found = detect(model, drawn, false_alarm_rate=false_alarm_rate) if model.calibration is not None else None
     scores = found.scores if found else model.score(drawn)
     names = [rows.names[i] if rows.names else f"row {i}" for i in index]
+    looked = health(model, drawn)
 
     figures = [*_training(model), _what_returns(model, drawn, returned)]
-    figures += [_spread(model, scores, found), _map(model, drawn, scores, names)]
+    figures += [_spread(model, scores, found), _map(model, drawn, scores, names), _what_codes_do(looked)]
     strange, pictured = _strangest(model, drawn, found, names)
     return _template().render(
         name=name,
         rows=rows,
         n_drawn=len(index),
         facts=_facts(model, found, len(index)),
-        remarks=[said for said in remarks(model) if not said.startswith("skipped ")],
+        remarks=[str(finding) for finding in looked.findings],
+        vitals=looked.figures(),
         compared=_beside(model, returned),
         about={title: lines for title, lines in words.about_lines(model).items() if title != "held out"},
         n_train=model.record.n_train,
@@ -316,6 +318,17 @@ def _map(model: Model, rows: Rows, scores: np.ndarray, names: list[str]) -> Figu
         "Look for islands (kinds of rows), for red at the rim (extremes), and for red in the midst (rows "
         "whose code is usual and whose content still does not come back).",
         [picture],
+    )
+
+
+def _what_codes_do(looked: Health) -> Figure:
+    return Figure(
+        "What each code does",
+        "One code moves from its low end to its high end while the others stay as they are in the most ordinary row. "
+        "The codes that matter most come first, with the share of the variance that is lost when a code is silenced. "
+        "Look for codes that move one thing each: those can be named. A code that moves everything, or as good as "
+        "nothing, cannot.",
+        [looked.traversal],
     )
 
 

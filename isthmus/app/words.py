@@ -120,6 +120,9 @@ def about(model: Model, path: Path) -> dict[str, list[str]]:
 
 def about_lines(model: Model) -> dict[str, list[str]]:
     """What a model knows of itself, by title."""
+    from isthmus.tasks import heal
+    from isthmus.tasks.compare import compared_at_fit
+
     record, plan = model.record, model.plan
     ended = f"{len(record.history) - 1} epochs of at most {plan.epochs}" if record.history else "no epochs"
     told = {
@@ -142,8 +145,8 @@ def about_lines(model: Model) -> dict[str, list[str]]:
         told["training"].append("every layer was trained by itself before the whole")
     if record.stopped:
         told["training"].append(f"stopped: {record.stopped}")
-    from isthmus.tasks.compare import compared_at_fit
-
+    if record.healing:
+        told["healing"] = [heal.words(step) for step in record.healing]
     compared = compared_at_fit(model)
     if compared:
         told["held out"] = compared.summary()

@@ -184,6 +184,8 @@ class Bottleneck(Piece):
     expansion: ClassVar[float | None] = None
     #: Does ``rate`` price the code? Then codes stay near unit size; else the fitted prior prices them.
     rated: ClassVar[bool] = False
+    #: Is it drawn from a normal of its own for every row, and may collapse to N(0, I)?
+    noisy: ClassVar[bool] = False
     #: An automatic code has as many numbers as PCA needs to explain this share of the variance.
     explains: ClassVar[float] = 0.7
     #: And at least this many.

@@ -9,6 +9,7 @@ TASKS: dict[str, Task] = {
     "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back."),
     "sample": Task("isthmus.tasks.codes:sample", "Draw new rows from the model's prior."),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
+    "health": Task("isthmus.tasks.health:health", "Say what is wrong with the model, and what mends it."),
 }  # fmt: skip
 
 __all__ = ["TASKS", "Result", "Task"]

@@ -128,9 +128,9 @@ def _close_epoch(
 def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
     """The mean loss (nats per row) and the mean squared error (per row, in the features) of rows.
 
-    The loss is the one that is trained, corruption and noisy codes included, with noise that is the same
-    every time and schedules at their end, so that epochs can be compared; the error is that of the
-    deterministic reconstruction.
+    The loss is the one that is trained, corruption and noisy codes included, with noise that is the same every
+    time and with every schedule at its end: else the epochs of a warm-up would be the best of all. The error
+    is that of the deterministic reconstruction.
     """
     was_training, progress = net.training, net.progress
     net.progress = 1.0
@@ -145,6 +145,7 @@ def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
                 net.corruption.train()
                 net.bottleneck.train()
                 trace = net.trace(**batch)
+            trace.progress = 1.0
             loss += float(sum(nats.mean() for nats in net.terms(trace).values())) * n_rows
             count += n_rows
     net.train(was_training)

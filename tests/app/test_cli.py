@@ -256,6 +256,31 @@ def test_a_reader_that_leaves_is_no_error(folder):
     assert found.stderr == ""
 
 
+def test_health_says_what_is_wrong_and_draws(run, folder):
+    code, out, err = run("health m.isthmus rows.csv -o health.html")
+    assert code == 0, err
+    assert "of the variance of these rows comes back" in out
+    assert "What each code does" in (folder / "health.html").read_text()
+    code, out, _ = run("health m.isthmus rows.csv --json")
+    told = json.loads(out)
+    assert told["task"] == "health"
+    assert [line["code"] for line in told["codes"]] == [0, 1]
+    assert all({"what", "words", "remedy"} <= finding.keys() for finding in told["findings"])
+
+
+def test_a_fit_that_heals_says_what_it_did(run):
+    args = "fit rows.csv -o healed.isthmus --recipe beta --epochs 12 --warm-start none --set likelihood.sigma=9"
+    code, out, err = run(args, "--auto-heal")
+    assert code == 0, err
+    assert "healing: posterior collapse" in out
+    assert "left as you said: likelihood.sigma=9" in out
+    assert not Path("healed.isthmus.checkpoint").exists()
+    told = json.loads(run("info healed.isthmus --json")[1])
+    assert told["record"]["healing"][0]["change"]["bottleneck.free_bits"] == 0.25
+    assert "healing" in run("info healed.isthmus")[1]
+    assert "healing" not in run("info m.isthmus")[1]
+
+
 # -- the checkpoint -----------------------------------------------------------------------------
 
 

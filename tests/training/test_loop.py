@@ -150,6 +150,15 @@ def test_schedules_are_told_how_far_training_is():
     assert run.progress() == 1
 
 
+def test_held_out_losses_are_those_at_the_end_of_every_schedule():
+    """Else the epochs in which a code is still cheap would be kept as the best."""
+    warm = Part("elbo", {"beta": {"start": 0.0, "end": 2.0, "over": 0.5}})
+    net = net_of(bottleneck=Part("gaussian"), objective=warm)
+    twin = net_of(bottleneck=Part("gaussian"), objective=Part("elbo", {"beta": 2.0}))
+    net.progress = 0.1
+    assert evaluate(net, {"x": rows()}) == evaluate(twin, {"x": rows()})
+
+
 def test_no_epochs_leave_the_start():
     net = net_of()
     before = {k: v.clone() for k, v in net.state_dict().items()}

@@ -27,7 +27,7 @@ class Gaussian(Bottleneck):
     ``free_bits``: nats per dimension that cost nothing, counted on the mean over the batch.
     """
 
-    rated = True
+    rated = noisy = True
 
     def __init__(self, in_shape: Shape, dim: int, *, free_bits: float = 0.0, spatial: bool = False):
         super().__init__()
