@@ -38,7 +38,7 @@ def test_columns_move_by_the_loading_of_the_code():
     back = model.reconstruct(x).astype(float)
     slope = np.linalg.lstsq(np.column_stack([z.numpy(), np.ones(400)]), back, rcond=None)[0][0]
     expected = slope * float(ends[1, 0] - ends[0, 0]) / x.std(0)
-    assert _shift(model, rows, ends) == pytest.approx(expected, rel=1e-2, abs=1e-2)
+    assert _shift(model, rows, ends, ()) == pytest.approx(expected, rel=1e-2, abs=1e-2)
 
 
 def test_tables_name_the_columns_and_categories_move_by_their_probability():
@@ -48,7 +48,7 @@ def test_tables_name_the_columns_and_categories_move_by_their_probability():
     model, rows, _, picture = drawn(table, latent_dim=1)
     assert "code 0: " in picture.svg
     assert "&lt;a&gt;" in picture.svg
-    shift = _shift(model, rows, moved(torch.from_numpy(model.encode(rows)), 0, 2))
+    shift = _shift(model, rows, moved(torch.from_numpy(model.encode(rows)), 0, 2), ())
     assert len(shift) == 4
     assert np.sign(shift[0]) == -np.sign(shift[1])
     assert abs(shift[0]) == pytest.approx(abs(shift[1]), rel=0.05)
