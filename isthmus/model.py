@@ -29,9 +29,10 @@ from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
+from isthmus.core.evidence import log_evidence
 from isthmus.core.parts import Bottleneck
 from isthmus.core.pca import PCA, fit_pca, linear_effect
-from isthmus.core.posterior import Posterior, log_evidence
+from isthmus.core.posterior import Posterior
 from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows

@@ -95,7 +95,7 @@ class Net(nn.Module):
             LIKELIHOODS, "likelihood", spec.likelihood, self.decoder.out_shape, self.shape
         )
         if self.tied:
-            tie(self)
+            tie(self.encoder, self.bottleneck, self.decoder, self.likelihood)
         self.objective = make(OBJECTIVES, "objective", spec.objective)
         self.penalties = nn.ModuleDict({part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties})
         self.prior = make(PRIORS, "prior", spec.prior, code_shape, seen)
@@ -163,6 +163,7 @@ class Net(nn.Module):
             p=decode(code.z),
             prior=self.prior,
             decode=decode,
+            encoder=self.encoder,
             decoder=self.decoder,
             residual=residual,
             encode=encode,
@@ -292,7 +293,7 @@ class Net(nn.Module):
         # the decoder first, because what comes before it may be tied to it
         modules = dict.fromkeys([*self.decoder.modules(), *self.modules()])
         for piece in (piece for piece in modules if _overrides(piece, "start_from")):
-            piece.start_from(self, self.trace(**batch))  # a pass through what the ones before it have set
+            piece.start_from(self.trace(**batch))  # a pass through what the ones before it have set
 
     # -- weights on a surface -------------------------------------------------------------------
 

@@ -16,16 +16,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.errors import SpecError, unknown
 from isthmus.spec import Part
-
-if TYPE_CHECKING:
-    from isthmus.core.autoencoder import Net
 
 Shape = tuple[int, ...]
 
@@ -93,7 +90,8 @@ class Trace:
     p: Distribution
     prior: Prior
     decode: Any  # z → Distribution, for parts that decode again
-    decoder: Body  # for parts that look at its weights
+    encoder: Body  # the bodies, for parts that look at their weights
+    decoder: Body
     residual: Any  # an expectation (B, *features_shape) → what the target's features are beyond it, 0 if not observed
     encode: Any  # features → Code
     likelihood: Likelihood  # for parts that look at rows as networks see them
@@ -131,7 +129,7 @@ class Piece(nn.Module, ABC):
     The wiring calls these of every part that overrides them; most parts have no use for them.
     """
 
-    def start_from(self, net: Net, trace: Trace) -> None:
+    def start_from(self, trace: Trace) -> None:
         """Begin from some training rows (a codebook, a centre), off the tape, once, before the first step."""
 
     def project_gradient(self) -> None:

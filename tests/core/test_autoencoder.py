@@ -296,7 +296,7 @@ class TestPieces:
                 w = self.layers[0].weight
                 w /= w.norm(dim=1, keepdim=True)
 
-            def start_from(self, net, trace):
+            def start_from(self, trace):
                 self.project()
 
         monkeypatch.setitem(DECODERS, "mlp", UnitRows)

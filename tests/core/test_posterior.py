@@ -3,8 +3,9 @@ import torch
 from torch.distributions import MultivariateNormal, Normal
 
 from isthmus.core.autoencoder import Net
+from isthmus.core.evidence import log_evidence
 from isthmus.core.parts import Code
-from isthmus.core.posterior import Posterior, log_evidence
+from isthmus.core.posterior import Posterior
 from isthmus.errors import SpecError
 from isthmus.spec import Part, Spec
 

@@ -15,16 +15,13 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from isthmus.core.bottlenecks.sparse import Sparse
 from isthmus.core.parts import Shape, Trace
-
-if TYPE_CHECKING:
-    from isthmus.core.autoencoder import Net
 
 
 class JumpReLU(Sparse):
@@ -53,9 +50,9 @@ class JumpReLU(Sparse):
         return _Step.apply(pre, self.log_theta.exp(), self.bandwidth * self.unit).sum(1)
 
     @torch.no_grad()
-    def start_from(self, net: Net, trace: Trace) -> None:
-        super().start_from(net, trace)
-        self.unit.copy_(self.head(net.encoded(trace.features) - self.center).std(0).mean().clamp(min=1e-12))
+    def start_from(self, trace: Trace) -> None:
+        super().start_from(trace)
+        self.unit.copy_(self.head(trace.h - self.center).std(0).mean().clamp(min=1e-12))
         self.log_theta.fill_(self.threshold).log_().add_(self.unit.log())
 
     def extra_repr(self) -> str:

@@ -13,7 +13,6 @@ References:
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,9 +20,6 @@ from torch import Tensor
 from isthmus.core.networks.dense import Head
 from isthmus.core.networks.dictionary import Dictionary
 from isthmus.core.parts import Bottleneck, Code, Shape, Trace
-
-if TYPE_CHECKING:
-    from isthmus.core.autoencoder import Net
 
 
 class Sparse(Bottleneck):
@@ -82,9 +78,9 @@ class Sparse(Bottleneck):
         self.seen.add_(n_rows)
 
     @torch.no_grad()
-    def start_from(self, net: Net, trace: Trace) -> None:
+    def start_from(self, trace: Trace) -> None:
         """Begin tied to the dictionary, where there is one: every latent looks for what it will write."""
-        atoms, body = net.decoder, net.encoder
+        atoms, body = trace.decoder, trace.encoder
         if not isinstance(atoms, Dictionary) or body.linear is None or self.head.layer is None:
             return
         n, n_features = atoms.weight.shape

@@ -15,17 +15,12 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from isthmus.core.kmeans import kmeans, means, nearest
 from isthmus.core.networks.dense import Head
 from isthmus.core.parts import Body, Bottleneck, Code, Shape, Trace, size
-
-if TYPE_CHECKING:
-    from isthmus.core.autoencoder import Net
 
 #: Automatic groups are at most this wide.
 _WIDEST = 4
@@ -123,7 +118,7 @@ class VQ(Bottleneck):
         self.codebook.copy_(torch.where(dead[..., None], found, self.codebook))
         self.sums.copy_(torch.where(dead[..., None], found / self.codewords, self.sums))
 
-    def start_from(self, net: Net, trace: Trace) -> None:
+    def start_from(self, trace: Trace) -> None:
         vectors = self._split(self.head(trace.h))
         vectors = vectors[:, torch.randperm(vectors.shape[1])[: _START * self.codewords]]
         self.codebook.copy_(kmeans(vectors, self.codewords))

@@ -10,15 +10,10 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from isthmus.core.parts import Body, Finished, Shape, Trace, size
-
-if TYPE_CHECKING:
-    from isthmus.core.autoencoder import Net
 
 
 class Dictionary(Body):
@@ -40,7 +35,7 @@ class Dictionary(Body):
         return torch.addmm(self.bias, z.flatten(1), self.weight).reshape(-1, *self.out_shape)
 
     @torch.no_grad()
-    def start_from(self, net: Net, trace: Trace) -> None:
+    def start_from(self, trace: Trace) -> None:
         out, expected = self(trace.code.z).flatten(1), trace.p.expected.flatten(1)
         center = geometric_median(trace.residual(torch.zeros_like(trace.p.expected)).flatten(1))
         # only where the likelihood takes what comes out as it is, and not as a logit

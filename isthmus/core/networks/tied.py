@@ -11,16 +11,11 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-from isthmus.core.parts import size
+from isthmus.core.parts import Body, Bottleneck, Likelihood, size
 from isthmus.errors import SpecError
-
-if TYPE_CHECKING:
-    from isthmus.core.autoencoder import Net
 
 
 class Transposed(nn.Module):
@@ -47,16 +42,16 @@ class Transposed(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
-def tie(net: Net) -> None:
+def tie(encoder: Body, bottleneck: Bottleneck, decoder: Body, likelihood: Likelihood) -> None:
     """Put the encoder's layers and the code's head, transposed and in reverse order, in place of the decoder's."""
-    encoder, decoder, last = net.encoder, net.decoder, net.likelihood.head
-    kinds = net.spec.encoder.kind, net.spec.decoder.kind
-    if kinds[0] != kinds[1]:
-        raise SpecError(f"Tied weights need an encoder like the decoder: {kinds[1]!r}; got {kinds[0]!r}.")
-    head = getattr(net.bottleneck, "head", None)
+    last = likelihood.head
+    if type(encoder) is not type(decoder):
+        here, there = type(decoder).__name__, type(encoder).__name__
+        raise SpecError(f"Tied weights need an encoder like the decoder, {here}; got {there}.")
+    head = getattr(bottleneck, "head", None)
     if head is None or head.layer is None or head.pointwise:
         raise SpecError(
-            f"Tied weights need a code behind one dense layer, such as bottleneck='plain'; got {net.bottleneck!r}."
+            f"Tied weights need a code behind one dense layer, such as bottleneck='plain'; got {bottleneck!r}."
         )
     deep, mirrored = list(getattr(encoder, "layers", [])), list(getattr(decoder, "layers", []))
     widths, others = [layer.out_features for layer in deep], [layer.out_features for layer in mirrored]
@@ -68,7 +63,7 @@ def tie(net: Net) -> None:
     if (encoder.linear is None) != (decoder.linear is None):
         raise SpecError("Tied weights need a linear path on both sides or on none.")
     # the encoder may be told what is missing, behind what it is shown: those inputs have no counterpart
-    shown = size(net.likelihood.features_shape)
+    shown = size(likelihood.features_shape)
     before = widths[-1] if deep else 0
     ends = [(deep[0], slice(0, shown))] if deep else []
     if encoder.linear is not None:
@@ -78,5 +73,5 @@ def tie(net: Net) -> None:
         decoder.layers[i] = Transposed(of)
     looking = Transposed(*ends)
     if last.pointwise or looking.weight.shape != last.layer.weight.shape:
-        raise SpecError(f"Tied weights need a likelihood with one output per entry; got {net.likelihood!r}.")
+        raise SpecError(f"Tied weights need a likelihood with one output per entry; got {likelihood!r}.")
     last.layer = looking

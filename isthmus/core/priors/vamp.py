@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.core.parts import Code, Prior, Shape, Trace, size
 from isthmus.core.posterior import Posterior
-
-if TYPE_CHECKING:
-    from isthmus.core.autoencoder import Net
 
 #: Pseudo-inputs begin this far from rows, in ranges of an entry: where rows are few, several begin at one.
 _APART = 0.01
@@ -53,7 +50,7 @@ class Vamp(Prior):
         self._current: tuple[Tensor, Tensor] | None = None
         self.register_load_state_dict_post_hook(Vamp._forget)
 
-    def start_from(self, net: Net, trace: Trace) -> None:
+    def start_from(self, trace: Trace) -> None:
         rows = trace.features
         self.low.copy_(rows.amin(0))
         self.high.copy_(rows.amax(0))

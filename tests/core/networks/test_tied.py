@@ -151,7 +151,7 @@ def test_the_estimator_and_the_file(tmp_path):
     ("changes", "words"),
     [
         ({"decoder": Part("mlp", {"widths": [4, 3], "tied": True})}, r"\[5, 4\], so the decoder's are \[4, 5\]"),
-        ({"decoder": Part("linear", {"tied": True})}, "an encoder like the decoder: 'linear'; got 'mlp'"),
+        ({"decoder": Part("linear", {"tied": True})}, "an encoder like the decoder, Linear; got MLP"),
         ({"bottleneck": Part("gaussian")}, "behind one dense layer"),
         ({"encoder": Part("mlp", {"widths": [5, 4], "linear_path": True})}, "on both sides or on none"),
         ({"encoder": Part("mlp", {"widths": [5, 4], "tied": True})}, "It is the decoder that is tied"),
