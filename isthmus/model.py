@@ -7,14 +7,9 @@ What it learned about the rows travels with the weights in one file.
 from __future__ import annotations
 
 import copy
-import datetime
-import hashlib
-import json
-import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,30 +18,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import isthmus
 from isthmus import devices, modelfile
 from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
-from isthmus.core.bottlenecks import BOTTLENECKS
-from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.evidence import log_evidence
-from isthmus.core.parts import Bottleneck
-from isthmus.core.pca import PCA, fit_pca, linear_effect
+from isthmus.core.pca import PCA
 from isthmus.core.posterior import Posterior
 from isthmus.core.two_sample import told_apart
-from isthmus.data.batches import InMemory, in_order
+from isthmus.data.batches import in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.errors import DataError, FileError, SpecError
-from isthmus.modalities import fit_modality, modality_from_json, modality_to_json
+from isthmus.fitting import Prepared, begin, feed, learn, made, phase, split, tensors_of
+from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
-from isthmus.recipes import compose, modality_of
-from isthmus.spec import AUTO, Part, Plan, Spec
-from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
-from isthmus.training.loop import chunk_rows, evaluate, train
+from isthmus.recipes import modality_of
+from isthmus.spec import AUTO, Plan, Spec
+from isthmus.training.hooks import Hook
+from isthmus.training.loop import chunk_rows, evaluate
 from isthmus.training.run import Epoch
-from isthmus.training.stacked import Stack
 
 #: Held-out scores that are kept to calibrate new ones.
 _MOST_CALIBRATION = 100_000
@@ -54,16 +45,10 @@ _MOST_CALIBRATION = 100_000
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
 #: Numbers in the codes that the prior is fitted to: fewer rows where codes are wide.
 _MOST_CODES = 1 << 25
-#: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
-_MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
-
 #: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
 _TOLD_APART = 0.75
 #: Codes that this is measured on; fewer say nothing.
 _LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
-
-#: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
-_MOST_START = 4096
 
 #: Fewer rows than this are scored as this many.
 _FEW = 64
@@ -103,16 +88,6 @@ class Record:
     def epochs(self) -> int:
         """How many epochs were trained."""
         return self.history[-1]["number"] if self.history else 0
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What was decided about rows before the training begins."""
-
-    net: Net
-    modality: Modality
-    n_train: int
-    n_held_out: int
 
 
 class Model:
@@ -200,97 +175,33 @@ class Model:
         began = time.perf_counter()
         phases: dict[str, float] = {}
         plan = plan or Plan()
-        warm_start = None if plan.pretrain else warm_start  # two ways to begin
-        said, own = _split_own(parts or {})
-
-        with _phase(phases, "read"):
+        with phase(phases, "read"):
             rows = open_rows(source, strict=strict)
             if target is not None:
                 rows = with_target(rows, open_rows(target, strict=strict))
             if condition is not None:
                 rows = with_condition(rows, condition)
-            if validation_rows is None:
-                kept, held = _split(rows, plan)
-            elif target is None:
-                kept, held = rows, open_rows(validation_rows, strict=strict)
-            else:
+            if target is not None and validation_rows is not None:
                 raise SpecError("Rows that come in pairs are held out by their share, such as validation=0.1.")
+            kept, held = (
+                split(rows, plan) if validation_rows is None else (rows, open_rows(validation_rows, strict=strict))
+            )
             if len(kept) < 2:
                 raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
-        with _phase(phases, "prepare"):
-            options = dict(modality_options or {})
-            steering = None
-            if "condition" in rows.beside:
-                steering = Conditions.fit(kept, options.get("kinds"))
-                if "kinds" in options:
-                    options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in steering.names}
-            # what comes back looks like the targets
-            face = fit_modality(kept.beside.get("target", kept), modality or modality_of(recipe), **options)
-            tensors = _tensors(kept, face, steering)
-            held_tensors = _tensors(held, face, steering) if held is not None else None
-
-        spec = compose(
-            recipe, kind=face.kind, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start
-        )
-        if "target" in rows.beside and said.get("corruption") is None:
-            spec = spec.replace(corruption=Part("identity"))  # what the rows differ by is the corruption
-        if steering is not None:
-            spec = spec.replace(condition_dim=steering.width)
-        elif recipe == "conditional":
-            raise SpecError(
-                "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN', or a label for each row."
-            )
-        hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
-        spec = spec.replace(tell_missing="observed" in tensors or hides)
-        where = devices.pick(device)
-        _check_latent_dim(latent_dim)
-        with _phase(phases, "pca"):
-            probe = _probe(spec, face.shape)
-            _check_range(probe, wanted_of(tensors))
-            # a random start without held-out rows has no use for it
-            wanted = held is not None or warm_start == "pca" or latent_dim == AUTO
-            pca = _fit_pca(probe, wanted_of(tensors), latent_dim) if wanted else None
-        narrowed = spec.corruption.kind != "identity" or "target" in tensors or bool(spec.penalties)
-        spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec, narrowed))
-        pca = pca and pca.first(int(spec.latent_dim))
+        with phase(phases, "prepare"):
+            fed = feed(kept, held, modality or modality_of(recipe), modality_options or {})
         with devices.seeded(plan.seed):
-            net = Net(spec, face.shape, own)
-            stack = Stack(net) if plan.pretrain == "stacked" else None
-            plan = _decide(plan, len(kept), sum(p.numel() for p in net.parameters()))
-            if pca is not None and spec.warm_start == "pca" and net.starts_linear:
-                net.start_at_pca(*_steered_pca(probe, tensors, pca))
-            step = -(-len(kept) // _MOST_START)
-            net.start_from(**{name: t[::step] for name, t in tensors.items()})
+            with phase(phases, "pca"):
+                begun = begin(fed, recipe, parts or {}, plan, latent_dim, warm_start)
+            net, plan = begun.net, begun.plan
             if prepared is not None:
-                prepared(Prepared(net, face, len(kept), 0 if held is None else len(held)))
-            net.to(where)
-            tensors = {name: t.to(where) for name, t in tensors.items()}
-            if held_tensors is not None:
-                held_tensors = {name: t.to(where) for name, t in held_tensors.items()}
-            all_hooks = [Guard(), KeepBest(plan.patience), *map(Callback, callbacks), *hooks]
-            mark, remarks, whole = "", [], plan
-            if checkpoint is not None:
-                checkpoint = Path(checkpoint)
-                mark = _fingerprint(spec, plan, face, tensors, held_tensors or {})
-            # a checkpoint of the whole network's training holds all that pre-training has brought
-            if stack is not None and not (resume and checkpoint is not None and checkpoint.exists()):
-                with _phase(phases, "pretrain"):
-                    remarks = stack.train(
-                        tensors, plan, held_out=held_tensors, hooks=hooks,
-                        checkpoint=checkpoint, mark=mark, resume=resume,
-                    )  # fmt: skip
-            if plan.max_time is not None:
-                left = max(plan.max_time - (time.perf_counter() - began), 1e-3)
-                all_hooks.append(Watch(left))
-                whole = plan if stack is None else plan.replace(max_time=left)
-            if checkpoint is not None:
-                all_hooks.append(Checkpoint(checkpoint, mark, resume))
-            with _phase(phases, "train"):
-                batches = InMemory(tensors, int(plan.batch_size), plan.seed)
-                run = train(net, batches, whole, held_out=held_tensors, hooks=all_hooks)
-            if stack is not None and checkpoint is not None:
-                stack.clear(checkpoint)
-
+                prepared(Prepared(net, fed.modality, len(kept), 0 if held is None else len(held)))
+            fed = fed.to(devices.pick(device))
+            net.to(fed.device)
+            run, remarks = learn(
+                begun, fed, phases, began, hooks=hooks, callbacks=callbacks,
+                checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume,
+            )  # fmt: skip
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,
@@ -309,12 +220,12 @@ class Model:
                 *run.remarks,
                 *net.bottleneck.remarks(),
             ],
-            made=_made(),
+            made=made(),
         )
-        fair = pca and pca.first(net.bottleneck.n_numbers)
-        model = cls(net, face, plan, record, pca=fair, conditions=steering)
-        with _phase(phases, "calibrate"):
-            model._calibrate(tensors, held_tensors)
+        fair = begun.pca and begun.pca.first(net.bottleneck.n_numbers)
+        model = cls(net, fed.modality, plan, record, pca=fair, conditions=fed.conditions)
+        with phase(phases, "calibrate"):
+            model._calibrate(fed.tensors, fed.held)
         record.seconds = time.perf_counter() - began
         return model
 
@@ -546,7 +457,7 @@ class Model:
 
     def tensors(self, rows: Rows, *, steered: bool = True) -> dict[str, Tensor]:
         """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``."""
-        return _tensors(rows, self.modality, self.conditions, steered=steered)
+        return tensors_of(rows, self.modality, self.conditions, steered=steered)
 
     def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         trace = self.net.trace(**b)
@@ -643,17 +554,6 @@ def open_model(
     return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca, steering)
 
 
-def _tensors(rows: Rows, face: Modality, conditions: Conditions | None, *, steered: bool = True) -> dict[str, Tensor]:
-    rows = rows if conditions is None else conditions.beside(rows)
-    tensors = face.to_tensors(rows)
-    if "target" in rows.beside:
-        wanted = face.to_tensors(rows.beside["target"])
-        tensors |= {f"target{'_observed' * (name == 'observed')}": t for name, t in wanted.items()}
-    if conditions is not None and steered:
-        tensors["condition"] = conditions.numbers(rows)
-    return tensors
-
-
 def _filled(t: Tensor) -> Tensor:
     """Few rows are filled up to one size, because products of other sizes take other paths and round differently:
     a row alone gives what it gives among a few, to the last bit on most processors.
@@ -665,137 +565,3 @@ def _filled(t: Tensor) -> Tensor:
 def _tie(scores: Any) -> Any:
     """How far apart scores still count as equal: float32 sums differ in their last digits with the batch."""
     return 1e-5 * (1 + np.abs(scores))
-
-
-# -- decisions ----------------------------------------------------------------------------------
-
-
-def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.Module]]:
-    """Separate a person's modules from parts that a spec can name."""
-    said, own = dict(parts), {}
-    for place, part in parts.items():
-        if isinstance(part, nn.Module):
-            if place not in ("encoder", "decoder"):
-                raise SpecError(f"Only encoder and decoder take a module of your own, not {place!r}.")
-            own[place] = part
-            said[place] = Part("own", {"name": type(part).__name__})
-    # copied, so that the person's own stay as they are, and together, so that shared weights stay shared
-    return said, copy.deepcopy(own)
-
-
-def _split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
-    """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it."""
-    n = len(rows)
-    if plan.validation == AUTO:
-        held = max(n // 10, min(128, n // 4), 1)
-    else:
-        held = round(n * float(plan.validation))
-    if held == 0 or n < 3:
-        return rows, None
-    order = np.random.default_rng(plan.seed).permutation(n)
-    return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
-
-
-def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
-    """Fill in what was left to us, from the number of rows and the size of the network."""
-    batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
-    if batch_size == AUTO:
-        # where time is short, many small steps get further than few large ones
-        most = 8 if plan.max_time is None else 6
-        batch_size = int(2 ** np.clip(np.round(np.log2(n_rows / 40)), 4, most))
-    if epochs == AUTO:
-        steps = -(-n_rows // int(batch_size))
-        epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))
-    if rate == AUTO:
-        # smaller for small batches, whose gradients are noisy, and for large networks
-        rate = 4e-3 * np.sqrt(np.clip(int(batch_size) / 64, 0.25, 1)) * min(1, 250_000 / n_parameters) ** 0.25
-    return plan.replace(batch_size=int(batch_size), epochs=int(epochs), learning_rate=float(rate))
-
-
-def _probe(spec: Spec, shape: tuple[int, ...]) -> Net:
-    """A network of the same likelihood and no size, to ask how it represents rows."""
-    bare = spec.replace(
-        encoder=Part("linear"), decoder=Part("linear"), bottleneck=Part("plain"), latent_dim=1,
-        objective=Part("reconstruction"), penalties=(), critic=None, tell_missing=False,
-    )  # fmt: skip
-    with devices.seeded(0):
-        return Net(bare, shape)
-
-
-def _check_range(probe: Net, tensors: Mapping[str, Tensor]) -> None:
-    problem = probe.likelihood.problem(tensors["x"])
-    if problem:
-        raise SpecError(f"The likelihood does not fit the rows: {problem}.")
-
-
-def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -> PCA:
-    n, width = len(tensors["x"]), int(np.prod(probe.likelihood.features_shape))
-    step = max(1, n // max(_MOST_PCA, _PCA_PER_COLUMN * width))
-    some = {name: t[::step] for name, t in tensors.items()}
-
-    def chunks() -> Iterator[Tensor]:
-        for b in in_order(some, chunk_rows(probe)):
-            yield probe.likelihood.represent(b["x"], b.get("observed")).flatten(1)
-
-    return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
-
-
-def _steered_pca(probe: Net, tensors: Mapping[str, Tensor], pca: PCA) -> tuple[PCA, Tensor | None]:
-    """The components to begin at, and a condition's own effect: the components are of what it leaves over."""
-    if "condition" not in tensors:
-        return pca, None
-    some = {name: t[:: max(1, len(t) // _MOST_PCA)] for name, t in tensors.items()}
-    x = probe.likelihood.represent(some["x"], some.get("observed")).flatten(1)
-    effect = linear_effect(some["condition"], x)
-    left = x - some["condition"] @ effect.T
-    return fit_pca(lambda: [left], len(pca.components)), effect
-
-
-def _check_latent_dim(said: Any) -> None:
-    if said != AUTO and (isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1):
-        raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
-
-
-def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec, narrowed: bool) -> int:
-    n_in = int(np.prod(probe.likelihood.features_shape))
-    kind = BOTTLENECKS.get(spec.bottleneck.kind, Bottleneck)  # where there is none, building it will say so
-    expansion = kind.expansion
-    if said == AUTO:
-        if expansion is not None:
-            return max(1, round(expansion * n_in))
-        assert pca is not None
-        return max(kind.at_least, min(pca.dim_for(kind.explains), len(pca.components), max(1, n_in // 2)))
-    if int(said) > n_in and expansion is None and not narrowed:
-        raise SpecError(
-            f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "
-            f"narrowed. Choose at most {n_in}, or 'auto', or something else that narrows: a sparse bottleneck, "
-            "a corruption or a penalty."
-        )
-    return int(said)
-
-
-def _fingerprint(spec: Spec, plan: Plan, face: Modality, *rows: Mapping[str, Tensor]) -> str:
-    """What a checkpoint must agree on before it is taken up again: parts, plan, and every row."""
-    said = json.dumps([spec.to_json(), plan.to_json(), modality_to_json(face)], sort_keys=True)
-    digest = hashlib.blake2b(said.encode())
-    for tensors in rows:
-        for name, t in sorted(tensors.items()):
-            digest.update(f"{name}{tuple(t.shape)}".encode())
-            digest.update(t.cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def _made() -> dict[str, str]:
-    return {
-        "isthmus": isthmus.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-@contextmanager
-def _phase(phases: dict[str, float], name: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    phases[name] = phases.get(name, 0.0) + time.perf_counter() - began

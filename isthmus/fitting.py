@@ -1,0 +1,315 @@
+"""How a fit comes about, room by room: rows are split and fed, a network is begun, and it learns.
+
+What is left open is decided here, from the rows: the size of the code, the plan, where the weights begin.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import isthmus
+from isthmus import devices
+from isthmus.conditions import Conditions
+from isthmus.core.autoencoder import Net
+from isthmus.core.bottlenecks import BOTTLENECKS
+from isthmus.core.corruptions import CORRUPTIONS
+from isthmus.core.parts import Bottleneck
+from isthmus.core.pca import PCA, fit_pca, linear_effect
+from isthmus.data.batches import InMemory, in_order
+from isthmus.data.rows import Rows
+from isthmus.data.targets import wanted_of
+from isthmus.errors import SpecError
+from isthmus.modalities import fit_modality, modality_to_json
+from isthmus.modalities.base import Modality
+from isthmus.recipes import compose
+from isthmus.spec import AUTO, Part, Plan, Spec
+from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
+from isthmus.training.loop import chunk_rows, train
+from isthmus.training.run import Epoch, Run
+from isthmus.training.stacked import Stack
+
+#: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
+_MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
+#: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
+_MOST_START = 4096
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was decided about rows before the training begins."""
+
+    net: Net
+    modality: Modality
+    n_train: int
+    n_held_out: int
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What the network is fed, and what was learned about the rows so that it can be."""
+
+    modality: Modality
+    conditions: Conditions | None
+    tensors: dict[str, Tensor]
+    held: dict[str, Tensor] | None
+
+    @property
+    def device(self) -> torch.device:
+        return self.tensors["x"].device
+
+    def to(self, device: torch.device) -> Self:
+        held = None if self.held is None else {name: t.to(device) for name, t in self.held.items()}
+        return replace(self, tensors={name: t.to(device) for name, t in self.tensors.items()}, held=held)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A network before its first step; ``pca`` is the baseline of its size."""
+
+    net: Net
+    plan: Plan
+    pca: PCA | None
+    stack: Stack | None
+
+
+def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[str, Any]) -> Fed:
+    """Learn what the rows are made of, and turn them into tensors."""
+    options = dict(options)
+    conditions = None
+    if "condition" in kept.beside:
+        conditions = Conditions.fit(kept, options.get("kinds"))
+        if "kinds" in options:
+            options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in conditions.names}
+    # what comes back looks like the targets
+    face = fit_modality(kept.beside.get("target", kept), modality, **options)
+    return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions))
+
+
+def begin(
+    fed: Fed, recipe: str, parts: Mapping[str, Any], plan: Plan, latent_dim: int | str, warm_start: str | None
+) -> Begun:
+    """Compose the parts, decide what was left open, build the network and set it to where it begins."""
+    said, own = _split_own(parts)
+    warm_start = None if plan.pretrain else warm_start  # two ways to begin
+    face, tensors = fed.modality, fed.tensors
+    _check_latent_dim(latent_dim)
+    spec = compose(recipe, kind=face.kind, suited=face.parts(), said=said, latent_dim=latent_dim, warm_start=warm_start)
+    if "target" in tensors and said.get("corruption") is None:
+        spec = spec.replace(corruption=Part("identity"))  # what the rows differ by is the corruption
+    if fed.conditions is not None:
+        spec = spec.replace(condition_dim=fed.conditions.width)
+    elif recipe == "conditional":
+        raise SpecError(
+            "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN', or a label for each row."
+        )
+    hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
+    spec = spec.replace(tell_missing="observed" in tensors or hides)
+    probe = _probe(spec, face.shape)
+    _check_range(probe, wanted_of(tensors))
+    # a random start without held-out rows has no use for it
+    wanted = fed.held is not None or warm_start == "pca" or latent_dim == AUTO
+    pca = _fit_pca(probe, wanted_of(tensors), latent_dim) if wanted else None
+    narrowed = spec.corruption.kind != "identity" or "target" in tensors or bool(spec.penalties)
+    spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec, narrowed))
+    pca = pca and pca.first(int(spec.latent_dim))
+    net = Net(spec, face.shape, own)
+    stack = Stack(net) if plan.pretrain == "stacked" else None
+    if pca is not None and spec.warm_start == "pca" and net.starts_linear:
+        net.start_at_pca(*_steered_pca(probe, tensors, pca))
+    step = -(-len(tensors["x"]) // _MOST_START)
+    net.start_from(**{name: t[::step] for name, t in tensors.items()})
+    return Begun(net, _decide(plan, len(tensors["x"]), sum(p.numel() for p in net.parameters())), pca, stack)
+
+
+def learn(
+    begun: Begun,
+    fed: Fed,
+    phases: dict[str, float],
+    began: float,
+    *,
+    hooks: Sequence[Hook],
+    callbacks: Sequence[Callable[[Epoch], Any]],
+    checkpoint: Path | None,
+    resume: bool,
+) -> tuple[Run, list[str]]:
+    """Train, layer by layer first where that was asked for; the finished run, and what a person should know."""
+    net, plan, stack = begun.net, begun.plan, begun.stack
+    all_hooks = [Guard(), KeepBest(plan.patience), *map(Callback, callbacks), *hooks]
+    mark, remarks, whole = "", [], plan
+    if checkpoint is not None:
+        mark = _fingerprint(net.spec, plan, fed)
+    # a checkpoint of the whole network's training holds all that pre-training has brought
+    if stack is not None and not (resume and checkpoint is not None and checkpoint.exists()):
+        with phase(phases, "pretrain"):
+            remarks = stack.train(
+                fed.tensors, plan, held_out=fed.held, hooks=hooks, checkpoint=checkpoint, mark=mark, resume=resume
+            )
+    if plan.max_time is not None:
+        left = max(plan.max_time - (time.perf_counter() - began), 1e-3)
+        all_hooks.append(Watch(left))
+        whole = plan if stack is None else plan.replace(max_time=left)
+    if checkpoint is not None:
+        all_hooks.append(Checkpoint(checkpoint, mark, resume))
+    with phase(phases, "train"):
+        batches = InMemory(fed.tensors, int(plan.batch_size), plan.seed)
+        run = train(net, batches, whole, held_out=fed.held, hooks=all_hooks)
+    if stack is not None and checkpoint is not None:
+        stack.clear(checkpoint)
+    return run, remarks
+
+
+def tensors_of(rows: Rows, face: Modality, conditions: Conditions | None, *, steered: bool = True) -> dict[str, Tensor]:
+    """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``."""
+    rows = rows if conditions is None else conditions.beside(rows)
+    tensors = face.to_tensors(rows)
+    if "target" in rows.beside:
+        wanted = face.to_tensors(rows.beside["target"])
+        tensors |= {f"target{'_observed' * (name == 'observed')}": t for name, t in wanted.items()}
+    if conditions is not None and steered:
+        tensors["condition"] = conditions.numbers(rows)
+    return tensors
+
+
+def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.Module]]:
+    """Separate a person's modules from parts that a spec can name."""
+    said, own = dict(parts), {}
+    for place, part in parts.items():
+        if isinstance(part, nn.Module):
+            if place not in ("encoder", "decoder"):
+                raise SpecError(f"Only encoder and decoder take a module of your own, not {place!r}.")
+            own[place] = part
+            said[place] = Part("own", {"name": type(part).__name__})
+    # copied, so that the person's own stay as they are, and together, so that shared weights stay shared
+    return said, copy.deepcopy(own)
+
+
+def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
+    """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it."""
+    n = len(rows)
+    if plan.validation == AUTO:
+        held = max(n // 10, min(128, n // 4), 1)
+    else:
+        held = round(n * float(plan.validation))
+    if held == 0 or n < 3:
+        return rows, None
+    order = np.random.default_rng(plan.seed).permutation(n)
+    return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
+
+
+def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
+    """Fill in what was left to us, from the number of rows and the size of the network."""
+    batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
+    if batch_size == AUTO:
+        # where time is short, many small steps get further than few large ones
+        most = 8 if plan.max_time is None else 6
+        batch_size = int(2 ** np.clip(np.round(np.log2(n_rows / 40)), 4, most))
+    if epochs == AUTO:
+        steps = -(-n_rows // int(batch_size))
+        epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))
+    if rate == AUTO:
+        # smaller for small batches, whose gradients are noisy, and for large networks
+        rate = 4e-3 * np.sqrt(np.clip(int(batch_size) / 64, 0.25, 1)) * min(1, 250_000 / n_parameters) ** 0.25
+    return plan.replace(batch_size=int(batch_size), epochs=int(epochs), learning_rate=float(rate))
+
+
+def _probe(spec: Spec, shape: tuple[int, ...]) -> Net:
+    """A network of the same likelihood and no size, to ask how it represents rows."""
+    bare = spec.replace(
+        encoder=Part("linear"), decoder=Part("linear"), bottleneck=Part("plain"), latent_dim=1,
+        objective=Part("reconstruction"), penalties=(), critic=None, tell_missing=False,
+    )  # fmt: skip
+    with devices.seeded(0):
+        return Net(bare, shape)
+
+
+def _check_range(probe: Net, tensors: Mapping[str, Tensor]) -> None:
+    problem = probe.likelihood.problem(tensors["x"])
+    if problem:
+        raise SpecError(f"The likelihood does not fit the rows: {problem}.")
+
+
+def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -> PCA:
+    n, width = len(tensors["x"]), int(np.prod(probe.likelihood.features_shape))
+    step = max(1, n // max(_MOST_PCA, _PCA_PER_COLUMN * width))
+    some = {name: t[::step] for name, t in tensors.items()}
+
+    def chunks() -> Iterator[Tensor]:
+        for b in in_order(some, chunk_rows(probe)):
+            yield probe.likelihood.represent(b["x"], b.get("observed")).flatten(1)
+
+    return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
+
+
+def _steered_pca(probe: Net, tensors: Mapping[str, Tensor], pca: PCA) -> tuple[PCA, Tensor | None]:
+    """The components to begin at, and a condition's own effect: the components are of what it leaves over."""
+    if "condition" not in tensors:
+        return pca, None
+    some = {name: t[:: max(1, len(t) // _MOST_PCA)] for name, t in tensors.items()}
+    x = probe.likelihood.represent(some["x"], some.get("observed")).flatten(1)
+    effect = linear_effect(some["condition"], x)
+    left = x - some["condition"] @ effect.T
+    return fit_pca(lambda: [left], len(pca.components)), effect
+
+
+def _check_latent_dim(said: Any) -> None:
+    if said != AUTO and (isinstance(said, bool) or not isinstance(said, int | np.integer) or said < 1):
+        raise SpecError(f"latent_dim is a whole number of at least 1 or 'auto', got {said!r}.")
+
+
+def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec, narrowed: bool) -> int:
+    n_in = int(np.prod(probe.likelihood.features_shape))
+    kind = BOTTLENECKS.get(spec.bottleneck.kind, Bottleneck)  # where there is none, building it will say so
+    expansion = kind.expansion
+    if said == AUTO:
+        if expansion is not None:
+            return max(1, round(expansion * n_in))
+        assert pca is not None
+        return max(kind.at_least, min(pca.dim_for(kind.explains), len(pca.components), max(1, n_in // 2)))
+    if int(said) > n_in and expansion is None and not narrowed:
+        raise SpecError(
+            f"latent_dim={said} is larger than the entries of a row (n_features = {n_in}): nothing would be "
+            f"narrowed. Choose at most {n_in}, or 'auto', or something else that narrows: a sparse bottleneck, "
+            "a corruption or a penalty."
+        )
+    return int(said)
+
+
+def _fingerprint(spec: Spec, plan: Plan, fed: Fed) -> str:
+    """What a checkpoint must agree on before it is taken up again: parts, plan, and every row."""
+    said = json.dumps([spec.to_json(), plan.to_json(), modality_to_json(fed.modality)], sort_keys=True)
+    digest = hashlib.blake2b(said.encode())
+    for tensors in (fed.tensors, fed.held or {}):
+        for name, t in sorted(tensors.items()):
+            digest.update(f"{name}{tuple(t.shape)}".encode())
+            digest.update(t.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def made() -> dict[str, str]:
+    return {
+        "isthmus": isthmus.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextmanager
+def phase(phases: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    phases[name] = phases.get(name, 0.0) + time.perf_counter() - began
