@@ -87,8 +87,8 @@ RECIPES: dict[str, Recipe] = {
     "jumprelu": Recipe("a dictionary in which every feature learns the threshold from which on it counts",
                        {**_SPARSE, "bottleneck": "jumprelu", "objective": {"kind": "elbo", "beta": 1.0},
                         "likelihood": {"sigma": 0.3}}),
-    "vaegan": Recipe("variational with a critic that says what is alike and what looks made: sharper samples",
-                     {**_VAE, "objective": {"kind": "elbo", "reconstruction": 0.0}, "critic": "data"}),
+    "vaegan": Recipe("variational with a critic that sees what looks made: sharper reconstructions and samples",
+                     {**_VAE, "critic": "data"}, by_kind={"image": {"encoder": _MAPS, "decoder": _MAPS}}),
     "factor": Recipe("variational with a critic that keeps the numbers of a code independent of each other",
                      {**_VAE, "critic": "factor"}),
 }  # fmt: skip

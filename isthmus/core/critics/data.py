@@ -5,8 +5,9 @@
     L_D = -\\log D(x) - \\tfrac12 \\bigl[\\log(1 - D(\\hat x)) + \\log(1 - D(\\hat x_p))\\bigr],
     \\qquad \\text{main} \\mathrel{+}= \\ell - \\lambda \\cdot \\tfrac12 \\log D(\\hat x) D(\\hat x_p)
 
-with :math:`\\hat x_p` decoded from a draw of the prior. ℓ is −log N(D_l(x); D_l(x̂), s²I) without its constant: it takes
-the place of the reconstruction in the entries (say ``reconstruction: 0`` of the objective, as recipe ``vaegan`` does).
+with :math:`\\hat x_p` decoded from a draw of the prior. ℓ is −log N(D_l(x); D_l(x̂), s²I) without its constant. In the
+paper it takes the place of the reconstruction in the entries; say ``reconstruction: 0`` of the objective and
+``similarity: 1`` for that. Alone it left speckled digits, so recipe ``vaegan`` keeps both.
 As in the paper, ℓ moves encoder and decoder, being told apart the decoder alone, and λ is 1/γ. s² is the mean variance
 of D_l over the rows of the batch: there, batch normalisation gives the layer unit variance, and without either the
 scale of ℓ were the critic's to choose. Other than there, the two kinds of made rows count half each (so that log 4 is
@@ -26,13 +27,17 @@ from torch import Tensor
 from isthmus.core.critics.game import persuaded, positive, slope, told_apart
 from isthmus.core.networks.conv import ConvEncoder
 from isthmus.core.networks.dense import MLP, Head
-from isthmus.core.parts import Body, Critic, Schedule, Shape, Trace
+from isthmus.core.parts import Body, Critic, Schedule, Shape, Trace, one_of, size
+
+#: λ for every entry of a row.
+_PER_ENTRY = 1 / 40
 
 
 class OnData(Critic):
     """Tells rows from reconstructions and from decoded draws of the prior; convolutional where rows are images.
 
-    ``weight`` is λ, ``similarity`` a factor of ℓ, and ``smooth`` that of the penalty on the critic's slope at rows.
+    ``weight`` is λ; ``"auto"`` is a fortieth of the entries of a row, and at least 1. ``similarity`` is a factor of
+    ℓ, and ``smooth`` that of the penalty on the critic's slope at rows.
     """
 
     def __init__(
@@ -41,8 +46,8 @@ class OnData(Critic):
         features_shape: Shape,
         *,
         widths: Sequence[int] | str = "auto",
-        weight: float | Mapping[str, float] = 1.0,
-        similarity: float | Mapping[str, float] = 1.0,
+        weight: float | Mapping[str, float] | str = "auto",
+        similarity: float | Mapping[str, float] = 0.2,
         smooth: float = 1.0,
         pace: float = 1.0,
     ):
@@ -52,6 +57,9 @@ class OnData(Critic):
         kind: type[Body] = ConvEncoder if len(features_shape) == 3 else MLP
         self.body = kind(features_shape, (1,), widths=widths)
         self.head = Head((*self.body.out_shape,), (1,))
+        if isinstance(weight, str):
+            one_of("weight", weight, ["auto"])
+            weight = max(1.0, _PER_ENTRY * size(features_shape))
         self.weight, self.similarity, self.smooth = Schedule.of(weight), Schedule.of(similarity), smooth
         self.pace = positive("pace", pace)
 

@@ -55,7 +55,7 @@ class TestTheLosses:
         torch.testing.assert_close(judged, expected)
 
     def test_who_cannot_tell_pays_twice_log_two(self, shape):
-        net = net_of(shape, similarity=0.0)
+        net = net_of(shape, similarity=0.0, weight=1.0)
         with torch.no_grad():
             for p in net.critic.parameters():
                 p.zero_()
