@@ -118,6 +118,11 @@ class Model:
         return self.net.bottleneck.n_numbers
 
     @property
+    def pca_size(self) -> int:
+        """The components of PCA beside this model: as many as the code of a row has numbers that are not zero."""
+        return self.latent_dim if self.pca is None else len(self.pca.components)
+
+    @property
     def code_variance(self) -> np.ndarray | None:
         """The variance of each code over training rows, where the fitted prior knows it."""
         spread = self.record.code_variance

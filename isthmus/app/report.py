@@ -186,7 +186,7 @@ def _what_returns(model: Model, rows: Rows, returned: _Returned) -> Figure:
         f"the bar, PCA keeps that column better.{more}",
         [
             bars([names[j] for j in worst], ours[worst], marks=pca, percent=True,
-                 value_label="autoencoder", mark_label=f"PCA-{model.latent_dim}")
+                 value_label="autoencoder", mark_label=f"PCA-{model.pca_size}")
         ],
     )  # fmt: skip
 
@@ -201,7 +201,7 @@ def _images(model: Model, rows: Rows) -> Figure:
         x = tensors["x"]
         by_pca = model.pca.reconstruct(x.flatten(1)).reshape(x.shape)
         lines.append(model.modality.from_tensors(by_pca))
-        labels.append(f"PCA-{model.latent_dim}")
+        labels.append(f"PCA-{model.pca_size}")
     return Figure(
         "What comes back",
         f"Some of the images, what the autoencoder makes of their code of {model.latent_dim} numbers, and "
@@ -260,7 +260,7 @@ def _training(model: Model) -> list[Figure]:
     if errors:
         marks = {}
         if model.record.pca_error is not None:
-            marks[f"PCA-{model.latent_dim}"] = model.record.pca_error
+            marks[f"PCA-{model.pca_size}"] = model.record.pca_error
         series = {"autoencoder": tuple(zip(*errors, strict=True))}
         charts.append(
             line_chart(series, marks=marks, x_label="epoch", y_label="squared error per held-out row", height=230)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Comparison(Result):
-    """Squared errors per row, in the units of the network's input, all at the same code size."""
+    """Squared errors per row, in the units of the network's input, all at the same code size, ``latent_dim``."""
 
     autoencoder: float
     pca: float
@@ -84,7 +84,7 @@ def compare(model: Model, rows: Any, *, target: Any = None) -> Comparison:
     remark = ""
     if model.record.target and target is None:
         remark = "this model was fitted to targets, and these rows have none: their own noise counts as error"
-    return Comparison(found["autoencoder"], found["pca"], found["mean"], model.latent_dim, remark)
+    return Comparison(found["autoencoder"], found["pca"], found["mean"], model.pca_size, remark)
 
 
 def compared_at_fit(model: Model) -> Comparison | None:
@@ -92,4 +92,4 @@ def compared_at_fit(model: Model) -> Comparison | None:
     record = model.record
     if record.error is None or record.pca_error is None or record.mean_error is None:
         return None
-    return Comparison(record.error, record.pca_error, record.mean_error, model.latent_dim)
+    return Comparison(record.error, record.pca_error, record.mean_error, model.pca_size)
