@@ -1,6 +1,6 @@
 """Measure the figures and compare them with their bars.
 
-python -m benchmarks                        all of them (about an hour)
+python -m benchmarks                        all of them (about three hours)
 python -m benchmarks startup tables/auroc   a group, a figure
 python -m benchmarks --quick                small settings: does everything run?
 """

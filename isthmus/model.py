@@ -245,7 +245,7 @@ class Model:
         settle = few if held is None else {n: t[:_MOST_CALIBRATION] for n, t in without_target(held).items()}
         with devices.threads_for(self._work(), self.device):
             means, draws = self._codes(few)
-            net.renew_prior()
+            net.renew_prior(few.get("condition"))
             net.prior.fit(draws)
             generator = torch.Generator(self.device).manual_seed(0)
             if len(draws) >= _LEAST_TOLD_APART:
@@ -390,9 +390,11 @@ class Model:
         generator = torch.Generator(self.device).manual_seed(seed)
         drawn = []
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            codes = {"z": self.net.prior.sample(n, generator), **self._said(condition, n)}
+            said = {name: t.to(self.device) for name, t in self._said(condition, n).items()}
+            self.net.renew_prior(**said)
+            codes = {"z": self.net.prior.sample(n, generator), **said}
             for b in in_order(codes, self._chunk):
-                p = self.net.decode(**{name: t.to(self.device) for name, t in b.items()})
+                p = self.net.decode(**b)
                 drawn.append((p.sample(generator) if noise else p.mean).cpu())
         return self.modality.from_tensors(torch.cat(drawn))
 

@@ -99,6 +99,7 @@ class Net(nn.Module):
         self.objective = make(OBJECTIVES, "objective", spec.objective)
         self.penalties = nn.ModuleDict({part.kind: make(PENALTIES, "penalty", part) for part in spec.penalties})
         self.prior = make(PRIORS, "prior", spec.prior, code_shape, seen)
+        self.prior.steer(spec.condition_dim)
         self.critic = make(CRITICS, "critic", spec.critic, code_shape, features) if spec.critic else None
         self.projected = [piece for piece in self.modules() if _overrides(piece, "project", "project_gradient")]
 
@@ -149,7 +150,7 @@ class Net(nn.Module):
         def residual(expected: Tensor) -> Tensor:
             return self.residual(wanted, known, expected)
 
-        self.renew_prior()
+        self.renew_prior(condition)
         h = self.encoded(features, visible)
         code = self.bottleneck(h)
         wanted = x if target is None else target
@@ -173,10 +174,10 @@ class Net(nn.Module):
             progress=self.progress,
         )
 
-    def renew_prior(self) -> None:
+    def renew_prior(self, condition: Tensor | None = None) -> None:
         """Let a prior that is learned with the network look at where its encoder stands."""
         if self.prior.learned:
-            self.prior.renew(lambda features: self.bottleneck(self.encoded(features)))
+            self.prior.renew(lambda features: self.bottleneck(self.encoded(features)), condition)
 
     def losses(self, **batch: Tensor) -> Losses:
         """The loss of every parameter group, in nats per row, and the terms they are made of."""

@@ -32,6 +32,7 @@ def log_evidence(
     References:
         Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016, https://arxiv.org/abs/1509.00519
     """
+    net.renew_prior(condition)
     q = Posterior.of(net.bottleneck(net.encoded(net.features(x, observed), observed)), "log_likelihood")
     total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
     for _ in range(samples):

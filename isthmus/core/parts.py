@@ -278,8 +278,13 @@ class Prior(Piece):
     #: Is it trained with the network? Then a rate is counted against it, and not against N(0, I).
     learned: ClassVar[bool] = False
 
-    def renew(self, encode: Callable[[Tensor], Code]) -> None:
-        """Before every pass through a network in training: follow its encoder, if the density depends on it."""
+    def steer(self, n: int) -> None:
+        """Once, when the network is built: how many numbers of condition steer it."""
+
+    def renew(self, encode: Callable[[Tensor], Code], condition: Tensor | None) -> None:
+        """Before every pass: follow the encoder and the conditions (B, n) of the batch, if the density depends on
+        them. Of a learned prior.
+        """
 
     def rate(self, code: Code) -> Tensor:
         """(B,) nats: KL(posterior ‖ prior), or what bounds it from above, without a draw. Of a learned prior."""

@@ -215,6 +215,8 @@ def _gap(net: Net, found: Mapping[str, Tensor]) -> PriorGap | None:
     """None where the prior was fitted to the codes afterwards, or where they have no density."""
     noisy, z = "log_var" in found, found["z"]
     promised = net.spec.prior.kind == "standard_normal" or net.prior.learned
+    if net.spec.condition_dim:  # one prior for every condition
+        return None
     if not promised or (net.bottleneck.rated and not noisy) or z[0].numel() > _WIDEST or len(z) < 20:
         return None
     if noisy:  # the aggregate posterior is what the decoder was trained on, not the means alone

@@ -31,6 +31,7 @@ SHAPES = {
 #: What a part cannot do without.
 COMPANIONS = {
     "active_codes": {"bottleneck": Part("adaptive")},
+    "conditional": {"bottleneck": Part("gaussian"), "objective": Part("elbo")},  # a rate to learn
     "iwae": {"bottleneck": Part("gaussian")},
     # so wide a kernel that some of a dozen rows are near every threshold
     "jumprelu": {"bottleneck": Part("jumprelu", {"bandwidth": 2.0})},

@@ -61,7 +61,7 @@ class Vamp(Prior):
     def project(self) -> None:
         self.inputs.clamp_(self.low, self.high)
 
-    def renew(self, encode: Callable[[Tensor], Code]) -> None:
+    def renew(self, encode: Callable[[Tensor], Code], condition: Tensor | None = None) -> None:
         if self.training:
             self.kept.fill_(False)
         elif self.kept:
