@@ -550,3 +550,9 @@ def test_whatever_hides_entries_is_told_to_the_encoder(corruption):
     assert model.spec.tell_missing
     assert model.net.noisy
     assert model.net.seen_shape == (2, 8)
+
+
+def test_pca_beside_a_map_of_codes_has_as_many_numbers():
+    rows = open_rows("example:digits").take(np.arange(300))
+    model = fit(rows, "vq", plan=Plan(epochs=1), latent_dim=2)
+    assert len(model.pca.components) == np.prod(model.net.bottleneck.code_shape) == model.latent_dim

@@ -134,6 +134,8 @@ class Masked(Objective):
         He et al., Masked Autoencoders Are Scalable Vision Learners, 2022, https://arxiv.org/abs/2111.06377
     """
 
+    asks_for_all = False
+
     def __init__(self, *, normalize: int | None = None):
         super().__init__()
         if normalize is not None and not (isinstance(normalize, int) and normalize > 1):

@@ -258,6 +258,9 @@ class Likelihood(Piece):
 class Objective(Piece):
     """Trace → named terms, each (B,) nats; their sum is the loss."""
 
+    #: Does it ask for entries that the encoder has seen? Else how well these come back says little.
+    asks_for_all: ClassVar[bool] = True
+
     @abstractmethod
     def forward(self, trace: Trace) -> dict[str, Tensor]: ...
 

@@ -22,6 +22,7 @@ class Comparison(Result):
     mean: float
     latent_dim: int
     remark: str = ""
+    asked_for_all: bool = True
 
     @property
     def ratio(self) -> float:
@@ -56,7 +57,9 @@ class Comparison(Result):
             f"autoencoder  error {self.autoencoder:.4g} per row, {ours:.1%} of the variance comes back",
             f"PCA-{self.latent_dim:<8} error {self.pca:.4g} per row, {pca:.1%}",
         ]
-        if self.ratio > 1.0001:
+        if not self.asked_for_all:
+            lines.append("it was asked for hidden entries alone, and here nothing is hidden: that PCA may do better")
+        elif self.ratio > 1.0001:
             lines.append("PCA is better on these rows: use it, or fit longer or with a wider code")
         elif self.ratio > 0.97:
             lines.append("hardly better than PCA: what these rows hold is close to linear")
@@ -80,11 +83,11 @@ def compare(model: Model, rows: Any, *, target: Any = None) -> Comparison:
     Args:
         target: what should come back for each row, such as the clean rows to noisy ones; else the rows themselves.
     """
-    found = model.compare(rows, target)
+    found, asked_for_all = model.compare(rows, target), model.net.objective.asks_for_all
     remark = ""
     if model.record.target and target is None:
         remark = "this model was fitted to targets, and these rows have none: their own noise counts as error"
-    return Comparison(found["autoencoder"], found["pca"], found["mean"], model.pca_size, remark)
+    return Comparison(found["autoencoder"], found["pca"], found["mean"], model.pca_size, remark, asked_for_all)
 
 
 def compared_at_fit(model: Model) -> Comparison | None:
@@ -92,4 +95,5 @@ def compared_at_fit(model: Model) -> Comparison | None:
     record = model.record
     if record.error is None or record.pca_error is None or record.mean_error is None:
         return None
-    return Comparison(record.error, record.pca_error, record.mean_error, model.pca_size)
+    all_ = model.net.objective.asks_for_all
+    return Comparison(record.error, record.pca_error, record.mean_error, model.pca_size, asked_for_all=all_)

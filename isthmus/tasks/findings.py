@@ -6,6 +6,7 @@ looked at on rows (:func:`seen`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,8 @@ def _recorded(model: Model) -> Iterator[Finding]:
             Remedy("hold some out", plan={"validation": 0.1}),
         )  # fmt: skip
         return
-    ratio = compared.ratio
+    # who was never asked for what it sees is not judged by how well that comes back
+    ratio = compared.ratio if compared.asked_for_all else math.nan
     if ratio > 1.0001 and compared.autoencoder > 1e-6 * compared.mean:
         yield Finding(
             "PCA is better", ratio, min(0.3 + 0.3 * (ratio - 1), 0.6),
@@ -286,7 +288,7 @@ def _price(model: Model, vitals: Vitals) -> Iterator[Finding]:
 def _missed(model: Model) -> float:
     """The share of the error on held-out rows that same-size PCA would not make; 0 where it is small."""
     compared = compared_at_fit(model)
-    return 0.0 if compared is None or compared.ratio < 1.1 else 1 - 1 / compared.ratio
+    return 0.0 if compared is None or not compared.asked_for_all or compared.ratio < 1.1 else 1 - 1 / compared.ratio
 
 
 def _shortcut(model: Model, vitals: Vitals) -> Iterator[Finding]:

@@ -81,3 +81,18 @@ def test_the_table():
     assert frame["model"].tolist() == ["autoencoder", "PCA-3", "mean row"]
     assert frame["explained"].tolist() == pytest.approx([0.95, 0.9, 0.0])
     assert found.to_json()["ratio"] == 0.5
+
+
+def test_who_was_asked_for_hidden_entries_alone_is_not_judged_by_those_it_sees():
+    from isthmus.model import Model
+    from isthmus.spec import Plan
+    from isthmus.tasks.compare import compared_at_fit
+    from isthmus.tasks.health import remarks
+
+    g = np.random.default_rng(0)
+    rows = g.normal(size=(300, 2)) @ g.normal(size=(2, 6)) + 0.01 * g.normal(size=(300, 6))
+    model = Model.fit(rows, "masked", latent_dim=2, plan=Plan(epochs=3))
+    compared = compared_at_fit(model)
+    assert compared.ratio > 1.0001, "PCA is exact on such rows"
+    assert "was asked for hidden entries alone" in compared.summary()[-1]
+    assert not any("PCA is better" in line for line in [*remarks(model), *compared.summary()])
