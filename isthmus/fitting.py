@@ -27,7 +27,7 @@ from isthmus.conditions import Conditions
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
-from isthmus.core.parts import Bottleneck, size
+from isthmus.core.parts import Bottleneck
 from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
@@ -128,9 +128,9 @@ def begin(
     pca = pca and pca.first(int(spec.latent_dim))
     net = Net(spec, face.shape, own)
     stack = Stack(net) if plan.pretrain == "stacked" else None
-    numbers = size(net.bottleneck.code_shape)
+    numbers = net.bottleneck.n_numbers
     if pca is not None and net.bottleneck.expansion is None and numbers > len(pca.components):
-        pca = _fit_pca(probe, wanted_of(tensors), numbers)  # the code is a map: PCA beside it has as many numbers
+        pca = _fit_pca(probe, wanted_of(tensors), numbers)  # the code is a map: PCA beside it has as many
     if pca is not None and spec.warm_start == "pca" and net.starts_linear:
         net.start_at_pca(*_steered_pca(probe, tensors, pca))
     step = -(-len(tensors["x"]) // _MOST_START)

@@ -555,4 +555,8 @@ def test_whatever_hides_entries_is_told_to_the_encoder(corruption):
 def test_pca_beside_a_map_of_codes_has_as_many_numbers():
     rows = open_rows("example:digits").take(np.arange(300))
     model = fit(rows, "vq", plan=Plan(epochs=1), latent_dim=2)
-    assert len(model.pca.components) == np.prod(model.net.bottleneck.code_shape) == model.latent_dim
+    positions = np.prod(model.net.bottleneck.code_shape[1:])
+    assert len(model.pca.components) == positions == model.latent_dim, "a symbol is one choice"
+    maps = {"bottleneck": {"kind": "plain", "spatial": True}, "encoder": {"linear_path": False}}
+    model = fit(rows, "convolutional", plan=Plan(epochs=1), latent_dim=2, parts=maps)
+    assert len(model.pca.components) == 2 * positions == model.latent_dim

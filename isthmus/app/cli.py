@@ -626,6 +626,8 @@ def _show(
             _worst_rows(result, voice)
         voice.say("-o scored.csv keeps the score, the p-value and the reason of every row")
     elif name in ("encode", "decode", "reconstruct", "sample"):
+        for line in result.glimpse():
+            voice.say(line)
         voice.say("-o FILE keeps them")
     voice.told(
         {

@@ -42,6 +42,10 @@ class Result(ABC):
     def summary(self) -> list[str]:
         """What a person wants to know first, one sentence a line."""
 
+    def glimpse(self) -> list[str]:
+        """The first rows of what was made, where nobody asked for a file; most results say all in their summary."""
+        return []
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The summary for a machine (``--json``)."""

@@ -30,6 +30,9 @@ class Codes(Result):
         data = self.codes if Path(path).suffix in (".npy", ".npz") else _as_table(self.codes)
         return save_rows(data, path)
 
+    def glimpse(self) -> list[str]:
+        return _first_rows(_as_table(self.codes))
+
     def summary(self) -> list[str]:
         n, *shape = self.codes.shape
         return [f"{n:,} codes of {' × '.join(map(str, shape))} numbers"]
@@ -53,11 +56,28 @@ class Returned(Result):
     def save(self, path: Path) -> list[Path]:
         return save_rows(self.rows, path, self.names)
 
+    def glimpse(self) -> list[str]:
+        if isinstance(self.rows, np.ndarray):
+            return _first_rows(_as_table(self.rows)) if self.rows.ndim == 2 else []
+        return _first_rows(self.rows) if hasattr(self.rows, "column_names") else []
+
     def summary(self) -> list[str]:
         return [f"{len(self.rows):,} rows {self.came}", *([f"! {self.remark}"] if self.remark else [])]
 
     def to_json(self) -> dict[str, Any]:
         return {"rows": len(self.rows), **({"remark": self.remark} if self.remark else {})}
+
+
+def _first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
+    """The beginning of a table as aligned text."""
+    some = table.slice(0, rows).select(table.column_names[:columns])
+    cells = [
+        [name, *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in column.to_pylist())]
+        for name, column in zip(some.column_names, some.columns, strict=True)
+    ]
+    wide = [[f"{cell:>{max(map(len, column))}}" for cell in column] for column in cells]
+    more = "  …" if len(table.column_names) > columns else ""
+    return ["  ".join(line) + more for line in zip(*wide, strict=True)] + ["…"] * (len(table) > rows)
 
 
 def encode(model: Model, rows: Any) -> Codes:

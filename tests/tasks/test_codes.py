@@ -131,3 +131,17 @@ class TestMenu:
 def test_a_path_may_be_a_string(model, rows, tmp_path):
     assert encode(model, rows).save(tmp_path / "codes.npy") == [tmp_path / "codes.npy"]
     assert isinstance(reconstruct(model, rows).rows, pa.Table)
+
+
+def test_a_glimpse_is_the_beginning_of_the_rows():
+    from isthmus.tasks.codes import Codes, Returned
+
+    table = pa.table({"a": [1.23456, 2.0, 3.0, 4.0, 5.0, 6.0], "kind": ["x", "long", "y", "z", "x", "y"]})
+    lines = Returned(table).glimpse()
+    assert lines[:2] == ["    a  kind", "1.235     x"]
+    assert len(lines) == 7
+    assert lines[-1] == "…"
+    wide = Codes(np.zeros((2, 20), np.float32)).glimpse()
+    assert len(wide) == 3
+    assert all(line.endswith("…") for line in wide)
+    assert Returned(np.zeros((2, 4, 4), np.uint8)).glimpse() == []

@@ -79,6 +79,11 @@ class VQ(Bottleneck):
         self.register_buffer("sums", book / codewords)
         self.latest: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def n_numbers(self) -> int:
+        """The symbols of a row: each is one choice, however many numbers its codeword has."""
+        return self.groups * size(self.code_shape[1:])
+
     def forward(self, h: Tensor) -> Code:
         vectors = self._split(self.head(h))
         symbols = nearest(vectors.detach(), self.codebook)
