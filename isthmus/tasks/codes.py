@@ -51,14 +51,14 @@ class Returned(Result):
     remark: str | None = None
 
     def to_frame(self) -> Any:
-        return to_pandas(_as_table(self.rows) if isinstance(self.rows, np.ndarray) else as_table(self.rows))
+        return to_pandas(_as_table(self.rows, "x") if isinstance(self.rows, np.ndarray) else as_table(self.rows))
 
     def save(self, path: Path) -> list[Path]:
         return save_rows(self.rows, path, self.names)
 
     def glimpse(self) -> list[str]:
         if isinstance(self.rows, np.ndarray):
-            return _first_rows(_as_table(self.rows)) if self.rows.ndim == 2 else []
+            return _first_rows(_as_table(self.rows, "x")) if self.rows.ndim == 2 else []
         return _first_rows(self.rows) if hasattr(self.rows, "column_names") else []
 
     def summary(self) -> list[str]:
@@ -128,8 +128,8 @@ def _condition(said: str | None) -> Any:
     return dict(pair.partition("=")[::2] for pair in said.split(","))
 
 
-def _as_table(values: np.ndarray) -> Any:
+def _as_table(values: np.ndarray, name: str = "code_") -> Any:
     import pyarrow as pa
 
     flat = values.reshape(len(values), -1)
-    return pa.table({f"code_{i}": flat[:, i] for i in range(flat.shape[1])})
+    return pa.table({f"{name}{i}": flat[:, i] for i in range(flat.shape[1])})
