@@ -1,10 +1,10 @@
 r"""Active codes: a price for the size of the code that is in use, whatever the numbers say.
 
-.. math:: \lambda \frac{D}{2} \log\Big(1 + \tfrac15 \sum_j \left(1 - e^{-\mathrm{rate}_j / c}\right)\Big)
+.. math:: \lambda \frac{D}{2} \log\Big(1 + \tfrac13 \sum_j \left(1 - e^{-\mathrm{rate}_j / c}\right)\Big)
 
 The sum counts the numbers of the code whose rate is well above c. With the noise of D entries settled by their
 squared error E, the likelihood costs D/2 · log E: a number stays where it lowers log E by more than it raises
-λ log(1 + size / 5). Below a handful of numbers that price is even: were it log(1 + size), rows whose variance is
+λ log(1 + size / 3). Below a handful of numbers that price is even: were it log(1 + size), rows whose variance is
 spread over many directions would not pay for the first of them, and lose all. The count starts soft (c = 1 nat), so
 that numbers can be given up little by little, and ends hard (c = 0.1), where those that are left are not disturbed.
 
@@ -25,15 +25,15 @@ from isthmus.errors import SpecError
 #: The fraction of the training after which the count hardens, and its softness in nats before and at the end.
 _HARDENS, _SOFT, _HARD = 0.5, 1.0, 0.1
 #: Numbers of a code up to which each costs about as much as the one before.
-_FEW = 5
+_FEW = 3
 
 
 class ActiveCodes(Penalty):
-    """λ · D/2 · log(1 + n/5) for the n numbers in use. With λ = 1.25 the tenth number has to lower the squared error by
+    """λ · D/2 · log(1 + n/3) for the n numbers in use. With λ = 1.15 the tenth number has to lower the squared error by
     more than a twelfth, the twentieth by more than a twentieth.
     """
 
-    def __init__(self, *, weight: float | Mapping[str, float] = 1.25):
+    def __init__(self, *, weight: float | Mapping[str, float] = 1.15):
         super().__init__()
         self.weight = Schedule.of(weight)
 

@@ -187,7 +187,7 @@ class TestActiveCodes:
         trace = net.trace(torch.randn(9, 6, dtype=torch.float64))
         for in_use in range(5):
             trace.code.aux["rates"] = torch.tensor([3.0] * in_use + [0.0] * (4 - in_use)).expand(9, 4)
-            expected = torch.full((9,), 0.5 * 3 * math.log1p(in_use / 5))
+            expected = torch.full((9,), 0.5 * 3 * math.log1p(in_use / 3))
             torch.testing.assert_close(net.penalties["active_codes"](trace), expected, check_dtype=False)
 
     def test_it_disturbs_the_undecided_first_and_the_decided_never(self):
