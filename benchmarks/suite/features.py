@@ -80,9 +80,9 @@ def error(kind: str, *, width: int, epochs: int, rows: int | None = None, held_o
     svm = SVM.fit(codes, labels, strength)
     return {
         "kind": kind,
-        "test_error": 100 * svm.error(fresh, theirs),
+        "test_error": round(100 * svm.error(fresh, theirs), 2),
         "strength": strength,
-        "held_out_errors": {str(r): 100 * e for r, e in errors.items()},
+        "held_out_errors": {str(r): round(100 * e, 2) for r, e in errors.items()},
         "cpu_seconds": round(learned - began, 1),
         "svm_cpu_seconds": round(process_time() - learned, 1),
     }
