@@ -31,7 +31,7 @@ def fitted(settings: Settings) -> dict[str, Any]:
     shares = counts[counts > 0] / counts.sum()
     return {
         "used": float((counts > 0).mean()),
-        "dead": int(book.dead.sum()),
+        "dead": int(book.codebook.dead.sum()),
         "perplexity": float(np.exp(-(shares * np.log(shares)).sum())),
         "symbols_per_row": used.shape[1],
         "error": model.record.error,

@@ -1,16 +1,13 @@
 r"""Vector quantisation: every vector of the code is the nearest of a few codewords, which follow what they stand for.
 
 .. math::
-    z = e_k, \; k = \arg\min_j \|h - e_j\|^2, \qquad
-    N_k \leftarrow \gamma N_k + (1 - \gamma) n_k, \quad m_k \leftarrow \gamma m_k + (1 - \gamma) \sum_{i \to k} h_i,
-    \quad e_k = m_k / \tilde N_k
+    z = e_k, \qquad k = \arg\min_j \|h - e_j\|^2
 
 The gradient passes straight through to h, which pays :math:`\beta \|h - \mathrm{sg}\,e_k\|^2` for straying.
 
 References:
     van den Oord, Vinyals, Kavukcuoglu, Neural Discrete Representation Learning, 2017, https://arxiv.org/abs/1711.00937
     Jégou, Douze, Schmid, Product Quantization for Nearest Neighbor Search, 2011 (groups).
-    Dhariwal et al., Jukebox, 2020, https://arxiv.org/abs/2005.00341 (revival of dead codewords).
 """
 
 from __future__ import annotations
@@ -18,20 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from isthmus.core.kmeans import kmeans, means, nearest
+from isthmus.core.codebook import Codebook
 from isthmus.core.networks.dense import Head
 from isthmus.core.parts import Body, Bottleneck, Code, Shape, Trace, size
 
 #: Automatic groups are at most this wide.
 _WIDEST = 4
-#: A codeword that stands for less than this part of an equal share is dead.
-_DEAD = 0.1
-#: The share that every codeword is given beyond what was seen.
-_SEEN = 1e-6
-#: Vectors per codeword that the start looks at, and that an automatic memory holds at least.
-_START, _MEMORY = 32, 16
-#: An automatic memory is no shorter than ten steps.
-_FRESH = 0.1
 
 
 class VQ(Bottleneck):
@@ -72,11 +61,7 @@ class VQ(Bottleneck):
         self.codewords, self.groups, self.commitment, self.decay = codewords, groups, commitment, decay
         self.code_shape = (dim, *in_shape[1:]) if maps else (dim,)
         self.head = Head(in_shape, self.code_shape)
-        book = torch.randn(groups, codewords, dim // groups)
-        self.register_buffer("codebook", book)
-        # counted as shares of the vectors of a batch, so that nothing depends on its size
-        self.register_buffer("shares", torch.full((groups, codewords), 1 / codewords))
-        self.register_buffer("sums", book / codewords)
+        self.codebook = Codebook(groups, codewords, dim // groups)
         self.latest: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -86,12 +71,12 @@ class VQ(Bottleneck):
 
     def forward(self, h: Tensor) -> Code:
         vectors = self._split(self.head(h))
-        symbols = nearest(vectors.detach(), self.codebook)
+        symbols = self.codebook.nearest(vectors.detach())
         if self.training and torch.is_grad_enabled():  # held-out rows are scored without
             self.latest = vectors.detach(), symbols
-        chosen = self._look_up(symbols)
+        chosen = self.codebook.look_up(symbols)
         commitment = self.commitment * (vectors - chosen).square().sum(2)
-        prices = -self.probabilities.log().gather(1, symbols)
+        prices = -self.codebook.probabilities.log().gather(1, symbols)
         return Code(
             self._through(vectors, chosen),
             self._per_row(prices),
@@ -101,64 +86,29 @@ class VQ(Bottleneck):
 
     def mode(self, h: Tensor) -> Tensor:
         vectors = self._split(self.head(h))
-        return self._through(vectors, self._look_up(nearest(vectors.detach(), self.codebook)))
+        return self._through(vectors, self.codebook.look_up(self.codebook.nearest(vectors.detach())))
 
     def project(self) -> None:
-        """Codewords follow what they stand for; dead ones begin again at vectors that were badly served."""
-        if self.latest is None:
-            return
-        (vectors, symbols), self.latest = self.latest, None
-        shares, sums = means(vectors, symbols, self.codewords)
-        fresh = min(_FRESH, vectors.shape[1] / (_MEMORY * self.codewords))
-        fresh = fresh if isinstance(self.decay, str) else 1 - self.decay
-        self.shares.lerp_(shares, fresh)
-        self.sums.lerp_(sums, fresh)
-        smoothed = self.probabilities * self.shares.sum(1, keepdim=True)
-        self.codebook.copy_(self.sums / smoothed[..., None])
-        # a candidate for every codeword, so that nobody waits for the count of the dead
-        far = (vectors - self._look_up(symbols)).square().sum(2)
-        drawn = torch.multinomial(far + 1e-12, self.codewords, replacement=True)
-        dead, found = self.dead, self._gather(vectors, drawn)
-        self.shares.masked_fill_(dead, 1 / self.codewords)
-        self.codebook.copy_(torch.where(dead[..., None], found, self.codebook))
-        self.sums.copy_(torch.where(dead[..., None], found / self.codewords, self.sums))
+        """The codebook follows, after the step."""
+        if self.latest is not None:
+            self.codebook.follow(*self.latest, self.decay)
+            self.latest = None
 
     def start_from(self, trace: Trace) -> None:
-        vectors = self._split(self.head(trace.h))
-        vectors = vectors[:, torch.randperm(vectors.shape[1])[: _START * self.codewords]]
-        self.codebook.copy_(kmeans(vectors, self.codewords))
-        shares, sums = means(vectors, nearest(vectors, self.codebook), self.codewords)
-        self.shares.copy_(shares)
-        self.sums.copy_(sums)
+        self.codebook.start(self._split(self.head(trace.h)))
 
     def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
         self.head.start_linear(body, weight, bias)
 
     def remarks(self) -> list[str]:
-        live, perplexity = self.codewords - int(self.dead.sum(1).max()), float(self.perplexity.min())
+        live, perplexity = self.codewords - int(self.codebook.dead.sum(1).max()), float(self.codebook.perplexity.min())
         return [f"{live} of {self.codewords} codewords are in use, which say as much as {perplexity:.0f} used alike"]
-
-    @property
-    def probabilities(self) -> Tensor:
-        """In which part of all vectors each codeword is used (G, K), as if all had been seen a little (Laplace)."""
-        return (self.shares + _SEEN) / (self.shares.sum(1, keepdim=True) + self.codewords * _SEEN)
-
-    @property
-    def perplexity(self) -> Tensor:
-        """exp of the entropy per group (G,): so many codewords, used alike, would say as much."""
-        p = self.probabilities
-        return (-(p * p.log()).sum(1)).exp()
-
-    @property
-    def dead(self) -> Tensor:
-        """Which codewords hardly ever stand for anything (G, K)."""
-        return self.shares < _DEAD / self.codewords
 
     def _split(self, z: Tensor) -> Tensor:
         """A code (B, *code_shape) as the vectors of each group (G, B · positions, W)."""
         rows = z.movedim(1, -1).reshape(-1, self.code_shape[0])
         # neighbours go to different groups: where codes begin as principal components every group gets strong ones
-        return rows.reshape(-1, self.codebook.shape[2], self.groups).permute(2, 0, 1)
+        return rows.reshape(-1, self.codebook.words.shape[2], self.groups).permute(2, 0, 1)
 
     def _through(self, vectors: Tensor, chosen: Tensor) -> Tensor:
         """Exactly the codewords, with the gradient of the vectors, as a code (B, *code_shape)."""
@@ -168,13 +118,6 @@ class VQ(Bottleneck):
     def _per_row(self, values: Tensor) -> Tensor:
         """(G, B · positions) summed to (B,)."""
         return values.sum(0).reshape(-1, size(self.code_shape[1:])).sum(1)
-
-    def _look_up(self, symbols: Tensor) -> Tensor:
-        return self._gather(self.codebook, symbols)
-
-    @staticmethod
-    def _gather(vectors: Tensor, at: Tensor) -> Tensor:
-        return vectors.gather(1, at[..., None].expand(-1, -1, vectors.shape[2]))
 
     def extra_repr(self) -> str:
         return (
