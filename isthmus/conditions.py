@@ -82,7 +82,15 @@ class Conditions:
         elif isinstance(said, str) or np.ndim(said) == 0:
             said = [said] * n
         rows = Rows("array", np.zeros((n, 0)), "the codes", beside={"condition": _labels(said)})
+        self._check(rows.beside["condition"].data)
         return self.numbers(rows)
+
+    def _check(self, said: Any) -> None:
+        """A label that a person says has to be one; among rows a new one is taken as unseen."""
+        for column, values in zip(self.table.columns, said.columns, strict=False):
+            for value in set(values.to_pylist()) if column.kind == "categorical" else ():
+                if value is not None and str(value) not in column.levels:
+                    raise unknown(f"value of {column.name!r}", str(value), column.levels)
 
     def to_json(self) -> dict[str, Any]:
         return modality_to_json(self.table)

@@ -114,7 +114,8 @@ def begin(
         spec = spec.replace(condition_dim=fed.conditions.width)
     elif recipe == "conditional":
         raise SpecError(
-            "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN', or a label for each row."
+            "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN' (--condition COLUMN), "
+            "or a label for each row."
         )
     hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
     spec = spec.replace(tell_missing="observed" in tensors or hides)

@@ -337,7 +337,9 @@ class Model:
             return {}
         if condition is None:
             names = ", ".join(map(repr, self.conditions.names))
-            raise SpecError(f"The decoder of this model is steered by {names}. Say condition=VALUE.")
+            raise SpecError(
+                f"The decoder of this model is steered by {names}. Say condition=VALUE (--condition VALUE)."
+            )
         return {"condition": self.conditions.of(condition, n)}
 
     def reconstruct(self, source: Any) -> Any:

@@ -132,7 +132,7 @@ class TestNumbers:
 
 class TestErrors:
     def test_nothing_steers(self):
-        with pytest.raises(SpecError, match="Say condition='COLUMN'"):
+        with pytest.raises(SpecError, match="Say condition='COLUMN' "):
             Model.fit(heaps(60)[0], "conditional")
 
     def test_another_number_of_labels(self):
@@ -151,6 +151,10 @@ class TestErrors:
         model = Model.fit(heaps(60)[0], plan=Plan(epochs=1), latent_dim=1)
         with pytest.raises(SpecError, match="No condition steers this model"):
             model.decode(np.zeros((1, 1)), condition="low")
+
+    def test_a_misspelt_label(self, model):
+        with pytest.raises(SpecError, match=r"No value of 'kind' is called 'lpw'. Did you mean 'low'"):
+            model.decode(np.zeros((1, 2)), condition="lpw")
 
     def test_codes_alone(self, steered):
         with pytest.raises(SpecError, match="Say condition=VALUE"):

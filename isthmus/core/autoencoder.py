@@ -153,7 +153,6 @@ class Net(nn.Module):
         self.renew_prior(condition)
         h = self.encoded(features, visible)
         code = self.bottleneck(h)
-        wanted = x if target is None else target
         return Trace(
             x=wanted,
             observed=known,

@@ -123,8 +123,8 @@ class _Stage:
     def backward(self, g: Tensor, needs_x: bool = False) -> Tensor | None:
         """Write the gradients of all parameters; return that of x where it is needed."""
         weight = self.head.weight
-        _store(weight, product(g.t(), self.h.t()))
-        _store(self.head.bias, g.sum(0))
+        store(weight, product(g.t(), self.h.t()))
+        store(self.head.bias, g.sum(0))
         g_x = None
         if needs_x and self.passes:  # of what the head saw, the deep part comes first, then x itself
             g_deep, g_x = product(g, weight.t()).tensor_split([self.width], dim=1)
@@ -135,13 +135,14 @@ class _Stage:
                 self.activation, g_deep, self.parameters, self.inputs, self.outputs, needs_x
             )
             for parameter, gradient in zip(self.parameters, found, strict=True):
-                _store(parameter, gradient)
+                store(parameter, gradient)
             if through is not None:
                 g_x = through if g_x is None else through.add_(g_x)
         return g_x
 
 
-def _store(parameter: Tensor, gradient: Tensor) -> None:
+def store(parameter: Tensor, gradient: Tensor) -> None:
+    """Write a gradient where the optimiser looks for it."""
     if parameter.grad is None:
         parameter.grad = gradient
     else:

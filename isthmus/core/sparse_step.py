@@ -25,6 +25,7 @@ from torch.nn.functional import embedding_bag
 
 from isthmus.core.autoencoder import Net, visible_of
 from isthmus.core.bottlenecks.topk import BatchTopK, TopK
+from isthmus.core.handmade import store
 from isthmus.core.likelihoods import Gaussian
 from isthmus.core.networks.dense import Linear, product
 from isthmus.core.networks.dictionary import Dictionary
@@ -128,10 +129,10 @@ class SparseStep:
             def by_latent(what: Tensor, weights: Tensor) -> Tensor:
                 return embedding_bag(rows, what, starts, mode="sum", per_sample_weights=weights[order])
 
-            _put(decoder.weight, by_latent(g, fired.values))
-            _put(decoder.bias, g.sum(0))
-            _put(encoder.weight, by_latent(features, pull))
-            _put(encoder.bias, torch.zeros_like(encoder.bias).index_add_(0, fired.latents, pull))
+            store(decoder.weight, by_latent(g, fired.values))
+            store(decoder.bias, g.sum(0))
+            store(encoder.weight, by_latent(features, pull))
+            store(encoder.bias, torch.zeros_like(encoder.bias).index_add_(0, fired.latents, pull))
             if dead is not None and len(dead.latents):
                 dead.add_gradients(features, n_rows)
 
@@ -184,10 +185,3 @@ class _Dead:
         self.atoms.grad.index_add_(0, self.latents, product(self.z.t(), g.t()))
         self.encoder.weight.grad.index_add_(0, self.latents, product(pull.t(), features.t()))
         self.encoder.bias.grad.index_add_(0, self.latents, pull.sum(0))
-
-
-def _put(parameter: Tensor, gradient: Tensor) -> None:
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad.copy_(gradient)

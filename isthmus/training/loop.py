@@ -84,7 +84,7 @@ def _one_epoch(run: Run, batches: Batches, held_out: Mapping[str, Tensor] | None
             losses.backward(name, group.parameters)
             net.project_gradients()
             group.step(learning_rate * net.pace(name), run.plan.clip)
-            net.project()
+        net.project()
         for name, value in losses.terms.items():
             run.sums[name] = run.sums[name] + value if name in run.sums else value
             if len(losses.terms) > 1:  # with one term there is no question which
@@ -145,7 +145,6 @@ def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
                 net.corruption.train()
                 net.bottleneck.train()
                 trace = net.trace(**batch)
-            trace.progress = 1.0
             loss += float(sum(nats.mean() for nats in net.terms(trace).values())) * n_rows
             count += n_rows
     net.train(was_training)
