@@ -28,9 +28,11 @@ from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.parts import Bottleneck
-from isthmus.core.pca import PCA, fit_pca, linear_effect
+from isthmus.core.recognition import recognised
+from isthmus.core.pca import PCA, fit_lsa, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
+from isthmus.data.sparse import Sparse, dense
 from isthmus.data.targets import wanted_of
 from isthmus.errors import SpecError
 from isthmus.modalities import fit_modality, modality_to_json
@@ -45,7 +47,11 @@ from isthmus.training.stacked import Stack
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
-_MOST_START = 4096
+_MOST_START, _START_ENTRIES = 4096, 1 << 25
+#: Held-out rows that are torn in two.
+_MOST_HALVES = 1000
+#: LSA looks at this many rows.
+_MOST_LSA = 100_000
 
 
 @dataclass(frozen=True)
@@ -134,8 +140,8 @@ def begin(
         pca = _fit_pca(probe, wanted_of(tensors), numbers)  # the code is a map: PCA beside it has as many
     if pca is not None and spec.warm_start == "pca" and net.starts_linear:
         net.start_at_pca(*_steered_pca(probe, tensors, pca))
-    step = -(-len(tensors["x"]) // _MOST_START)
-    net.start_from(**{name: t[::step] for name, t in tensors.items()})
+    most = max(64, min(_MOST_START, _START_ENTRIES // int(np.prod(face.shape))))
+    net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
     return Begun(net, _decide(plan, len(tensors["x"]), sum(p.numel() for p in net.parameters())), pca, stack)
 
 
@@ -174,6 +180,44 @@ def learn(
     if stack is not None and checkpoint is not None:
         stack.clear(checkpoint)
     return run, remarks
+
+
+def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) -> list[str]:
+    """Go back to the linear start where its codes are better than the trained ones, and say what was found.
+
+    A loss cannot judge that: the decoder has learned to read the trained codes alone. So held-out rows are torn in two,
+    where they can be, and the codes by which halves find each other better are kept. Behind an encoder that stays
+    linear the decoder is trained again.
+    """
+    net, pca = begun.net, begun.pca
+    halves = fed.modality.halves(held.take(np.arange(min(len(held), _MOST_HALVES))))
+    if halves is None or pca is None or net.spec.warm_start != "pca" or not net.starts_linear:
+        return []
+    torn = [fed.modality.to_tensors(half) for half in halves]
+
+    def recognise() -> float:
+        with torch.inference_mode():
+            codes = [[net.encode(b["x"].to(fed.device)) for b in in_order(half, chunk_rows(net))] for half in torn]
+        return recognised(*(torch.cat(half) for half in codes))
+
+    trained = {name: value.clone() for name, value in net.state_dict().items()}
+    after = recognise()
+    net.start_at_pca(pca)
+    before = recognise()
+    name = net.likelihood.linear_model
+    said = f"of held-out rows torn in two, halves found each other (mean 1 ÷ place) to {{:.1%}} by {{}}, {{:.1%}} by {{}}"
+    if after >= before:
+        net.load_state_dict(trained)
+        return [said.format(after, "the trained codes", before, f"those of {name}")]
+    encoder = [p for part in (net.encoder, net.bottleneck) for p in part.parameters()]
+    for p in encoder:
+        p.requires_grad_(False)
+    with phase(phases, "train again"):
+        batches = InMemory(fed.tensors, int(begun.plan.batch_size), begun.plan.seed)
+        train(net, batches, begun.plan, held_out=fed.held, hooks=[Guard(), KeepBest(begun.plan.patience)])
+    for p in encoder:
+        p.requires_grad_(True)
+    return [f"{said.format(before, name, after, 'the trained codes')}: the codes are those of {name}"]
 
 
 def tensors_of(rows: Rows, face: Modality, conditions: Conditions | None, *, steered: bool = True) -> dict[str, Tensor]:
@@ -241,13 +285,17 @@ def _probe(spec: Spec, shape: tuple[int, ...]) -> Net:
 
 
 def _check_range(probe: Net, tensors: Mapping[str, Tensor]) -> None:
-    problem = probe.likelihood.problem(tensors["x"])
+    x = tensors["x"]
+    problem = probe.likelihood.problem(x.values[None] if isinstance(x, Sparse) else x)
     if problem:
         raise SpecError(f"The likelihood does not fit the rows: {problem}.")
 
 
 def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -> PCA:
     n, width = len(tensors["x"]), int(np.prod(probe.likelihood.features_shape))
+    wanted = 128 if latent_dim == AUTO else int(latent_dim)
+    if isinstance(tensors["x"], Sparse):
+        return fit_lsa(*tensors["x"][:: -(-n // _MOST_LSA)].parts(), width, wanted)
     step = max(1, n // max(_MOST_PCA, _PCA_PER_COLUMN * width))
     some = {name: t[::step] for name, t in tensors.items()}
 
@@ -255,12 +303,12 @@ def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -
         for b in in_order(some, chunk_rows(probe)):
             yield probe.likelihood.represent(b["x"], b.get("observed")).flatten(1)
 
-    return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
+    return fit_pca(chunks, wanted)
 
 
 def _steered_pca(probe: Net, tensors: Mapping[str, Tensor], pca: PCA) -> tuple[PCA, Tensor | None]:
     """The components to begin at, and a condition's own effect: the components are of what it leaves over."""
-    if "condition" not in tensors:
+    if "condition" not in tensors or isinstance(tensors["x"], Sparse):
         return pca, None
     some = {name: t[:: max(1, len(t) // _MOST_PCA)] for name, t in tensors.items()}
     x = probe.likelihood.represent(some["x"], some.get("observed")).flatten(1)
@@ -299,7 +347,8 @@ def _fingerprint(spec: Spec, plan: Plan, fed: Fed) -> str:
     for tensors in (fed.tensors, fed.held or {}):
         for name, t in sorted(tensors.items()):
             digest.update(f"{name}{tuple(t.shape)}".encode())
-            digest.update(t.cpu().contiguous().numpy().data)
+            for piece in t.parts() if isinstance(t, Sparse) else [t]:
+                digest.update(piece.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

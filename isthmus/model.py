@@ -27,10 +27,11 @@ from isthmus.core.posterior import Posterior
 from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import in_order
 from isthmus.data.rows import Rows
+from isthmus.data.sparse import Sparse, dense
 from isthmus.data.source import open_rows
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.errors import DataError, FileError, SpecError
-from isthmus.fitting import Prepared, begin, feed, learn, made, phase, split, tensors_of
+from isthmus.fitting import Prepared, begin, feed, keep_linear, learn, made, phase, split, tensors_of
 from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
 from isthmus.recipes import modality_of
@@ -43,6 +44,8 @@ from isthmus.training.run import Epoch
 _MOST_CALIBRATION = 100_000
 #: Training rows whose codes the prior is fitted to, and those whose error is held against the held-out rows'.
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
+#: Numbers in sparse rows that a noise level is settled on.
+_MOST_ENTRIES = 1 << 26
 #: Numbers in the codes that the prior is fitted to: fewer rows where codes are wide.
 _MOST_CODES = 1 << 25
 #: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
@@ -167,7 +170,7 @@ class Model:
             latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
-            modality: ``"array"``, ``"table"``, ``"image"`` or ``"series"``, where the rows' own kind is not meant.
+            modality: ``"array"``, ``"table"``, ``"image"``, ``"series"`` or ``"text"``, where the rows' own kind is not meant.
             condition: what steers the decoder: the name of a column (or several), or a label for each row.
             callbacks: called after every epoch; returning True stops the training.
             prepared: called once everything is decided, before the training begins.
@@ -207,6 +210,8 @@ class Model:
                 begun, fed, phases, began, hooks=hooks, callbacks=callbacks,
                 checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume,
             )  # fmt: skip
+            if held is not None:
+                remarks += keep_linear(begun, fed, held, phases)
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,
@@ -255,22 +260,25 @@ class Model:
                 # of a wide code a row uses few numbers: PCA beside it gets as many
                 self.pca = self.pca.first(max(1, round(float((means != 0).flatten(1).sum(1).float().mean()))))
             record.code_variance = means.flatten(1).var(0, correction=0).tolist()
-            back = [self._mean(b) for b in in_order(settle, self._chunk)]
-            net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(back))
+            if net.likelihood.calibrates:
+                some = dense({n: t[: _MOST_ENTRIES // t.shape[1]] if isinstance(t, Sparse) else t
+                              for n, t in settle.items()})  # fmt: skip
+                back = [self._mean(b) for b in in_order(some, self._chunk)]
+                net.likelihood.calibrate(some["x"], some.get("observed"), torch.cat(back))
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is None:
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
                 record.usual_score = float(nats.quantile(0.99))
                 return
             record.pca_error, record.mean_error = self._linear_errors(held)
-            entries, costs = [], []
+            usual, scores = 0.0, []
             for b in in_order(settle, self._chunk):
-                nats, cost, _ = self._explained(b)
-                entries.append(nats.flatten(1).cpu())
-                costs.append(cost.cpu())
-            nats = torch.cat([torch.cat(entries), torch.cat(costs)[:, None]], dim=1)
-            self._usual = nats.mean(0)
-            self.calibration = np.sort(nats.sum(1, dtype=torch.float64).numpy())
+                entries, cost, _ = self._explained(b)
+                nats = torch.cat([entries.flatten(1), cost[:, None]], dim=1).cpu()
+                usual = usual + nats.sum(0, dtype=torch.float64)
+                scores.append(nats.sum(1, dtype=torch.float64))
+            self.calibration = np.sort(torch.cat(scores).numpy())
+            self._usual = (usual / len(self.calibration)).float()
 
     def _codes(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The codes of rows, and what a decoder was shown of them in training: of noisy codes, a draw each."""
@@ -295,16 +303,16 @@ class Model:
                 "Fit again with validation=0.1."
             )
         by_pca = by_mean = count = 0.0
-        there: Tensor | float
         for b in in_order(tensors, self._chunk):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
             clean = wanted_of(b)
             wanted = self.net.likelihood.represent(clean["x"], clean.get("observed")).flatten(1).cpu()
-            there = 1.0
+            there = None
             if "observed" in clean:
                 there = self.net.likelihood.reach(clean["observed"]).flatten(1).cpu().to(x)
-            by_pca += float(((wanted - self.pca.reconstruct(x)).square() * there).sum())
-            by_mean += float(((wanted - self.pca.mean).square() * there).sum())
+            error = self.net.likelihood.error
+            by_pca += float(error(wanted, there, self.pca.reconstruct(x)).sum())
+            by_mean += float(error(wanted, there, self.pca.mean.expand_as(wanted)).sum())
             count += len(x)
         return by_pca / count, by_mean / count
 
@@ -452,7 +460,8 @@ class Model:
         against the ``target`` rows where they are given, else against the rows themselves.
         """
         rows = open_rows(source)
-        tensors = self.tensors(rows if target is None else with_target(rows, open_rows(target)))
+        rows = rows if target is None else with_target(rows, open_rows(target))
+        tensors = tensors_of(rows, self.modality, self.conditions)
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
@@ -465,8 +474,11 @@ class Model:
         return self.net.decode(self.net.encode(b["x"], b.get("observed")), b.get("condition")).mean
 
     def tensors(self, rows: Rows, *, steered: bool = True) -> dict[str, Tensor]:
-        """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``."""
-        return tensors_of(rows, self.modality, self.conditions, steered=steered)
+        """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``.
+
+        Dense, so of a few rows at a time where rows are sparse.
+        """
+        return dense(tensors_of(rows, self.modality, self.conditions, steered=steered))
 
     def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         trace = self.net.trace(**b)
@@ -508,6 +520,7 @@ class Model:
             "conditions": self.conditions and self.conditions.to_json(),
             "record": asdict(self.record),
             "pca_total": self.pca.total if self.pca else None,
+            "pca_centred": self.pca is None or self.pca.centred,
         }
         tensors = {f"net/{name}": value for name, value in self.net.state_dict().items()}
         if self.calibration is not None:
@@ -548,7 +561,7 @@ def open_model(
         pca = None
         if "pca/mean" in tensors:
             mean, components, variances = (tensors[f"pca/{n}"] for n in ("mean", "components", "variances"))
-            pca = PCA(mean, components, variances, header["pca_total"])
+            pca = PCA(mean, components, variances, header["pca_total"], header.get("pca_centred", True))
     except SpecError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

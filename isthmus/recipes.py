@@ -95,7 +95,7 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 #: Bodies that can carry a linear path beside the deep one.
-_WITH_LINEAR_PATH = ("conv", "mlp", "recurrent", "temporal", "transformer")
+_WITH_LINEAR_PATH = ("bag", "conv", "mlp", "recurrent", "temporal", "transformer")
 
 
 def modality_of(recipe: str) -> str | None:

@@ -41,6 +41,9 @@ from isthmus.core.priors import PRIORS
 from isthmus.errors import SpecError
 from isthmus.spec import AUTO, Part, Spec
 
+#: How far sparse rows' directions are drawn to one size at the start: 0 leaves them, 1 whitens.
+_EVENED = 0.5
+
 #: Every menu by the name of its place in a spec.
 MENUS: dict[str, Mapping[str, type]] = {
     "corruption": CORRUPTIONS,
@@ -234,8 +237,11 @@ class Net(nn.Module):
         return self.likelihood(self.decoder(z))
 
     def squared_error(self, x: Tensor, observed: Tensor | None, p: Distribution) -> Tensor:
-        """‖features − expectation‖² over the observed entries, (B,): what every model can be compared by."""
-        return self.residual(x, observed, p.expected).square().flatten(1).sum(1)
+        """‖features − expectation‖² over the observed entries, (B,), or the likelihood's own measure instead of it:
+        what every model can be compared by.
+        """
+        there = None if observed is None else self.likelihood.reach(observed)
+        return self.likelihood.error(self.likelihood.represent(x, observed), there, p.expected)
 
     def residual(self, x: Tensor, observed: Tensor | None, expected: Tensor) -> Tensor:
         """Features less their expectation (B, *features_shape), 0 where nothing was observed."""
@@ -273,19 +279,22 @@ class Net(nn.Module):
         if self.tied:
             scales = torch.ones(k)
         elif not self.bottleneck.rated:
-            scales = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
+            common = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
+            # of words the first few directions are what all documents share, and would rule every cosine
+            scales = common if pca.centred else common * (scales / common) ** _EVENED
         down = torch.zeros(dim, n_in)
         up = torch.zeros(len(pca.mean), dim + self.spec.condition_dim)
         shift = torch.zeros(dim)
         down[:k, : len(pca.mean)] = pca.components / scales[:, None]
         up[:, :k] = pca.components.T * scales
-        shift[:k] = -(pca.components @ pca.mean) / scales
+        middle = pca.mean if pca.centred else torch.zeros_like(pca.mean)
+        shift[:k] = -(pca.components @ middle) / scales
         if effect is not None:  # less what the code, which is of x as it is, already carries of it
             up[:, dim:] = effect - pca.components.T @ (pca.components @ effect)
         if k < dim:  # fewer components than codes: the rest begin at random, small
             nn.init.normal_(down[k:, : len(pca.mean)], std=len(pca.mean) ** -0.5 * 0.1)
         self.bottleneck.start_linear(self.encoder, down, shift)
-        self.likelihood.start_linear(self.decoder, up, pca.mean)
+        self.likelihood.start_linear(self.decoder, up, middle)
 
     @torch.no_grad()
     def start_from(self, **batch: Tensor) -> None:

@@ -227,6 +227,9 @@ class Likelihood(Piece):
     features_shape: Shape
     #: Is the expectation the head's output itself?
     direct: bool = False
+    #: The linear model that stands beside ours, and what of the rows comes back: both for people.
+    linear_model: ClassVar[str] = "PCA"
+    spread: ClassVar[str] = "variance"
 
     @abstractmethod
     def forward(self, h: Tensor) -> Distribution: ...
@@ -243,9 +246,22 @@ class Likelihood(Piece):
         """A mask over x as a mask over the features."""
         return mask
 
+    def error(self, shown: Tensor, there: Tensor | None, expected: Tensor) -> Tensor:
+        """How far an expectation is from the features (B, *features_shape), (B,): what every model is compared by.
+
+        The squared error over what is ``there``, unless another measure is this likelihood's own.
+        """
+        apart = shown - expected
+        return (apart if there is None else apart * there).square().flatten(1).sum(1)
+
     def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
         """Begin as ``expected ≈ weight z + mean`` along the body's linear path, features flattened, to first order."""
         raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether training leaves anything open, so that :meth:`calibrate` has something to do."""
+        return type(self).calibrate is not Likelihood.calibrate
 
     def calibrate(self, x: Tensor, observed: Tensor | None, mean: Tensor) -> None:
         """Settle what training left open (a noise level), on held-out rows and their reconstructions."""
