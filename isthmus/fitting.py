@@ -28,8 +28,8 @@ from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.parts import Bottleneck
-from isthmus.core.recognition import recognised
 from isthmus.core.pca import PCA, fit_lsa, fit_pca, linear_effect
+from isthmus.core.recognition import recognised
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.sparse import Sparse, dense
@@ -182,20 +182,21 @@ def learn(
     return run, remarks
 
 
-def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) -> list[str]:
-    """Go back to the linear start where its codes are better than the trained ones, and say what was found.
+def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) -> tuple[Run | None, list[str]]:
+    """Go back to the linear start where its codes are better than the trained ones; the run that this took, and what
+    was found.
 
     A loss cannot judge that: the decoder has learned to read the trained codes alone. So held-out rows are torn in two,
-    where they can be, and the codes by which halves find each other better are kept. Behind an encoder that stays
-    linear the decoder is trained again.
+    where they can be, and the trained codes have to let halves find each other better, by more than chance (one standard
+    error). Behind an encoder that stays linear the decoder is trained again.
     """
     net, pca = begun.net, begun.pca
     halves = fed.modality.halves(held.take(np.arange(min(len(held), _MOST_HALVES))))
-    if halves is None or pca is None or net.spec.warm_start != "pca" or not net.starts_linear:
-        return []
+    if halves is None or pca is None or net.spec.warm_start != "pca" or not net.starts_linear or net.encoder.frozen:
+        return None, []
     torn = [fed.modality.to_tensors(half) for half in halves]
 
-    def recognise() -> float:
+    def recognise() -> Tensor:
         with torch.inference_mode():
             codes = [[net.encode(b["x"].to(fed.device)) for b in in_order(half, chunk_rows(net))] for half in torn]
         return recognised(*(torch.cat(half) for half in codes))
@@ -204,20 +205,19 @@ def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) ->
     after = recognise()
     net.start_at_pca(pca)
     before = recognise()
-    name = net.likelihood.linear_model
-    said = f"of held-out rows torn in two, halves found each other (mean 1 ÷ place) to {{:.1%}} by {{}}, {{:.1%}} by {{}}"
-    if after >= before:
+    name, gain = net.likelihood.linear_model, after - before
+    said = (
+        f"held-out rows were torn in two, and halves found each other (mean 1 ÷ place) to {float(after.mean()):.1%} by "
+        f"the trained codes and to {float(before.mean()):.1%} by those of {name}"
+    )
+    if float(gain.mean()) > float(gain.std()) / len(gain) ** 0.5:
         net.load_state_dict(trained)
-        return [said.format(after, "the trained codes", before, f"those of {name}")]
-    encoder = [p for part in (net.encoder, net.bottleneck) for p in part.parameters()]
-    for p in encoder:
-        p.requires_grad_(False)
+        return None, [said]
+    net.encoder.frozen = True
     with phase(phases, "train again"):
         batches = InMemory(fed.tensors, int(begun.plan.batch_size), begun.plan.seed)
-        train(net, batches, begun.plan, held_out=fed.held, hooks=[Guard(), KeepBest(begun.plan.patience)])
-    for p in encoder:
-        p.requires_grad_(True)
-    return [f"{said.format(before, name, after, 'the trained codes')}: the codes are those of {name}"]
+        run = train(net, batches, begun.plan, held_out=fed.held, hooks=[Guard(), KeepBest(begun.plan.patience)])
+    return run, [f"{said}: the codes are those of {name}, and the decoder alone was trained"]
 
 
 def tensors_of(rows: Rows, face: Modality, conditions: Conditions | None, *, steered: bool = True) -> dict[str, Tensor]:

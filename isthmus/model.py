@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from isthmus.core.posterior import Posterior
 from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import in_order
 from isthmus.data.rows import Rows
-from isthmus.data.sparse import Sparse, dense
 from isthmus.data.source import open_rows
+from isthmus.data.sparse import dense
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.fitting import Prepared, begin, feed, keep_linear, learn, made, phase, split, tensors_of
@@ -170,7 +170,8 @@ class Model:
             latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
-            modality: ``"array"``, ``"table"``, ``"image"``, ``"series"`` or ``"text"``, where the rows' own kind is not meant.
+            modality: ``"array"``, ``"table"``, ``"image"``, ``"series"`` or ``"text"``, where the rows' own kind is
+                not meant.
             condition: what steers the decoder: the name of a column (or several), or a label for each row.
             callbacks: called after every epoch; returning True stops the training.
             prepared: called once everything is decided, before the training begins.
@@ -211,7 +212,8 @@ class Model:
                 checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume,
             )  # fmt: skip
             if held is not None:
-                remarks += keep_linear(begun, fed, held, phases)
+                again, found = keep_linear(begun, fed, held, phases)
+                run, remarks = again or run, remarks + found
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,
@@ -261,8 +263,8 @@ class Model:
                 self.pca = self.pca.first(max(1, round(float((means != 0).flatten(1).sum(1).float().mean()))))
             record.code_variance = means.flatten(1).var(0, correction=0).tolist()
             if net.likelihood.calibrates:
-                some = dense({n: t[: _MOST_ENTRIES // t.shape[1]] if isinstance(t, Sparse) else t
-                              for n, t in settle.items()})  # fmt: skip
+                few_enough = _MOST_ENTRIES // int(np.prod(net.shape)) if self.modality.sparse else len(settle["x"])
+                some = dense({name: t[: max(1, few_enough)] for name, t in settle.items()})
                 back = [self._mean(b) for b in in_order(some, self._chunk)]
                 net.likelihood.calibrate(some["x"], some.get("observed"), torch.cat(back))
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
@@ -271,11 +273,11 @@ class Model:
                 record.usual_score = float(nats.quantile(0.99))
                 return
             record.pca_error, record.mean_error = self._linear_errors(held)
-            usual, scores = 0.0, []
+            usual, scores = torch.zeros(int(np.prod(net.shape)) + 1, dtype=torch.float64), []
             for b in in_order(settle, self._chunk):
                 entries, cost, _ = self._explained(b)
                 nats = torch.cat([entries.flatten(1), cost[:, None]], dim=1).cpu()
-                usual = usual + nats.sum(0, dtype=torch.float64)
+                usual += nats.sum(0, dtype=torch.float64)
                 scores.append(nats.sum(1, dtype=torch.float64))
             self.calibration = np.sort(torch.cat(scores).numpy())
             self._usual = (usual / len(self.calibration)).float()
@@ -362,17 +364,39 @@ class Model:
         """
         return self._over(source, self._nats)
 
-    def contributions(self, source: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where the nats come from: per entry (n, *shape), of the code (n,), and the expected x (n, *shape)."""
+    def contributions(self, source: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
+        """Where the nats come from: per entry (n, *shape), of the code (n,), and the expected x (n, *shape).
+
+        Of sparse rows the entries are a ``scipy.sparse`` array, and nothing is said to be expected.
+        """
 
         def explain(b: Mapping[str, Tensor]) -> Tensor:
             entries, cost, mean = self._explained(b)
             return torch.cat([entries.flatten(1), cost[:, None], mean.flatten(1)], dim=1)
 
+        if self.modality.sparse:
+            return self._few_contributions(source)
         found = self._over(source, explain)
         n = int(np.prod(self.net.shape))
         entries, cost, mean = found[:, :n], found[:, n], found[:, n + 1 :]
         return entries.reshape(-1, *self.net.shape), cost, mean.reshape(-1, *self.net.shape)
+
+    def _few_contributions(self, source: Any) -> tuple[Any, np.ndarray, None]:
+        """The same of sparse rows: what is not there brings nothing, and what is expected of each of ten thousand words
+        is more than anybody reads.
+        """
+        import scipy.sparse
+
+        entries, costs = [], []
+
+        def explain(b: Mapping[str, Tensor]) -> Tensor:
+            nats, cost, _ = self._explained(b)
+            return torch.cat([nats.flatten(1), cost[:, None]], dim=1)
+
+        for found in self._chunks_of(source, explain):
+            entries.append(scipy.sparse.csr_array(found[:, :-1].numpy()))
+            costs.append(found[:, -1].numpy())
+        return scipy.sparse.vstack(entries, format="csr"), np.concatenate(costs), None
 
     def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:
         """log p(x) of each row in nats, float64 (n,), of a variational model: higher is likelier.
@@ -492,14 +516,16 @@ class Model:
         self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
     ) -> np.ndarray:
         """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
-        rows = open_rows(source)
-        found = []
+        return torch.cat(list(self._chunks_of(source, function, steered=steered))).numpy()
+
+    def _chunks_of(
+        self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
+    ) -> Iterator[Tensor]:
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            for chunk in rows.chunks(8 * self._chunk):
-                for b in in_order(self.tensors(chunk, steered=steered), self._chunk):
+            for chunk in open_rows(source).chunks(8 * self._chunk):
+                for b in in_order(tensors_of(chunk, self.modality, self.conditions, steered=steered), self._chunk):
                     n = len(b["x"])
-                    found.append(function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu())
-        return torch.cat(found).numpy()
+                    yield function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu()
 
     @property
     def _chunk(self) -> int:

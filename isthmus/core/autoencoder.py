@@ -42,7 +42,7 @@ from isthmus.errors import SpecError
 from isthmus.spec import AUTO, Part, Spec
 
 #: How far sparse rows' directions are drawn to one size at the start: 0 leaves them, 1 whitens.
-_EVENED = 0.5
+_EVENED = 0.25
 
 #: Every menu by the name of its place in a spec.
 MENUS: dict[str, Mapping[str, type]] = {
@@ -210,9 +210,11 @@ class Net(nn.Module):
         return self.spec.corruption.kind != "identity" or self.bottleneck.rated
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters that each loss moves."""
+        """The parameters that each loss moves; an encoder that is frozen stays as it is, and so does its head."""
         critic = list(self.critic.parameters()) if self.critic is not None else []
         ours = {id(p) for p in critic}
+        if self.encoder.frozen:
+            ours |= {id(p) for part in (self.encoder, self.bottleneck) for p in part.parameters()}
         groups = {"main": [p for p in self.parameters() if id(p) not in ours and p.requires_grad]}
         if critic:
             groups["critic"] = critic

@@ -480,7 +480,7 @@ class Multinomial(Likelihood):
 
     @torch.no_grad()
     def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
-        """The encoder's end alone: a softmax is too far from linear to begin there, and finds its way in a few steps."""
+        """The encoder's end alone: a softmax is far from linear, and finds its way in a few steps."""
         assert self.head.layer is not None
         self.head.layer.weight.zero_()
 
@@ -498,7 +498,7 @@ class Multinomial(Likelihood):
     def problem(self, x: Tensor) -> str | None:
         if x.min() >= 0:
             return None
-        return f"a multinomial likelihood divides a weight among entries, and the rows hold {x.min():g}; none is below 0"
+        return f"a multinomial likelihood divides weights, none of which is below 0; the rows hold {x.min():g}"
 
     def extra_repr(self) -> str:
         return f"entries={self.entries}"

@@ -161,6 +161,8 @@ class Body(Piece):
     out_shape: Shape
     #: Is the output the input itself, flattened? Then the head behind it is the whole network of its side.
     passes: ClassVar[bool] = False
+    #: Does an encoder stay where it begins? Then so do the codes, and the decoder alone is trained.
+    frozen: bool = False
     #: What it is between its two ends, for people, where a list of its layers would be long. None lists them.
     drawn: str | None = None
     #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
@@ -257,6 +259,11 @@ class Likelihood(Piece):
     def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
         """Begin as ``expected ≈ weight z + mean`` along the body's linear path, features flattened, to first order."""
         raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
+
+    @property
+    def by_entry(self) -> bool:
+        """Whether the error is a sum over entries, each of which is well or badly returned by itself."""
+        return type(self).error is Likelihood.error
 
     @property
     def calibrates(self) -> bool:

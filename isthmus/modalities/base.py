@@ -20,6 +20,8 @@ class Modality(ABC):
     """
 
     kind: ClassVar[str]
+    #: Is nearly all of x zero, so that it is kept, and explained, by the few entries that are not?
+    sparse: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

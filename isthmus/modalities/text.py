@@ -68,6 +68,7 @@ class Text(Modality):
     """
 
     kind = "text"
+    sparse = True
 
     def __init__(
         self,

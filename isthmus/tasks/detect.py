@@ -45,14 +45,14 @@ class Reason:
 class Detection(Result):
     """Scores in nats (higher is stranger), p-values, and which rows are flagged at the promised rate.
 
-    ``contributions`` (n, *shape) are nats above what the held-out rows usually pay for that entry, and
-    ``code_contribution`` (n,) the same for the code: an unusual combination of otherwise usual values.
+    ``contributions`` (n, *shape), of sparse rows a ``scipy.sparse`` array, are nats above what the held-out rows
+    usually pay for that entry, and ``code_contribution`` (n,) the same for the code: an unusual combination of otherwise usual values.
     """
 
     scores: np.ndarray
     p_values: np.ndarray
     anomalies: np.ndarray
-    contributions: np.ndarray
+    contributions: Any
     code_contribution: np.ndarray
     false_alarm_rate: float
     threshold: float
@@ -63,7 +63,7 @@ class Detection(Result):
 
     def reasons(self, i: int) -> list[Reason]:
         """The entries that contributed most to row ``i``, strongest first; none where nothing stands out."""
-        gained = self.contributions[i].clip(min=0)
+        gained = self._entries(i).clip(min=0)
         total = float(gained.sum() + max(self.code_contribution[i], 0.0))
         if total <= 0:
             return []
@@ -79,7 +79,15 @@ class Detection(Result):
             found.append(Reason("the combination of columns", "", "", code))
         return sorted(found, key=lambda reason: -reason.share)[:TOP]
 
+    def _entries(self, i: int) -> np.ndarray:
+        """What each entry of row ``i`` contributes."""
+        if isinstance(self.contributions, np.ndarray):
+            return self.contributions[i]
+        return self.contributions[[i]].toarray()[0]
+
     def _told(self, i: int, j: int) -> tuple[str, str]:
+        if self.expected is None:
+            return "", ""  # that a word is there at all is what was not expected
         data, name = self.rows.data, self.names[j]
         if self.rows.kind == "table":
             return _words(data[name][i].as_py(), self.expected[name][i].as_py())
@@ -95,7 +103,7 @@ class Detection(Result):
             columns = {"row": self.rows.names or np.arange(len(self.scores))}
         found: dict[str, Any] = {"score": self.scores, "p_value": self.p_values, "anomaly": self.anomalies}
         if self.names:
-            order = np.argsort(-self.contributions, axis=1)[:, :TOP]
+            order = np.array([np.argsort(-self._entries(i), kind="stable")[:TOP] for i in range(len(self.scores))])
             for k in range(order.shape[1]):
                 found[f"top_{k + 1}"] = pa.DictionaryArray.from_arrays(order[:, k].astype(np.int32), self.names).cast(
                     pa.string()
@@ -165,23 +173,33 @@ def detect(model: Model, rows: Any, *, false_alarm_rate: float = 0.01) -> Detect
         raise SpecError(f"false_alarm_rate is between 0 and 1, got {false_alarm_rate}. Say 0.01 for one in a hundred.")
     rows = open_rows(rows)
     entries, cost, mean = model.contributions(rows)
-    scores = entries.reshape(len(entries), -1).sum(1, dtype=np.float64) + cost
+    scores = entries.reshape(entries.shape[0], -1).sum(1, dtype=np.float64) + cost
     p_values = model.p_values(scores)
     usual, usual_cost = model.usual
     return Detection(
         scores=scores,
         p_values=p_values,
         anomalies=p_values <= false_alarm_rate,
-        # what is missing costs nothing, and that is no reason
-        contributions=np.where(entries == 0, 0, entries - usual),
+        contributions=_above(entries, usual),
         code_contribution=cost - usual_cost,
         false_alarm_rate=false_alarm_rate,
         threshold=model.threshold(false_alarm_rate),
         n_calibration=len(model.calibration),
         rows=rows,
         names=model.modality.names,
-        expected=model.modality.from_tensors(torch.from_numpy(mean)) if model.modality.names else None,
+        expected=None
+        if mean is None or not model.modality.names
+        else model.modality.from_tensors(torch.from_numpy(mean)),
     )
+
+
+def _above(entries: Any, usual: np.ndarray) -> Any:
+    """Entries less what they usually bring. What is missing costs nothing, and that is no reason."""
+    if isinstance(entries, np.ndarray):
+        return np.where(entries == 0, 0, entries - usual)
+    above = entries.copy()
+    above.data = above.data - usual[above.indices]
+    return above
 
 
 def _words(observed: Any, expected: Any) -> tuple[str, str]:

@@ -23,7 +23,10 @@ _BEGINS = 0.1
 
 
 class Bag(Body):
-    """``widths`` as those of an mlp. The linear path has as many numbers as the code, and holds what it starts at."""
+    """``widths`` as those of an mlp; with none there is no deep part. The linear path has as many numbers as the code.
+
+    ``frozen`` stays at what it begins with: of text, codes are then those of latent semantic analysis.
+    """
 
     def __init__(
         self,
@@ -33,28 +36,30 @@ class Bag(Body):
         widths: Sequence[int] = (256,),
         activation: str = "gelu",
         linear_path: bool = False,
+        frozen: bool = False,
     ):
         super().__init__()
         one_of("activation", activation, list(ACTIVATIONS))
         if len(in_shape) != 1:
             raise ValueError(f"a bag takes flat rows, got {tuple(in_shape)}")
         self.widths, self.activation = [int(w) for w in widths], activation
-        if not self.widths or min(self.widths) < 1:
+        if not (self.widths or linear_path) or min(self.widths, default=1) < 1:
             raise ValueError(f"widths are whole numbers of at least 1, got {list(widths)}")
-        beside = size(target_shape) if linear_path else 0
-        self.table = nn.Parameter(torch.randn(in_shape[0], self.widths[0] + beside) * _BEGINS)
-        self.bias = nn.Parameter(torch.zeros(self.widths[0]))
+        self.frozen, beside = frozen, size(target_shape) if linear_path else 0
+        self.first, last = (self.widths[0], self.widths[-1]) if self.widths else (0, 0)
+        self.table = nn.Parameter(torch.randn(in_shape[0], self.first + beside) * _BEGINS)
+        self.bias = nn.Parameter(torch.zeros(self.first))
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(self.widths))
         for layer in self.layers:
             nn.init.orthogonal_(layer.weight, nn.init.calculate_gain("relu"))
             nn.init.zeros_(layer.bias)
-        self.out_shape = (self.widths[-1] + beside,)
-        self.linear = slice(self.widths[-1], self.out_shape[0]) if linear_path else None
-        self.drawn = " → ".join(map(str, self.widths))
+        self.out_shape = (last + beside,)
+        self.linear = slice(last, last + beside) if linear_path else None
+        self.drawn = " → ".join(map(str, self.widths)) or "linear"
 
     def forward(self, x: Tensor) -> Tensor:
         first = self._looked_up(x)
-        deep, straight = first.tensor_split([self.widths[0]], dim=1)
+        deep, straight = first.tensor_split([self.first], dim=1)
         h = chain(ACTIVATIONS[self.activation][0](deep + self.bias), list(self.layers), self.activation)
         return h if self.linear is None else torch.cat([h, straight], dim=1)
 
@@ -69,8 +74,8 @@ class Bag(Body):
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         # the path is wide enough for the whole map, and behind it nothing is left to do
-        self.table[:, self.widths[0] :] = weight.T.to(self.table)
+        self.table[:, self.first :] = weight.T.to(self.table)
         return torch.eye(len(weight)), bias
 
     def extra_repr(self) -> str:
-        return f"widths={self.widths}, activation={self.activation!r}, linear_path={self.linear is not None}"
+        return f"widths={self.widths}, activation={self.activation!r}, linear_path={self.linear is not None}, frozen={self.frozen}"
