@@ -187,8 +187,8 @@ def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) ->
     was found.
 
     A loss cannot judge that: the decoder has learned to read the trained codes alone. So held-out rows are torn in two,
-    where they can be, and the trained codes have to let halves find each other better, by more than chance (one standard
-    error). Behind an encoder that stays linear the decoder is trained again.
+    where they can be, and the trained codes have to let halves find each other better, by more than one standard error.
+    Behind an encoder that stays linear the decoder is trained again.
     """
     net, pca = begun.net, begun.pca
     halves = fed.modality.halves(held.take(np.arange(min(len(held), _MOST_HALVES))))

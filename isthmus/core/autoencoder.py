@@ -254,6 +254,8 @@ class Net(nn.Module):
         """What the code costs (B,): its rate, or where it has none −log of the fitted prior's density."""
         if self.prior.learned:
             return self.prior.rate(code)
+        if not (self.bottleneck.rated or self.likelihood.prices_code):
+            return code.rate
         return code.rate if self.bottleneck.rated else -self.prior.log_prob(code.z)
 
     # -- where training begins ------------------------------------------------------------------

@@ -417,7 +417,8 @@ class Shares(Distribution):
     """One draw after the other from the same few thousand words: log-shares (B, entries) of the first of ``width``."""
 
     logs: Tensor
-    amount: Tensor
+    amount: Tensor  # the usual sum of a row, in whose unit expectations are
+    length: Tensor  # the usual number of words
     width: int
 
     @property
@@ -429,14 +430,17 @@ class Shares(Distribution):
         return self.mean
 
     def log_probs(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        return _masked(self._beside(x[:, : self.logs.shape[1]] * self.logs), observed)
+        words = x[:, : self.logs.shape[1]]
+        # every row counts as one of the usual length: else the longest documents would be the strangest
+        weights = words * (self.length / words.sum(1, keepdim=True).clamp(min=1e-12))
+        return _masked(self._beside(weights * self.logs), observed)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """As many words as a row usually has, each worth the same."""
-        n = max(1, round(float(self.amount) ** 2))  # n words of one weight make a row of length 1 and sum √n
+        n = max(1, round(float(self.length)))
         drawn = self.logs.exp().multinomial(n, replacement=True, generator=generator)
         counts = torch.zeros_like(self.logs).scatter_add_(1, drawn, torch.ones(drawn.shape, device=drawn.device))
-        return self._beside(F.normalize(counts))
+        return self._beside(counts * (self.amount / n))
 
     def _beside(self, of_words: Tensor) -> Tensor:
         """With zeros for the entries of which it does not speak."""
@@ -446,14 +450,17 @@ class Shares(Distribution):
 class Multinomial(Likelihood):
     r"""Weighed words of documents: how the weight of a row divides among them.
 
-    .. math:: -\log p(x \mid z) = -\sum_j x_j \log \mathrm{softmax}(W z + b)_j
+    .. math:: -\log p(x \mid z) = -n \sum_j \tfrac{x_j}{\sum_k x_k} \log \mathrm{softmax}(W z + b)_j
 
-    It speaks of the first ``entries`` of a row alone; others (letters within words) are for the encoder.
+    n is the usual number of words (Σx)² / Σx² of a row, for all alike. It speaks of the first ``entries`` of a row
+    alone; others (letters within words) are for the encoder.
     """
 
     linear_model = "LSA"
     spread = "deviance"
+    prices_code = False
     amount: Tensor
+    length: Tensor
 
     def __init__(self, in_shape: Shape, shape: Shape, *, entries: int | None = None):
         super().__init__()
@@ -464,15 +471,18 @@ class Multinomial(Likelihood):
         if not 1 <= self.entries <= shape[0]:
             raise ValueError(f"entries is in 1 … {shape[0]}, got {entries}")
         self.head = Head(in_shape, (self.entries,))
-        self.register_buffer("amount", torch.ones(()))
+        for name in ("amount", "length"):
+            self.register_buffer(name, torch.ones(()))
 
     def forward(self, h: Tensor) -> Shares:
-        return Shares(self.head(h).log_softmax(1), self.amount, self.features_shape[0])
+        return Shares(self.head(h).log_softmax(1), self.amount, self.length, self.features_shape[0])
 
     def start_from(self, trace: Trace) -> None:
         """Begin at the shares that words have in all rows together; what a code adds to them is to be learned."""
         words = trace.x[:, : self.entries]
-        self.amount.copy_(words.sum(1).mean().clamp(min=1e-6))
+        sums = words.sum(1)
+        self.amount.copy_(sums.mean().clamp(min=1e-6))
+        self.length.copy_((sums.square() / words.square().sum(1).clamp(min=1e-12)).mean().clamp(min=1.0))
         if self.head.layer is not None:
             # a word that these few rows lack is rare, not impossible
             shares = words.mean(0) + 0.1 / len(words)
@@ -485,15 +495,15 @@ class Multinomial(Likelihood):
         self.head.layer.weight.zero_()
 
     def error(self, shown: Tensor, there: Tensor | None, expected: Tensor) -> Tensor:
-        """Nats per row (B,) beyond those of its own shares: Σ x log(share / expected share), 0 where both agree."""
+        """Nats per row (B,) beyond those of its own shares, n Σ share log(share / expected), 0 where both agree."""
         words, expected = shown[:, : self.entries], expected[:, : self.entries].clamp(min=0)
         if there is not None:
             words = words * there[:, : self.entries]
-        total = words.sum(1, keepdim=True)
+        words = words / words.sum(1, keepdim=True).clamp(min=1e-12)
         # an expectation that is no distribution (that of a linear model) is made one, with a little for every word
         floor = _UNSEEN / self.entries
         expected = (1 - _UNSEEN) * expected / expected.sum(1, keepdim=True).clamp(min=1e-12) + floor
-        return (torch.xlogy(words, words / total.clamp(min=1e-12)) - torch.xlogy(words, expected)).sum(1)
+        return (torch.xlogy(words, words) - torch.xlogy(words, expected)).sum(1) * self.length.to(words)
 
     def problem(self, x: Tensor) -> str | None:
         if x.min() >= 0:

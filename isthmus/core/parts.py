@@ -232,6 +232,8 @@ class Likelihood(Piece):
     #: The linear model that stands beside ours, and what of the rows comes back: both for people.
     linear_model: ClassVar[str] = "PCA"
     spread: ClassVar[str] = "variance"
+    #: Does a score count how unusual a code is that has no rate? Not where rows that say little have the usual codes.
+    prices_code: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, h: Tensor) -> Distribution: ...

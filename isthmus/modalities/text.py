@@ -15,6 +15,7 @@ import functools
 import itertools
 import re
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -40,6 +41,8 @@ _BLOCK = 4096
 _REMEMBERED = 200_000
 #: Letters of a word that are taken apart; a longer one is no word.
 _LONGEST_WORD = 64
+#: Entries that all words outside the vocabulary share.
+_SHARED = 256
 #: What words have of the square of a row; groups of letters, which know "flow" in "flows", have the rest.
 _WORDS_SHARE = 1 / 4
 #: Words of an expected document that are shown.
@@ -56,11 +59,12 @@ _PICTURES = "\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff"
 class Text(Modality):
     """Documents as weighed terms: words, then groups of letters within them. Nearly all entries are zero.
 
-    A word of a script without spaces stands for its letters, one by one and in pairs.
+    A word of a script without spaces stands for its letters, one by one and in pairs. Words that are not in the
+    vocabulary share a few hundred entries, so that a document full of them is not one that says nothing.
 
     Arguments:
         words, letters: The terms, those in most documents first.
-        found: In how many documents each term stands, words first.
+        found: In how many documents each entry stands: words, then what other words share, then letters.
         documents: The documents that were counted.
         sizes: Shortest and longest group of letters.
         columns: The columns of a table that hold the text; empty where rows are texts themselves.
@@ -82,11 +86,12 @@ class Text(Modality):
     ):
         self.words, self.letters, self.columns, self.seen = list(words), list(letters), list(columns), list(seen)
         self.found, self.documents, self.sizes = [int(n) for n in found], int(documents), _sizes(sizes)
-        if len(self.found) != len(self.words) + len(self.letters):
+        self._entries = len(self.words) + _SHARED
+        if len(self.found) != self._entries + len(self.letters):
             raise SpecError(f"{len(self.words)} words and {len(self.letters)} groups have {len(self.found)} counts.")
         self._weights = np.log((1 + self.documents) / (1 + np.array(self.found, np.float64))) + 1
         self._word_at = {word: j for j, word in enumerate(self.words)}
-        self._letters_at = {group: j + len(self.words) for j, group in enumerate(self.letters)}
+        self._letters_at = {group: j + self._entries for j, group in enumerate(self.letters)}
         self._remembered: dict[str, list[int]] = {}
 
     @classmethod
@@ -134,7 +139,11 @@ class Text(Modality):
         chosen, chosen_groups = _most_common(counted, words, least), _most_common(groups, letters, least)
         if not chosen:  # every word stands once
             chosen, chosen_groups = _most_common(counted, words, 1), _most_common(groups, letters, 1)
-        found = [counted[word] for word in chosen] + [groups[group] for group in chosen_groups]
+        shared = [0] * _SHARED
+        for word in counted.keys() - set(chosen):
+            at = _shared_entry(word)
+            shared[at] = min(n, shared[at] + counted[word])
+        found = [*(counted[word] for word in chosen), *shared, *(groups[group] for group in chosen_groups)]
         seen = []
         if empty:
             seen.append(f"{empty:,} of {n:,} documents hold no word.")
@@ -148,7 +157,11 @@ class Text(Modality):
 
     @property
     def names(self) -> list[str]:
-        return [*map(repr, self.words), *(f"the letters {group!r}" for group in self.letters)]
+        return [
+            *map(repr, self.words),
+            *["a rare word"] * _SHARED,
+            *(f"the letters {group!r}" for group in self.letters),
+        ]
 
     def to_tensors(self, rows: Rows) -> dict[str, Tensor | Sparse]:
         """``{"x": Sparse (n, terms)}``: each row of length 1, or 0 where no term is known."""
@@ -168,7 +181,7 @@ class Text(Modality):
         document, column = places // width, places % width
         weights = (1 + np.log(counts)) * self._weights[column]
         # words and groups of letters have their shares of a row's square, however many there are of each
-        is_word = column < len(self.words)
+        is_word = column < self._entries
         squares = np.bincount(2 * document + is_word, weights**2, minlength=2 * n)
         share = np.where(np.arange(2 * n) % 2, _WORDS_SHARE, 1 - _WORDS_SHARE)
         whole = np.bincount(np.arange(2 * n) // 2, share * (squares > 0), minlength=n)  # one of the two may be empty
@@ -190,7 +203,7 @@ class Text(Modality):
         return {
             "encoder": {"kind": "bag"},
             "decoder": {"kind": "linear"},
-            "likelihood": {"kind": "multinomial", "entries": len(self.words)},
+            "likelihood": {"kind": "multinomial", "entries": self._entries},
             "corruption": {"kind": "words"},
         }
 
@@ -250,12 +263,17 @@ class Text(Modality):
         """The entries of x that a word counts for."""
         if (known := self._remembered.get(word)) is not None:
             return known
-        terms = [self._word_at[part] for part in parts_of(word) if part in self._word_at]
+        terms = [self._word_at[p] if p in self._word_at else len(self.words) + _shared_entry(p) for p in parts_of(word)]
         if self.letters:
             terms += [self._letters_at[group] for group in groups_of(word, self.sizes) if group in self._letters_at]
         if len(self._remembered) < _REMEMBERED:
             self._remembered[word] = terms
         return terms
+
+
+def _shared_entry(word: str) -> int:
+    """Which of the shared entries a word belongs to: by its letters alone, the same everywhere."""
+    return zlib.crc32(word.encode("utf-8", "replace")) % _SHARED
 
 
 def words_of(document: str) -> list[str]:
