@@ -46,7 +46,8 @@ class Detection(Result):
     """Scores in nats (higher is stranger), p-values, and which rows are flagged at the promised rate.
 
     ``contributions`` (n, *shape), of sparse rows a ``scipy.sparse`` array, are nats above what the held-out rows
-    usually pay for that entry, and ``code_contribution`` (n,) the same for the code: an unusual combination of otherwise usual values.
+    usually pay for that entry, and ``code_contribution`` (n,) the same for the code: an unusual combination of
+    otherwise usual values.
     """
 
     scores: np.ndarray
