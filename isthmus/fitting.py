@@ -194,8 +194,7 @@ def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) ->
     was found.
 
     A loss cannot judge that: the decoder has learned to read the trained codes alone. So held-out rows are torn in two,
-    where they can be, and the trained codes have to let halves find each other better, by more than one standard error.
-    Behind an encoder that stays linear the decoder is trained again.
+    where they can be, and the trained codes have to let halves find each other better, by two standard errors. Behind an encoder that stays linear the decoder is trained again.
     """
     net, pca = begun.net, begun.pca
     halves = fed.modality.halves(held.take(np.arange(min(len(held), _MOST_HALVES))))
@@ -217,7 +216,7 @@ def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) ->
         f"held-out rows were torn in two, and halves found each other (mean 1 ÷ place) to {float(after.mean()):.1%} by "
         f"the trained codes and to {float(before.mean()):.1%} by those of {name}"
     )
-    if float(gain.mean()) > float(gain.std()) / len(gain) ** 0.5:
+    if float(gain.mean()) > 2 * float(gain.std(correction=0)) / len(gain) ** 0.5:
         net.load_state_dict(trained)
         return None, [said]
     net.encoder.frozen = True

@@ -17,6 +17,7 @@ from benchmarks.suite import (
     sparse,
     startup,
     tables,
+    text,
     time_to_quality,
     training_speed,
 )
@@ -40,5 +41,6 @@ GROUPS = {
     "adversarial": adversarial.FIGURES,
     "recipes": recipes.FIGURES,
     "health": health.FIGURES,
+    "text": text.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

@@ -430,10 +430,10 @@ class Shares(Distribution):
         return self.mean
 
     def log_probs(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        words = x[:, : self.logs.shape[1]]
+        words = (x if observed is None else x * observed)[:, : self.logs.shape[1]]
         # every row counts as one of the usual length: else the longest documents would be the strangest
         weights = words * (self.length / words.sum(1, keepdim=True).clamp(min=1e-12))
-        return _masked(self._beside(weights * self.logs), observed)
+        return self._beside(weights * self.logs)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """As many words as a row usually has, each worth the same."""

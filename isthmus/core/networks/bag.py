@@ -78,4 +78,5 @@ class Bag(Body):
         return torch.eye(len(weight)), bias
 
     def extra_repr(self) -> str:
-        return f"widths={self.widths}, activation={self.activation!r}, linear_path={self.linear is not None}, frozen={self.frozen}"
+        path = self.linear is not None
+        return f"widths={self.widths}, activation={self.activation!r}, linear_path={path}, frozen={self.frozen}"
