@@ -193,8 +193,9 @@ def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) ->
     """Go back to the linear start where its codes are better than the trained ones; the run that this took, and what
     was found.
 
-    A loss cannot judge that: the decoder has learned to read the trained codes alone. So held-out rows are torn in two,
-    where they can be, and the trained codes have to let halves find each other better, by two standard errors. Behind an encoder that stays linear the decoder is trained again.
+    A loss cannot judge that: the decoder has learned to read the trained codes alone. So held-out rows are torn in
+    two, where they can be, and the trained codes have to let halves find each other better, by two standard errors.
+    Behind an encoder that stays linear the decoder is trained again.
     """
     net, pca = begun.net, begun.pca
     halves = fed.modality.halves(held.take(np.arange(min(len(held), _MOST_HALVES))))

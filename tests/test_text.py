@@ -1,5 +1,7 @@
 """Text from end to end: fitted on documents, used by every task."""
 
+import warnings
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -59,7 +61,9 @@ def test_what_comes_back_are_words_of_the_topic(model):
     back = model.reconstruct(["kitten puppy stable garden", "bank loan profit bond"])
     assert all(set(text.split()[:3]) <= set(topic) for text, topic in zip(back, (ANIMALS, MONEY), strict=True))
     assert model.decode(model.encode(["bank loan profit bond"])) == back[1:]
-    assert len(model.sample(3)) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two heaps of codes are no normal, and it says so
+        assert len(model.sample(3)) == 3
 
 
 def test_which_codes_are_better_is_told(model):

@@ -309,8 +309,9 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     """Fit an autoencoder to DATA and write it to one model file.
 
-    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz or .jsonl file, a .txt with a document on every line,
-    a folder or 'glob' of images or of .txt files, example:digits and the like, or - for CSV on standard input. What is not said is chosen from the rows and printed.
+    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz or .jsonl file, a .txt with a document on every line, a
+    folder or 'glob' of images or of .txt files, example:digits and the like, or - for CSV on standard input. What is
+    not said is chosen from the rows and printed.
     """
     check_output(output)
     if said["recipe"] not in RECIPES:
