@@ -42,6 +42,8 @@ from isthmus.core.priors import PRIORS
 from isthmus.errors import SpecError
 from isthmus.spec import AUTO, Part, Spec
 
+#: What the learning rate of a decoder alone is multiplied by.
+_HURRY = 4.0
 #: How far sparse rows' directions are drawn to one size at the start: 0 leaves them, 1 whitens.
 _EVENED = 0.25
 
@@ -224,7 +226,10 @@ class Net(nn.Module):
 
     def pace(self, group: str) -> float:
         """What the learning rate is multiplied by for a parameter group."""
-        return self.critic.pace if group == "critic" else 1.0
+        if group == "critic":
+            return self.critic.pace
+        # behind codes that stay, one layer has a convex loss: it may hurry, and on few rows it has to
+        return _HURRY if self.encoder.frozen else 1.0
 
     # -- at use: deterministic ------------------------------------------------------------------
 

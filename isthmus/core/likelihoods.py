@@ -29,9 +29,6 @@ _FLOOR, _BELIEF = 1e-3, 10.0
 _FINEST = 0.03
 #: At a linear start, probabilities are kept this far from 0 and 1, and what is divided by them further.
 _EDGE, _SLOPE_EDGE = 1e-3, 0.02
-#: Logits of words span ten nats, and an optimiser moves every weight by about its learning rate, whatever the weight
-#: stands for: so the weights of words are counted in units of this many.
-_STEEP = 4.0
 #: The share of a document that words nobody expects are believed to have together.
 _UNSEEN = 0.05
 
@@ -453,7 +450,7 @@ class Shares(Distribution):
 class Multinomial(Likelihood):
     r"""Weighed words of documents: how the weight of a row divides among them.
 
-    .. math:: -\log p(x \mid z) = -n \sum_j \tfrac{x_j}{\sum_k x_k} \log \mathrm{softmax}(4 (W z + b))_j
+    .. math:: -\log p(x \mid z) = -n \sum_j \tfrac{x_j}{\sum_k x_k} \log \mathrm{softmax}(W z + b)_j
 
     n is the usual number of words (Σx)² / Σx² of a row, for all alike. It speaks of the first ``entries`` of a row
     alone; others (letters within words) are for the encoder.
@@ -478,7 +475,7 @@ class Multinomial(Likelihood):
             self.register_buffer(name, torch.ones(()))
 
     def forward(self, h: Tensor) -> Shares:
-        return Shares((_STEEP * self.head(h)).log_softmax(1), self.amount, self.length, self.features_shape[0])
+        return Shares(self.head(h).log_softmax(1), self.amount, self.length, self.features_shape[0])
 
     def start_from(self, trace: Trace) -> None:
         """Begin at the shares that words have in all rows together; what a code adds to them is to be learned."""
@@ -489,7 +486,7 @@ class Multinomial(Likelihood):
         if self.head.layer is not None:
             # a word that these few rows lack is rare, not impossible
             shares = words.mean(0) + 0.1 / len(words)
-            self.head.layer.bias.copy_((shares / shares.sum()).log() / _STEEP)
+            self.head.layer.bias.copy_((shares / shares.sum()).log())
 
     @torch.no_grad()
     def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:

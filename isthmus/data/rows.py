@@ -90,7 +90,7 @@ class Rows:
     def of_one_length(self) -> Rows:
         """These rows, unless they are series that differ in length, or texts, which few can take."""
         if self.kind == "text":
-            raise DataError(f"{self.origin} holds texts, which only the modality 'text' can take. Say kind='text'.")
+            raise DataError(f"{self.origin} holds texts, which only the modality 'text' can take. Fit with it.")
         if self.kind == "series":
             raise DataError(
                 f"The rows of {self.origin} differ in length, which only the modality 'series' can take. "

@@ -87,6 +87,8 @@ class Text(Modality):
         self.words, self.letters, self.columns, self.seen = list(words), list(letters), list(columns), list(seen)
         self.found, self.documents, self.sizes = [int(n) for n in found], int(documents), _sizes(sizes)
         self._entries = len(self.words) + _SHARED
+        if not all(0 <= n <= self.documents for n in self.found):
+            raise SpecError(f"A term stands in 0 to {self.documents} documents, and one is said to stand in others.")
         if len(self.found) != self._entries + len(self.letters):
             raise SpecError(f"{len(self.words)} words and {len(self.letters)} groups have {len(self.found)} counts.")
         self._weights = np.log((1 + self.documents) / (1 + np.array(self.found, np.float64))) + 1
@@ -257,7 +259,7 @@ class Text(Modality):
 
     def _columns_in(self, rows: Rows) -> list[str]:
         """Where the text stands in these rows: in the columns it was fitted on, if they are a table."""
-        return _columns(rows, self.columns) if rows.kind == "table" else []
+        return [] if rows.kind == "text" else _columns(rows, self.columns)
 
     def _terms(self, word: str) -> list[int]:
         """The entries of x that a word counts for."""

@@ -64,27 +64,35 @@ class Detection(Result):
 
     def reasons(self, i: int) -> list[Reason]:
         """The entries that contributed most to row ``i``, strongest first; none where nothing stands out."""
-        gained = self._entries(i).clip(min=0)
+        entries, nats = self._entries(i)
+        gained = nats.clip(min=0)
         total = float(gained.sum() + max(self.code_contribution[i], 0.0))
         if total <= 0:
             return []
         if not self.names:
             return [_region(gained, total)]
         found = [
-            Reason(self.names[j], *self._told(i, j), float(gained[j]) / total)
-            for j in np.argsort(-gained)[:TOP]
-            if gained[j] > 0.05 * total
+            Reason(self.names[entries[k]], *self._told(i, entries[k]), float(gained[k]) / total)
+            for k in np.argsort(-gained)[:TOP]
+            if gained[k] > 0.05 * total
         ]
         code = max(float(self.code_contribution[i]), 0.0) / total
         if code > 0.05:
             found.append(Reason("the combination of columns", "", "", code))
         return sorted(found, key=lambda reason: -reason.share)[:TOP]
 
-    def _entries(self, i: int) -> np.ndarray:
-        """What each entry of row ``i`` contributes."""
+    def _entries(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """The entries of row ``i`` (of sparse rows those that are there), and what each contributes."""
         if isinstance(self.contributions, np.ndarray):
-            return self.contributions[i]
-        return self.contributions[[i]].toarray()[0]
+            return np.arange(self.contributions[i].size), self.contributions[i]
+        here = slice(*self.contributions.indptr[i : i + 2])
+        return self.contributions.indices[here], self.contributions.data[here]
+
+    def _top(self, i: int) -> list[str | None]:
+        """The names of the entries that contribute most to row ``i``; None where there are fewer."""
+        entries, nats = self._entries(i)
+        named = [self.names[j] for j in entries[np.argsort(-nats, kind="stable")[:TOP]]]
+        return [*named, *[None] * (min(TOP, len(self.names)) - len(named))]
 
     def _told(self, i: int, j: int) -> tuple[str, str]:
         if self.expected is None:
@@ -104,11 +112,8 @@ class Detection(Result):
             columns = {"row": self.rows.names or np.arange(len(self.scores))}
         found: dict[str, Any] = {"score": self.scores, "p_value": self.p_values, "anomaly": self.anomalies}
         if self.names:
-            order = np.array([np.argsort(-self._entries(i), kind="stable")[:TOP] for i in range(len(self.scores))])
-            for k in range(order.shape[1]):
-                found[f"top_{k + 1}"] = pa.DictionaryArray.from_arrays(order[:, k].astype(np.int32), self.names).cast(
-                    pa.string()
-                )
+            for k, names in enumerate(zip(*map(self._top, range(len(self.scores))), strict=True), start=1):
+                found[f"top_{k}"] = pa.array(names, pa.string())
         why = [None] * len(self.scores)
         for i in np.flatnonzero(self.anomalies):
             why[i] = "; ".join(map(str, self.reasons(int(i))))
