@@ -51,6 +51,8 @@ _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 _DETECTOR_SHARE = 0.2
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
 _MOST_START, _START_ENTRIES = 4096, 1 << 25
+#: The time of a decoder that is trained again, as a share of ``max_time``, on top of it.
+_AGAIN_SHARE = 0.5
 #: Held-out rows that are torn in two.
 _MOST_HALVES = 1000
 #: LSA looks at this many rows.
@@ -222,8 +224,10 @@ def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) ->
         return None, [said]
     net.encoder.frozen = True
     with phase(phases, "train again"):
-        batches = InMemory(fed.tensors, int(begun.plan.batch_size), begun.plan.seed)
-        run = train(net, batches, begun.plan, held_out=fed.held, hooks=[Guard(), KeepBest(begun.plan.patience)])
+        plan, limit = begun.plan, begun.plan.max_time and _AGAIN_SHARE * begun.plan.max_time
+        hooks: list[Hook] = [Guard(), KeepBest(plan.patience), *([Watch(limit)] if limit else [])]
+        batches = InMemory(fed.tensors, int(plan.batch_size), plan.seed)
+        run = train(net, batches, plan.replace(max_time=limit), held_out=fed.held, hooks=hooks)
     return run, [f"{said}: the codes are those of {name}, and the decoder alone was trained"]
 
 
