@@ -50,6 +50,11 @@ _TOLD_APART = 0.75
 #: Codes that this is measured on; fewer say nothing.
 _LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
 
+#: Held-out rows whose codes are kept to see later whether the world has changed, and numbers of each.
+_MOST_KNOWN, _MARKS = 500, 6
+#: Held-out rows from which the usual distance to what comes back is taken.
+_MOST_SPREAD = 4096
+
 #: Fewer rows than this are scored as this many.
 _FEW = 64
 
@@ -103,10 +108,13 @@ class Model:
         usual: Tensor | None = None,
         pca: PCA | None = None,
         conditions: Conditions | None = None,
+        spread: Tensor | None = None,
+        codes: Tensor | None = None,
     ):
         self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
         self.conditions = conditions
         self.calibration, self.pca, self._usual = calibration, pca, usual
+        self._spread, self._known_codes = spread, codes
 
     @property
     def spec(self) -> Spec:
@@ -271,6 +279,9 @@ class Model:
             nats = torch.cat([torch.cat(entries), torch.cat(costs)[:, None]], dim=1)
             self._usual = nats.mean(0)
             self.calibration = np.sort(nats.sum(1, dtype=torch.float64).numpy())
+            self._spread = _usual_distance(settle, torch.cat(back)) if self.modality.names else None
+            some = {name: t[:_MOST_KNOWN] for name, t in settle.items()}
+            self._known_codes = code_marks(self._codes(some)[0], self.code_variance).cpu()
 
     def _codes(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The codes of rows, and what a decoder was shown of them in training: of noisy codes, a draw each."""
@@ -447,6 +458,16 @@ class Model:
         usual = self._usual.numpy()
         return usual[:-1].reshape(self.net.shape), float(usual[-1])
 
+    @property
+    def spread(self) -> np.ndarray | None:
+        """How far held-out rows are from what comes back (*shape), as the network sees them: 68 % are nearer."""
+        return None if self._spread is None else self._spread.numpy().reshape(self.net.shape)
+
+    @property
+    def known_codes(self) -> np.ndarray | None:
+        """The most telling numbers of the codes of some held-out rows (m, k): what later codes are held against."""
+        return None if self._known_codes is None else self._known_codes.numpy()
+
     def compare(self, source: Any, target: Any = None) -> dict[str, float]:
         """Squared error per row (in the network's features) of this model, same-size PCA and the mean row:
         against the ``target`` rows where they are given, else against the rows themselves.
@@ -513,6 +534,9 @@ class Model:
         if self.calibration is not None:
             tensors["calibration"] = torch.from_numpy(self.calibration)
             tensors["usual"] = self._usual
+        for name, kept in (("spread", self._spread), ("codes", self._known_codes)):
+            if kept is not None:
+                tensors[name] = kept
         if self.pca is not None:
             for name in ("mean", "components", "variances"):
                 tensors[f"pca/{name}"] = getattr(self.pca, name)
@@ -560,7 +584,26 @@ def open_model(
         reason = str(error).splitlines()[-1].strip()
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
     calibration = tensors["calibration"].numpy() if "calibration" in tensors else None
-    return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca, steering)
+    usual, spread, codes = (tensors.get(name) for name in ("usual", "spread", "codes"))
+    return Model(net.to(devices.pick(device)), face, plan, record, calibration, usual, pca, steering, spread, codes)
+
+
+def code_marks(codes: Tensor, variance: np.ndarray | None) -> Tensor:
+    """The numbers of codes (n, …) that vary most (n, k), k small."""
+    flat = codes.flatten(1)
+    if variance is None or flat.shape[1] <= _MARKS:
+        return flat[:, :_MARKS].contiguous()
+    return flat[:, np.sort(np.argsort(-variance, kind="stable")[:_MARKS])].contiguous()
+
+
+def _usual_distance(tensors: Mapping[str, Tensor], back: Tensor) -> Tensor:
+    """The distance to what comes back that 68 % of the rows keep, per entry: one σ where errors are gaussian."""
+    away = (tensors["x"][:_MOST_SPREAD] - back[:_MOST_SPREAD]).abs().flatten(1)
+    if "observed" in tensors:
+        away = away.masked_fill(~tensors["observed"][:_MOST_SPREAD].flatten(1), float("nan"))
+    # in blocks of columns, because torch takes quantiles of so many numbers at most
+    found = [block.nanquantile(0.683, dim=0) for block in away.split(2048, dim=1)]
+    return torch.cat(found).nan_to_num(0.0).cpu()
 
 
 def _filled(t: Tensor) -> Tensor:

@@ -522,6 +522,8 @@ def task_command(name: str, task: Task) -> click.Command:
     def command(voice: Voice, model_path: Path, output: Path | None, device: str, strict: bool, **said: Any) -> None:
         if output is not None:
             check_output(output, folders=not output.suffix)
+        if task.follows and _follows(voice, model_path, output, device, said, options):
+            return
         from isthmus.data.source import open_rows
         from isthmus.model import open_model
 
@@ -539,6 +541,8 @@ def task_command(name: str, task: Task) -> click.Command:
         made
     )
     made = click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")(made)
+    if task.follows:
+        made = _follow_options(made)
     for parameter in reversed(options):
         made = _option_of(parameter, about.get(parameter.name, ""))(made)
     made = click.option(
@@ -551,6 +555,53 @@ def task_command(name: str, task: Task) -> click.Command:
         made = click.argument(parameter.name, metavar="DATA" if parameter.name == "rows" else None)(made)
     made = click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))(made)
     return click.command(name, short_help=task.about)(made)
+
+
+def _follow_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--recalibrate", metavar="ROWS", type=int,
+                     help="With --follow: hold scores against the last so many, not against the held-out rows."),
+        click.option("--rejects", type=click.Path(path_type=Path), metavar="FILE",
+                     help="With --follow: keep the lines that hold no row here."),
+        click.option("--follow", is_flag=True, help="Score rows from the standard input as they come, a line each."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _follows(
+    voice: Voice,
+    model_path: Path,
+    output: Path | None,
+    device: str,
+    said: dict[str, Any],
+    options: Sequence[inspect.Parameter],
+) -> bool:
+    """Go on row by row, if that was asked for."""
+    wanted, rejects, recalibrate = (said.pop(name) for name in ("follow", "rejects", "recalibrate"))
+    if not wanted:
+        for name, value in (("rejects", rejects), ("recalibrate", recalibrate)):
+            if value is not None:
+                raise SpecError(f"--{name} goes with --follow, which scores rows as they come.")
+        return False
+    whole = [p.name for p in options if p.name != "false_alarm_rate" and said[p.name] != p.default]
+    if whole:
+        raise SpecError(f"--{whole[0]} needs all rows at once, and --follow has one: leave one of them out.")
+    if output is not None:
+        raise SpecError("--follow writes to the standard output as it goes: leave out -o and say > FILE.")
+    if said["rows"] != "-":
+        raise SpecError(f"--follow reads the standard input: isthmus detect MODEL - --follow, not {said['rows']!r}.")
+    if rejects is not None:
+        check_output(rejects)
+    from isthmus.app.follow import follow, standard_input
+    from isthmus.model import open_model
+
+    voice.as_json, as_json = True, voice.as_json  # every word goes to the standard error, whatever the lines are
+    follow(
+        open_model(model_path, device=device), standard_input(), sys.stdout, voice.say,
+        as_json=as_json, rejects=rejects, false_alarm_rate=said["false_alarm_rate"], recalibrate=recalibrate,
+    )  # fmt: skip
+    return True
 
 
 def _option_of(parameter: inspect.Parameter, about: str) -> Callable[..., Any]:
@@ -602,7 +653,7 @@ def _show(
     for line in remarks:
         voice.say(f"! {line}", fg="yellow")
     glimpse = output is None and hasattr(result, "reasons")
-    for line in result.summary()[: 1 if glimpse else None]:
+    for line in result.verdict() if glimpse else result.summary():  # type: ignore[attr-defined]
         voice.say(line)
     files: list[Path] = []
     if output is not None:

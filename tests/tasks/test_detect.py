@@ -60,12 +60,11 @@ def test_the_parts_of_a_detection_agree(of_array):
 
 
 @pytest.mark.parametrize("kind", ["of_array", "of_frame", "of_pictures"])
-def test_contributions_and_the_usual_are_the_score(kind, request):
+def test_contributions_are_the_score(kind, request):
     model = request.getfixturevalue(kind)
     rows = {"of_array": array, "of_frame": frame, "of_pictures": pictures}[kind](50, seed=7)
     found = detect(model, rows)
-    usual, usual_cost = model.usual
-    total = found.contributions.reshape(50, -1).sum(1) + found.code_contribution + usual.sum() + usual_cost
+    total = found.contributions.reshape(50, -1).sum(1) + found.rest
     np.testing.assert_allclose(total, found.scores, rtol=1e-4, atol=1e-3)
 
 
@@ -73,8 +72,8 @@ def test_held_out_rows_pay_the_usual(of_array):
     """Over the rows that calibrated it, contributions average to nothing."""
     order = np.random.default_rng(PLAN.seed).permutation(600)
     found = detect(of_array, array()[np.sort(order[: len(of_array.calibration)])])
-    np.testing.assert_allclose(found.contributions.mean(0), 0, atol=1e-3)
-    assert found.code_contribution.mean() == pytest.approx(0, abs=1e-3)
+    np.testing.assert_allclose(found.gained.mean(0), 0, atol=1e-3)
+    assert found.rest.mean() == pytest.approx(found.usual_rest, abs=1e-3)
 
 
 @pytest.mark.parametrize("column", range(8))
@@ -207,5 +206,5 @@ def test_the_summary_and_its_json(of_array):
 
 def test_the_most_usual_row_has_nothing_to_explain():
     reasons = Reason("a", "1", "2", 0.5)
-    assert str(reasons) == "a 1, expected 2 (50%)"
-    assert str(Reason("rows 1–2, columns 3–4", "", "", 0.25)) == "rows 1–2, columns 3–4 (25%)"
+    assert str(reasons) == "a 1, expected 2: 50 % of the score"
+    assert str(Reason("rows 1–2, columns 3–4", "", "", 0.25)) == "rows 1–2, columns 3–4: 25 % of the score"

@@ -1,0 +1,251 @@
+"""Rows as they come: each is scored in one pass, told why it is strange, and the world is watched for a change.
+
+.. math:: \\text{cells} \\to x \\to s \\to p = \\frac{1 + \\#\\{s_{\\text{held out}} \\ge s\\}}{n + 1} \\le \\alpha\\,?
+
+The numbers are those that :func:`isthmus.tasks.detect.detect` gives for the same rows. What is left out is what a
+single row need not pay for: an Arrow table, and the filling up of a batch.
+
+Recalibration is off by default, because what has just passed is then the measure of what comes: a slow drift, or a
+patient attacker, becomes the usual without a word. Where it is on, the window holds *all* recent scores, flagged or
+not. Without the flagged ones it would lack the tail that the promise is about, and with every turn of the window the
+threshold would creep down and the false alarms up.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isthmus import devices
+from isthmus.core.drift import Watch
+from isthmus.errors import DataError, SpecError
+from isthmus.modalities.cells import Cells
+from isthmus.model import code_marks
+from isthmus.tasks.detect import Expectation, reasons
+
+if TYPE_CHECKING:
+    from isthmus.model import Model
+
+#: Rows after which the watch looks again; it looks at all of them.
+_LOOK = 32
+#: Rows that are scored together where more have arrived.
+_TOGETHER = 256
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row: its score, its p-value, whether it is flagged, and why; ``drift`` says that the world has changed."""
+
+    row: int
+    score: float
+    p_value: float
+    anomaly: bool
+    why: str = ""
+    drift: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"row": self.row, "score": self.score, "p_value": self.p_value, "anomaly": self.anomaly}
+        return said | ({"why": self.why} if self.anomaly else {}) | ({"drift": self.drift} if self.drift else {})
+
+
+@dataclass
+class Follower:
+    """Scores rows one by one with a fitted model of a table or an array.
+
+    Arguments:
+        model: A model with held-out rows.
+        names: The columns that rows come with, in their order; by default those of the training.
+        false_alarm_rate: As in :func:`isthmus.tasks.detect.detect`.
+        false_drift_rate: How often, per usual row, a drift is remarked where none is: 10⁻⁶ is once in a million rows.
+        recalibrate: Hold scores against the last so many, instead of the held-out rows.
+
+    >>> import numpy as np
+    >>> from isthmus import Autoencoder
+    >>> x = np.random.default_rng(0).normal(size=(500, 3)) @ np.ones((3, 5))
+    >>> follower = Follower(Autoencoder(latent_dim=1, epochs=2, random_state=0).fit(x).model_)
+    >>> follower.push(x[0]).anomaly, follower.push([0, 0, 90.0, 0, 0]).anomaly
+    (False, True)
+    """
+
+    model: Model
+    names: Sequence[str] | None = None
+    false_alarm_rate: float = 0.01
+    false_drift_rate: float = 1e-6
+    recalibrate: int | None = None
+    n_rows: int = field(default=0, init=False)
+    n_anomalies: int = field(default=0, init=False)
+    drifts: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        model, rate = self.model, self.false_alarm_rate
+        if not 0 < rate < 1:
+            raise SpecError(f"false_alarm_rate is between 0 and 1, got {rate}. Say 0.01 for one in a hundred.")
+        if not 0 < self.false_drift_rate < 1:
+            raise SpecError(f"false_drift_rate is between 0 and 1, got {self.false_drift_rate}. Say 1e-6.")
+        if self.recalibrate is not None and self.recalibrate < 1 / rate:
+            raise SpecError(
+                f"recalibrate is a number of rows that can promise a rate of {rate:.2%}: at least "
+                f"{math.ceil(1 / rate)}, got {self.recalibrate}."
+            )
+        if model.conditions is not None:
+            raise DataError(
+                "The decoder of this model is steered by a condition, and rows one at a time come without. "
+                "Hand it whole tables: isthmus detect MODEL DATA."
+            )
+        self.threshold = model.threshold(rate)  # and the error where no rows were held out
+        assert model.calibration is not None
+        self._calibration = model.calibration.tolist()
+        self._recent: deque[float] = deque(self._calibration, maxlen=self.recalibrate) if self.recalibrate else deque()
+        self._usual, self._usual_rest = model.usual
+        self._cells = Cells(model.modality, self.names)
+        known = model.known_codes
+        width = 0 if known is None else known.shape[1]
+        self._watch = Watch([model.calibration, *([] if known is None else known.T)], false_rate=self.false_drift_rate)
+        self._unseen: list[tuple[Tensor, Tensor | None, np.ndarray]] = []
+        self._n_unseen, self._width = 0, width
+        self._since = 0
+
+    def push(self, row: Sequence[Any] | Mapping[str, Any]) -> Scored:
+        """Score one row: its cells in order, or by column.
+
+        Raises:
+            DataError: the row cannot be read, and why; it does not count.
+        """
+        return self.push_many([row])[0]
+
+    def push_many(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[Scored]:
+        """Score rows that have arrived together, in their order.
+
+        Raises:
+            DataError: a row cannot be read; none of them counts.
+        """
+        return self.score([self.numbers(row) for row in rows])
+
+    def expect(self, names: Sequence[str]) -> None:
+        """From now on rows come with these columns, in this order."""
+        self._cells, self.names = Cells(self.model.modality, names), names
+
+    def numbers(self, row: Sequence[Any] | Mapping[str, Any]) -> Sequence[float]:
+        """The cells of one row as numbers, for :meth:`score`.
+
+        Raises:
+            DataError: the row cannot be read, and why.
+        """
+        return self._cells.numbers(row)
+
+    def score(self, numbers: Sequence[Sequence[float]]) -> list[Scored]:
+        """Score rows that were read already."""
+        found: list[Scored] = []
+        for start in range(0, len(numbers), _TOGETHER):
+            found += self._score(self._cells.tensors(numbers[start : start + _TOGETHER]))
+        return found
+
+    @torch.inference_mode()
+    def _score(self, tensors: Mapping[str, Tensor]) -> list[Scored]:
+        model = self.model
+        where = tensors if model.device.type == "cpu" else {k: t.to(model.device) for k, t in tensors.items()}
+        with devices.threads_for(1, model.device):
+            entries, rest, mean, scores = self._explained(where)
+            p_values = self._p_values(scores)
+            drift = self._look(where, scores)
+        found = []
+        expectation = None
+        for i, (score, p) in enumerate(zip(scores.tolist(), p_values, strict=True)):
+            flagged, why = p <= self.false_alarm_rate, ""
+            if flagged:
+                expectation = expectation or Expectation(model.modality, mean().numpy(), model.spread)
+                why = "; ".join(
+                    map(str, self._reasons(entries[i].numpy(), float(rest[i]), tensors["x"][i], i, expectation))
+                )
+            found.append(Scored(self.n_rows + i, score, p, flagged, why))
+        self.n_rows += len(found)
+        self.n_anomalies += sum(one.anomaly for one in found)
+        if drift:
+            found[-1] = Scored(**{**found[-1].__dict__, "drift": drift})
+        return found
+
+    def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Any, np.ndarray]:
+        entries, cost, mean = self.model._explained(b)
+        scores = (entries.flatten(1).sum(1, dtype=torch.float64) + cost).cpu().numpy()
+        return entries.cpu(), cost.cpu(), lambda: mean.cpu(), scores
+
+    def _p_values(self, scores: np.ndarray) -> list[float]:
+        if not self.recalibrate:
+            found: list[float] = self.model.p_values(scores).tolist()
+            return found
+        known, recent, found = self._calibration, self._recent, []
+        for score in scores.tolist():
+            at = bisect.bisect_left(known, score - 1e-5 * (1 + abs(score)))
+            found.append((1 + len(known) - at) / (len(known) + 1))
+            if len(recent) == recent.maxlen:
+                del known[bisect.bisect_left(known, recent[0])]
+            recent.append(score)
+            bisect.insort(known, score)
+        return found
+
+    def _reasons(self, entries: np.ndarray, rest: float, x: Tensor, i: int, expectation: Expectation) -> Any:
+        gained = np.where(entries == 0, 0, entries - self._usual)
+        observed = self.model.modality.from_tensors(x[None])
+        names = self.model.modality.names
+
+        def told(j: int) -> tuple[str, str]:
+            cell = observed[names[j]][0].as_py() if hasattr(observed, "column_names") else observed.ravel()[j]
+            return expectation.words(i, j, cell)
+
+        return reasons(gained, rest - self._usual_rest, names, told)
+
+    # -- drift ----------------------------------------------------------------------------------
+
+    def _look(self, b: Mapping[str, Tensor], scores: np.ndarray) -> str:
+        """Remember rows for the watch, and let it look when there are enough; what it says, if anything."""
+        self._unseen.append((b["x"], b.get("observed"), scores))
+        self._n_unseen += len(scores)
+        return self._see() if self._n_unseen >= _LOOK else ""
+
+    def _see(self) -> str:
+        values = np.concatenate([scores for _, _, scores in self._unseen])[:, None]
+        if self._width:
+            x = torch.cat([x for x, _, _ in self._unseen])
+            observed = None
+            if any(known is not None for _, known, _ in self._unseen):
+                observed = torch.cat(
+                    [torch.ones_like(x, dtype=torch.bool) if m is None else m for x, m, _ in self._unseen]
+                )
+            marks = code_marks(self.model.net.encode(x, observed), self.model.code_variance)
+            values = np.concatenate([values, marks.cpu().numpy()], axis=1)
+        self._unseen.clear()
+        self._n_unseen = 0
+        self._since += len(values)
+        if not self._watch.see(values):
+            return ""
+        said = (
+            f"drift by row {self._since - 1:,}: scores or codes are no longer like those of the held-out rows"
+            if not self.drifts
+            else f"drift by row {self._since - 1:,}: another change, held against the rows since the one before"
+        )
+        said += (
+            f" (a false remark once in {1 / self.false_drift_rate:,.0f} usual rows at most). The promised rate no "
+            "longer holds: fit again if this is the new usual"
+        )
+        self.drifts.append(said)
+        return said
+
+    def summary(self) -> list[str]:
+        """How many rows came, how many were flagged, and whether the world has changed."""
+        if self._n_unseen:
+            with torch.inference_mode():
+                self._see()
+        share = self.n_anomalies / max(self.n_rows, 1)
+        lines = [
+            f"{self.n_rows:,} rows scored, {self.n_anomalies:,} flagged ({share:.2%}) at a promised false-alarm rate "
+            f"of {self.false_alarm_rate:.2%}"
+        ]
+        return lines + (self.drifts or (["no drift was seen"] if self.n_rows >= _LOOK else []))
