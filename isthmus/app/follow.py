@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from isthmus.data.lines import Lines, arriving
 from isthmus.errors import DataError
-from isthmus.tasks.stream import Follower, Scored
+from isthmus.tasks.stream import Follower, Read, Scored
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -46,27 +46,25 @@ def follow(
     try:
         kept = None if rejects is None else rejects.open("ab")
         for arrived in arriving(stream):
-            found: list[tuple[int, Sequence[float] | str]] = []
+            found: list[tuple[int, Read | str]] = []
             for line in arrived:
                 n_lines += 1
-                try:
-                    row = lines.read(line)
-                    if lines.names is not None and follower.names is None:
-                        follower.expect(lines.names)  # another schema ends the command
-                except DataError as garbage:
-                    found.append((n_lines, str(garbage)))
-                else:
-                    if row is not None:
-                        found.append((n_lines, _numbers(follower, row)))
-                if found and found[-1][0] == n_lines and isinstance(found[-1][1], str):
+                row = _cells(lines, line)
+                if lines.names is not None and follower.names is None:
+                    follower.expect(lines.names)  # another schema ends the command
+                if row is None:
+                    continue
+                read = row if isinstance(row, str) else _numbers(follower, row)
+                found.append((n_lines, read))
+                if isinstance(read, str):
                     n_rejected += 1
                     if kept is not None:
                         kept.write(line.rstrip(b"\r\n") + b"\n")
             if kept is not None:
                 kept.flush()
-            scored = iter(follower.score([numbers for _, numbers in found if not isinstance(numbers, str)]))
-            for number, row in found:
-                one = row if isinstance(row, str) else next(scored)
+            scored = iter(follower.score([read for _, read in found if not isinstance(read, str)]))
+            for number, read in found:
+                one = read if isinstance(read, str) else next(scored)
                 told.line(number, one)
                 if isinstance(one, Scored) and one.drift:
                     say(f"! {one.drift}")
@@ -83,9 +81,17 @@ def follow(
         say(f"! {n_rejected:,} of {n_lines:,} lines held no row{where}")
 
 
-def _numbers(follower: Follower, row: Any) -> Sequence[float] | str:
+def _cells(lines: Lines, line: bytes) -> Any:
+    """The cells of a line, None where it needs no answer, or in words why it holds none."""
     try:
-        return follower.numbers(row)
+        return lines.read(line)
+    except DataError as garbage:
+        return str(garbage)
+
+
+def _numbers(follower: Follower, row: Any) -> Read | str:
+    try:
+        return follower.read(row)
     except DataError as garbage:
         return str(garbage)
 

@@ -43,6 +43,7 @@ class Cells:
             _check(modality, names)
             self._at = [names.index(column.name) for column in modality.used]
             self._read = [_reader(column) for column in modality.used]
+            self.numeric = [column.kind == "numeric" for column in modality.used]
             self._scaled = [j for j, column in enumerate(modality.used) if column.kind in ("numeric", "date")]
         elif isinstance(modality, Array):
             names = modality.names if names is None else list(names)
@@ -50,7 +51,7 @@ class Cells:
                 raise DataError(f"X has {n} features, but Autoencoder is expecting {wanted} features as input.")
             self._at = list(range(len(names)))
             self._read = [_number] * len(names)
-            self._scaled = self._at
+            self._scaled, self.numeric = self._at, [True] * len(names)
         else:
             raise DataError(
                 f"Rows of cells are for tables and arrays; this model takes rows of kind {modality.kind!r}. "
@@ -66,28 +67,30 @@ class Cells:
         Raises:
             DataError: a row that cannot be read, and why.
         """
-        return self.tensors([self.numbers(row) for row in rows])
+        return self.tensors([self.numbers(self.pick(row)) for row in rows])
 
-    def tensors(self, rows: Sequence[Sequence[float]]) -> dict[str, Tensor]:
+    def tensors(self, numbers: Sequence[Sequence[float]]) -> dict[str, Tensor]:
         """The same from what :meth:`numbers` gave for each row."""
-        numbers = np.array(rows, dtype=np.float64)
+        raw = np.array(numbers, dtype=np.float64)
         if self._all_scaled:
-            return with_missing(self._forward(numbers))
-        x = numbers.astype(np.float32)
+            return with_missing(self._forward(raw))
+        x = raw.astype(np.float32)
         if self._scaled:
-            x[:, self._scaled] = self._forward(numbers[:, self._scaled])
+            x[:, self._scaled] = self._forward(raw[:, self._scaled])
         return with_missing(x)
 
-    def numbers(self, row: Sequence[Any] | Mapping[str, Any]) -> list[float]:
-        """The used cells of one row as numbers, NaN where missing, not yet scaled."""
+    def pick(self, row: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+        """The cells of the columns that the model uses, as they came."""
         if isinstance(row, Mapping):
             if not any(name in row for name in self.names):
                 raise DataError(f"none of the model's columns is in it: {', '.join(map(repr, list(row)[:5]))}")
-            cells = [row.get(self.names[at]) for at in self._at]
-        else:
-            if len(row) != self.width:
-                raise DataError(f"{len(row):,} cells, and {self.width:,} were expected")
-            cells = [row[at] for at in self._at]
+            return [row.get(self.names[at]) for at in self._at]
+        if len(row) != self.width:
+            raise DataError(f"{len(row):,} cells, and {self.width:,} were expected")
+        return [row[at] for at in self._at]
+
+    def numbers(self, cells: Sequence[Any]) -> list[float]:
+        """Used cells as numbers, NaN where missing, not yet scaled."""
         try:
             return [read(cell) for read, cell in zip(self._read, cells, strict=True)]
         except (ValueError, TypeError, OverflowError):

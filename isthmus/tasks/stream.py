@@ -17,7 +17,7 @@ import bisect
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from isthmus.core.drift import Watch
 from isthmus.errors import DataError, SpecError
 from isthmus.modalities.cells import Cells
 from isthmus.model import code_marks
-from isthmus.tasks.detect import Expectation, reasons
+from isthmus.tasks.detect import Expectation, Reason, reasons
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 _LOOK = 32
 #: Rows that are scored together where more have arrived.
 _TOGETHER = 256
+
+
+#: The cells of a row that the model uses, as they came, and as numbers.
+Read = tuple[Sequence[Any], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -127,49 +131,49 @@ class Follower:
         Raises:
             DataError: a row cannot be read; none of them counts.
         """
-        return self.score([self.numbers(row) for row in rows])
+        return self.score([self.read(row) for row in rows])
 
     def expect(self, names: Sequence[str]) -> None:
         """From now on rows come with these columns, in this order."""
         self._cells, self.names = Cells(self.model.modality, names), names
 
-    def numbers(self, row: Sequence[Any] | Mapping[str, Any]) -> Sequence[float]:
-        """The cells of one row as numbers, for :meth:`score`.
+    def read(self, row: Sequence[Any] | Mapping[str, Any]) -> Read:
+        """The cells of one row and the numbers that they are, for :meth:`score`.
 
         Raises:
             DataError: the row cannot be read, and why.
         """
-        return self._cells.numbers(row)
+        cells = self._cells.pick(row)
+        return cells, self._cells.numbers(cells)
 
-    def score(self, numbers: Sequence[Sequence[float]]) -> list[Scored]:
+    def score(self, rows: Sequence[Read]) -> list[Scored]:
         """Score rows that were read already."""
         found: list[Scored] = []
-        for start in range(0, len(numbers), _TOGETHER):
-            found += self._score(self._cells.tensors(numbers[start : start + _TOGETHER]))
+        for start in range(0, len(rows), _TOGETHER):
+            found += self._score(rows[start : start + _TOGETHER])
         return found
 
     @torch.inference_mode()
-    def _score(self, tensors: Mapping[str, Tensor]) -> list[Scored]:
-        model = self.model
+    def _score(self, rows: Sequence[Read]) -> list[Scored]:
+        model, tensors = self.model, self._cells.tensors([numbers for _, numbers in rows])
         where = tensors if model.device.type == "cpu" else {k: t.to(model.device) for k, t in tensors.items()}
         with devices.threads_for(1, model.device):
             entries, rest, mean, scores = self._explained(where)
             p_values = self._p_values(scores)
             drift = self._look(where, scores)
-        found = []
         expectation = None
+        found = []
         for i, (score, p) in enumerate(zip(scores.tolist(), p_values, strict=True)):
             flagged, why = p <= self.false_alarm_rate, ""
             if flagged:
                 expectation = expectation or Expectation(model.modality, mean().numpy(), model.spread)
-                why = "; ".join(
-                    map(str, self._reasons(entries[i].numpy(), float(rest[i]), tensors["x"][i], i, expectation))
-                )
+                above = self._reasons(entries[i].numpy(), float(rest[i]), rows[i], i, expectation)
+                why = "; ".join(map(str, above))
             found.append(Scored(self.n_rows + i, score, p, flagged, why))
         self.n_rows += len(found)
         self.n_anomalies += sum(one.anomaly for one in found)
         if drift:
-            found[-1] = Scored(**{**found[-1].__dict__, "drift": drift})
+            found[-1] = replace(found[-1], drift=drift)
         return found
 
     def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Any, np.ndarray]:
@@ -191,16 +195,15 @@ class Follower:
             bisect.insort(known, score)
         return found
 
-    def _reasons(self, entries: np.ndarray, rest: float, x: Tensor, i: int, expectation: Expectation) -> Any:
-        gained = np.where(entries == 0, 0, entries - self._usual)
-        observed = self.model.modality.from_tensors(x[None])
-        names = self.model.modality.names
+    def _reasons(self, entries: np.ndarray, rest: float, row: Read, i: int, expectation: Expectation) -> list[Reason]:
+        cells, numbers = row
 
         def told(j: int) -> tuple[str, str]:
-            cell = observed[names[j]][0].as_py() if hasattr(observed, "column_names") else observed.ravel()[j]
-            return expectation.words(i, j, cell)
+            # a number that came as text is told as a number, a category as what it is called
+            return expectation.words(i, j, numbers[j] if self._cells.numeric[j] else cells[j])
 
-        return reasons(gained, rest - self._usual_rest, names, told)
+        gained = np.where(entries == 0, 0, entries - self._usual)
+        return reasons(gained, rest - self._usual_rest, self.model.modality.names, told)
 
     # -- drift ----------------------------------------------------------------------------------
 

@@ -122,7 +122,7 @@ def test_options_follow_the_annotations():
         """
 
     class Line:
-        about = "Do."
+        about, follows = "Do.", False
         load = staticmethod(lambda: task)
 
     command = cli.task_command("do", Line())
