@@ -785,6 +785,7 @@ def parts(voice: Voice, place: str | None) -> None:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .html file to write.")
 @click.option("--false-alarm-rate", type=float, default=0.01, show_default=True, help="Where the threshold is drawn.")
+@click.option("--labels", metavar="COLUMN", help="A column of known labels: shows ROC, precision and confusion.")
 @click.option(
     "--rows",
     "most",
@@ -794,7 +795,9 @@ def parts(voice: Voice, place: str | None) -> None:
     help="At most so many rows are drawn, chosen at random.",
 )
 @_voiced
-def report(voice: Voice, model_path: Path, data: str, output: Path, false_alarm_rate: float, most: int) -> None:
+def report(
+    voice: Voice, model_path: Path, data: str, output: Path, false_alarm_rate: float, labels: str | None, most: int
+) -> None:
     """Draw a report of MODEL on DATA: one self-contained HTML file, light and dark."""
     if output.suffix.lower() not in (".html", ".htm"):
         raise FileError(f"A report is a page: name it .html, not {output.name!r}.")
@@ -806,7 +809,10 @@ def report(voice: Voice, model_path: Path, data: str, output: Path, false_alarm_
 
     began = time.perf_counter()
     model = open_model(model_path)
-    write_report(model, open_rows(data), output, name=model_path.name, false_alarm_rate=false_alarm_rate, most=most)
+    write_report(
+        model, open_rows(data), output,
+        name=model_path.name, false_alarm_rate=false_alarm_rate, labels=labels, most=most,
+    )  # fmt: skip
     size, seconds = output.stat().st_size, time.perf_counter() - began
     voice.say(f"{output} ({words.bytes_(size)}) in {seconds:.1f} s: open it in a browser", bold=True)
     voice.told({"report": str(output), "bytes": size, "seconds": seconds})

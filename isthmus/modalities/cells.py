@@ -58,7 +58,8 @@ class Cells:
                 "Hand it whole rows: isthmus detect MODEL DATA."
             )
         self.names, self.width = list(names), len(names)
-        self._all_scaled = len(self._scaled) == len(self._at)
+        self._others = [j for j in range(len(self._at)) if j not in set(self._scaled)]
+        self._all_scaled = not self._others
         self._forward = modality.scaling.forward
 
     def __call__(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> dict[str, Tensor]:
@@ -74,7 +75,8 @@ class Cells:
         raw = np.array(numbers, dtype=np.float64)
         if self._all_scaled:
             return with_missing(self._forward(raw))
-        x = raw.astype(np.float32)
+        x = np.empty(raw.shape, np.float32)
+        x[:, self._others] = raw[:, self._others]
         if self._scaled:
             x[:, self._scaled] = self._forward(raw[:, self._scaled])
         return with_missing(x)
