@@ -112,7 +112,7 @@ class _Told:
         elif isinstance(one, str):
             self.csv.writerow((number, "", "", "", f"rejected: {one}"))
         else:
-            self.csv.writerow((number, f"{one.score:.9g}", f"{one.p_value:.6g}", str(one.anomaly).lower(), one.why))
+            self.csv.writerow((number, f"{one.score:.7g}", f"{one.p_value:.6g}", str(one.anomaly).lower(), one.why))
 
 
 def standard_input() -> BinaryIO:
