@@ -181,55 +181,35 @@ def histogram(
     return _picture(width, height, body)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A line through the unit square, marked points by name, and what chance would draw: a level, or the diagonal."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    x_label: str
-    y_label: str
-    points: Mapping[str, tuple[float, float]]
-    chance: float | None = None
-
-
-def unit_curves(curves: Sequence[Curve], *, width: int = 640) -> Picture:
-    """Curves of rates against rates, beside each other."""
-    gap = 28
-    side = (width - gap * (len(curves) - 1)) / max(len(curves), 1)
-    height = int(side * 0.86) + 40
-    body = []
-    for i, curve in enumerate(curves):
-        left = i * (side + gap)
-        area = _Area(int(left + side), height, left=left + 40, right=10, top=30, bottom=34)
-        area.x, area.y = _Scale(0, 1, area.left, area.right), _Scale(0, 1, area.bottom, area.top)
-        for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-            x, y = (float(scale(np.array([tick]))[0]) for scale in (area.x, area.y))
-            body.append(f'<line class="grid" x1="{area.left}" x2="{area.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            body.append(f'<line class="base" x1="{x:.1f}" x2="{x:.1f}" y1="{area.bottom}" y2="{area.bottom + 4}"/>')
-            body.append(_text(area.left - 7, y + 4, f"{tick:g}", anchor="end", kind="soft"))
-            if tick < 0.75:
-                body.append(_text(x, area.bottom + 17, f"{tick:g}", anchor="middle", kind="soft"))
-        body.append(f'<line class="base" x1="{area.left}" x2="{area.right}" y1="{area.bottom}" y2="{area.bottom}"/>')
-        body.append(_text(area.right, area.bottom + 17, f"{curve.x_label} →", anchor="end", kind="soft"))
-        body.append(_text(left, 14, f"↑ {curve.y_label}", kind="soft"))
-        ends = [(0.0, 1.0), (0.0, 1.0) if curve.chance is None else (curve.chance, curve.chance)]
-        (x0, x1), (y0, y1) = area.x(np.array(ends[0])), area.y(np.array(ends[1]))
-        body.append(
-            f'<line class="mark" stroke="var(--grey)" x1="{x0:.1f}" x2="{x1:.1f}" y1="{y0:.1f}" y2="{y1:.1f}"/>'
-        )
-        line = "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(area.x(curve.x), area.y(curve.y), strict=True))
-        body.append(f'<path class="line" stroke="var(--blue)" d="M{line}"/>')
-        for k, (name, (x, y)) in enumerate(curve.points.items()):
-            colour = ("var(--red)", "var(--orange)")[k % 2]
-            a, b = float(area.x(np.array([x]))[0]), float(area.y(np.array([y]))[0])
-            body.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4.5" fill="{colour}"/>')
-            # names stand apart from the line, in the corner that a good curve leaves empty
-            at = area.bottom - 14 - 18 * (len(curve.points) - 1 - k)
-            begin = area.left + 16 if curve.chance is not None else area.right - _long(name) - 4
-            body.append(f'<circle cx="{begin - 8:.1f}" cy="{at - 4:.1f}" r="4" fill="{colour}"/>')
-            body.append(_text(begin, at, name, kind="over"))
-    return _picture(width, height, body)
+def rate_curve(
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    x_label: str,
+    y_label: str,
+    points: Mapping[str, tuple[float, float]],
+    chance: float | None = None,
+    width: int = 306,
+) -> Picture:
+    """One rate against another, from 0 to 1, with some points by name, and what chance would draw: a level, or the
+    diagonal.
+    """
+    area = _Area(width, int(0.96 * width), left=40, right=10, top=30, bottom=34)
+    area.x, area.y = _Scale(0, 1, area.left, area.right), _Scale(0, 1, area.bottom, area.top)
+    body = [area.axes(x_label, y_label)]
+    (x0, x1), (y0, y1) = area.x(np.array([0, 1])), area.y(np.array([0, 1] if chance is None else [chance, chance]))
+    body.append(f'<line class="mark" stroke="var(--grey)" x1="{x0:.1f}" x2="{x1:.1f}" y1="{y0:.1f}" y2="{y1:.1f}"/>')
+    line = "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(area.x(x), area.y(y), strict=True))
+    body.append(f'<path class="line" stroke="var(--blue)" d="M{line}"/>')
+    # names stand in the corner that a good curve leaves empty: right below the diagonal, or left above the level
+    begin = area.right - _room(list(points)) - 4 if chance is None else area.left + 18
+    for k, (name, (a, b)) in enumerate(points.items()):
+        colour, at = ("var(--red)", "var(--orange)")[k % 2], area.bottom - 14 - 18 * (len(points) - 1 - k)
+        place = float(area.x(np.array([a]))[0]), float(area.y(np.array([b]))[0])
+        body.append(f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="4.5" fill="{colour}"/>')
+        body.append(f'<circle cx="{begin - 9:.1f}" cy="{at - 4:.1f}" r="4" fill="{colour}"/>')
+        body.append(_text(begin, at, name, kind="over"))
+    return _picture(width, int(0.96 * width), body)
 
 
 def scatter(

@@ -18,7 +18,7 @@ from isthmus.app import words
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.files import write_atomic
-from isthmus.picture import Curve, Picture, bars, histogram, image_grid, line_chart, scatter, tidy, unit_curves
+from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, rate_curve, scatter, tidy
 from isthmus.tasks.compare import Comparison, compared_at_fit
 from isthmus.tasks.detect import Detection, detect
 from isthmus.tasks.health import Health, health
@@ -359,26 +359,26 @@ def _what_codes_do(looked: Health) -> Figure:
     )
 
 
-def _curves(judged: Judged) -> Picture:
+def _curves(judged: Judged) -> list[Picture]:
     """ROC, and precision against recall, with the threshold in force."""
     (alarms, recall), (found, precision) = judged.roc(), judged.precision_recall()
-    at = judged.at
-    here = at.caught / (at.caught + at.missed)
-    k, of = judged.promised
-    promise = f"{_percent(judged.rate)} promised"
+    at, (k, of) = judged.at, judged.promised
+    caught = at.caught / (at.caught + at.missed)
+    # the promised threshold is a place on the curve: the furthest one with so few false alarms
     place = int(np.searchsorted(alarms, k / of + 1e-12, side="right")) - 1
-    flagged = max(at.caught + at.false_alarms, 1)
-    roc = {"best F1": (at.false_alarms / of, here), promise: (k / of, float(recall[place]))}
-    few = _few(len(alarms)), _few(len(found))
+    roc = {
+        "best F1": (at.false_alarms / of, caught),
+        f"{_percent(judged.rate)} promised": (k / of, float(recall[place])),
+    }
     share = judged.n_anomalous / (judged.n_anomalous + judged.n_normal)
-    return unit_curves(
-        [
-            Curve(alarms[few[0]], recall[few[0]], "false alarms", "recall (ROC)", roc),
-            Curve(
-                found[few[1]], precision[few[1]], "recall", "precision", {"best F1": (here, at.caught / flagged)}, share
-            ),
-        ]
-    )
+    right = {"best F1": (caught, at.caught / max(at.caught + at.false_alarms, 1))}
+    few, some = _few(len(alarms)), _few(len(found))
+    return [
+        rate_curve(alarms[few], recall[few], x_label="false alarms", y_label="recall (ROC)", points=roc),
+        rate_curve(
+            found[some], precision[some], x_label="recall", y_label="precision", points=right, chance=share
+        ),
+    ]  # fmt: skip
 
 
 def _few(n: int, most: int = 600) -> np.ndarray:
