@@ -59,23 +59,23 @@ class Expectation:
     modality: Modality
     mean: np.ndarray
     spread: np.ndarray | None
-    _known: dict[int, tuple[int, Any, Any, Any]] = field(default_factory=dict, repr=False)
+    _known: dict[int, tuple[Any, tuple[int, int, int]]] = field(default_factory=dict, repr=False)
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Bring many rows into their own units at once, which is quicker than one by one."""
         new = [int(i) for i in rows if int(i) not in self._known]
         if not new:
             return
-        mean = torch.from_numpy(self.mean[new])
+        mean, n = torch.from_numpy(self.mean[new]), len(new)
         away = 0 if self.spread is None else torch.from_numpy(self.spread)
-        raw = [self.modality.from_tensors(x) for x in (mean, mean - away, mean + away)]
-        self._known |= {i: (k, *raw) for k, i in enumerate(new)}
+        raw = self.modality.from_tensors(torch.cat([mean, mean - away, mean + away]))
+        self._known |= {i: (raw, (k, n + k, 2 * n + k)) for k, i in enumerate(new)}
 
     def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
         """The observed cell and the expected one ± the usual deviation, as people would write them."""
         self.prepare([i])
-        k, *raw = self._known[i]
-        expected, low, high = (self._cell(found, k, j) for found in raw)
+        raw, places = self._known[i]
+        expected, low, high = (self._cell(raw, place, j) for place in places)
         said, wanted = _words(observed, expected)
         if self.spread is not None and _is_number(low) and _is_number(high) and self.spread.ravel()[j] > 0:
             half = (float(high) - float(low)) / 2
