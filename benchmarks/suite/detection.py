@@ -107,7 +107,7 @@ def sets_inside(rate: float, settings: Settings) -> Measured:
             k = int(rate * (n + 1) + 1e-9)
             low, high = betabinom.ppf((0.005, 0.995), run["fresh_rows"], k, n + 1 - k) if k else (0, 0)
             wide.append(low <= run[f"alarms_{rate}"] <= high)
-    note = f"{np.mean(wide):.3f} of the runs in the band that knows the calibration; outside: {', '.join(outside) or 'none'}"
+    note = f"{np.mean(wide):.3f} of the runs in the wider band; outside: {', '.join(outside) or 'none'}"
     return _measured(found, float(np.mean(inside)), note)
 
 

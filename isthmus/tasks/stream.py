@@ -26,10 +26,11 @@ from torch import Tensor
 
 from isthmus import devices
 from isthmus.core.drift import Watch
+from isthmus.core.parts import Surprise
 from isthmus.errors import DataError, SpecError
 from isthmus.modalities.cells import Cells
 from isthmus.model import code_marks
-from isthmus.tasks.detect import Expectation, Reason, reasons
+from isthmus.tasks.detect import Expectation, reasons
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -106,8 +107,10 @@ class Follower:
             )
         self.threshold = model.threshold(rate)  # and the error where no rows were held out
         assert model.calibration is not None
-        self._calibration = model.calibration.tolist()
-        self._recent: deque[float] = deque(self._calibration, maxlen=self.recalibrate) if self.recalibrate else deque()
+        # the window begins with held-out rows, in no order, and these leave it first
+        begin = np.random.default_rng(0).permutation(model.calibration).tolist()
+        self._recent: deque[float] = deque(begin, maxlen=self.recalibrate or 1)
+        self._window = sorted(self._recent)
         self._usual, self._usual_rest = model.usual
         self._cells = Cells(model.modality, self.names)
         known = model.known_codes
@@ -156,36 +159,33 @@ class Follower:
     @torch.inference_mode()
     def _score(self, rows: Sequence[Read]) -> list[Scored]:
         model, tensors = self.model, self._cells.tensors([numbers for _, numbers in rows])
-        where = tensors if model.device.type == "cpu" else {k: t.to(model.device) for k, t in tensors.items()}
+        b = tensors if model.device.type == "cpu" else {k: t.to(model.device) for k, t in tensors.items()}
         with devices.threads_for(1, model.device):
-            entries, rest, mean, scores = self._explained(where)
+            scores = self._surprise(b, explain=False).score.double().cpu().numpy()
             p_values = self._p_values(scores)
-            drift = self._look(where, scores)
-        expectation = None
-        found = []
-        for i, (score, p) in enumerate(zip(scores.tolist(), p_values, strict=True)):
-            flagged, why = p <= self.false_alarm_rate, ""
-            if flagged:
-                expectation = expectation or Expectation(model.modality, mean().numpy(), model.spread)
-                above = self._reasons(entries[i].numpy(), float(rest[i]), rows[i], i, expectation)
-                why = "; ".join(map(str, above))
-            found.append(Scored(self.n_rows + i, score, p, flagged, why))
+            flagged = [i for i, p in enumerate(p_values) if p <= self.false_alarm_rate]
+            why = self._why({k: t[flagged] for k, t in b.items()}, [rows[i] for i in flagged]) if flagged else []
+            drift = self._look(b, scores)
+        told = dict(zip(flagged, why, strict=True))
+        found = [
+            Scored(self.n_rows + i, score, p, i in told, told.get(i, ""))
+            for i, (score, p) in enumerate(zip(scores.tolist(), p_values, strict=True))
+        ]
         self.n_rows += len(found)
-        self.n_anomalies += sum(one.anomaly for one in found)
+        self.n_anomalies += len(flagged)
         if drift:
             found[-1] = replace(found[-1], drift=drift)
         return found
 
-    def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Any, np.ndarray]:
-        entries, cost, mean = self.model._explained(b)
-        scores = (entries.flatten(1).sum(1, dtype=torch.float64) + cost).cpu().numpy()
-        return entries.cpu(), cost.cpu(), lambda: mean.cpu(), scores
+    def _surprise(self, b: Mapping[str, Tensor], *, explain: bool) -> Surprise:
+        found: Surprise = self.model.detector(self.model.net, b["x"], b.get("observed"), explain=explain)
+        return found
 
     def _p_values(self, scores: np.ndarray) -> list[float]:
         if not self.recalibrate:
             found: list[float] = self.model.p_values(scores).tolist()
             return found
-        known, recent, found = self._calibration, self._recent, []
+        known, recent, found = self._window, self._recent, []
         for score in scores.tolist():
             at = bisect.bisect_left(known, score - 1e-5 * (1 + abs(score)))
             found.append((1 + len(known) - at) / (len(known) + 1))
@@ -195,15 +195,24 @@ class Follower:
             bisect.insort(known, score)
         return found
 
-    def _reasons(self, entries: np.ndarray, rest: float, row: Read, i: int, expectation: Expectation) -> list[Reason]:
-        cells, numbers = row
+    def _why(self, b: Mapping[str, Tensor], rows: Sequence[Read]) -> list[str]:
+        """The reasons of the flagged rows, in words."""
+        model, surprise = self.model, self._surprise(b, explain=True)
+        mean = model.net.decode(model.net.encode(b["x"], b.get("observed"))).mean.cpu().numpy()
+        expectation = Expectation(model.modality, mean, model.spread)
+        expectation.prepare(range(len(rows)))
+        found = []
+        for i, (cells, numbers) in enumerate(rows):
 
-        def told(j: int) -> tuple[str, str]:
-            # a number that came as text is told as a number, a category as what it is called
-            return expectation.words(i, j, numbers[j] if self._cells.numeric[j] else cells[j])
+            def told(j: int, i: int = i, cells: Any = cells, numbers: Any = numbers) -> tuple[str, str]:
+                # a number that came as text is told as a number, a category as what it is called
+                return expectation.words(i, j, numbers[j] if self._cells.numeric[j] else cells[j])
 
-        gained = np.where(entries == 0, 0, entries - self._usual)
-        return reasons(gained, rest - self._usual_rest, self.model.modality.names, told)
+            entries = surprise.entries[i].cpu().numpy()
+            gained = np.where(entries == 0, 0, entries - self._usual)
+            above = reasons(gained, float(surprise.rest[i]) - self._usual_rest, model.modality.names, told)
+            found.append("; ".join(map(str, above)))
+        return found
 
     # -- drift ----------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ def by_rate(model: Model, p_values: np.ndarray, rate: float) -> Line:
     n = _n(model)
     if 1 / (n + 1) > rate:
         line.more.append(
-            f"{n} held-out rows can promise a rate of {1 / (n + 1):.2%} at the least, so nothing was flagged: ask for "
+            f"{n} calibration rows can promise a rate of {1 / (n + 1):.2%} at the least, so nothing was flagged: ask for "
             f"that (--false-alarm-rate {_rounded_up(1 / (n + 1)):g}), or fit on more rows"
         )
     return line
@@ -61,13 +61,13 @@ def by_fdr(model: Model, p_values: np.ndarray, fdr: float) -> Line:
     least = math.ceil(m / (fdr * (n + 1)) - 1e-9)  # so many rows at the least p-value there must be
     if least > m:
         line.more.append(
-            f"{n} held-out rows give p-values of {1 / (n + 1):.2%} at the least, which can never reach a false "
-            f"discovery rate of {fdr:.2%}: fit on more rows, so that {math.ceil(1 / fdr) - 1:,} are held out"
+            f"{n} calibration rows give p-values of {1 / (n + 1):.2%} at the least, which can never reach a false "
+            f"discovery rate of {fdr:.2%}: fit on more rows: it takes {math.ceil(1 / fdr) - 1:,}"
         )
     elif least > 1 and not line.anomalies.any():
         line.more.append(
-            f"with {n:,} held-out rows, fewer than {least:,} strange rows among {m:,} cannot be told from chance: "
-            f"{math.ceil(m / fdr) - 1:,} held-out rows would do for a single one, or bring rows in smaller batches"
+            f"with {n:,} calibration rows, fewer than {least:,} strange rows among {m:,} cannot be told from chance: "
+            f"{math.ceil(m / fdr) - 1:,} of them would do for a single one, or bring rows in smaller batches"
         )
     return line
 

@@ -64,8 +64,8 @@ def test_the_threshold_of_the_discoveries():
 
 
 @pytest.mark.parametrize(("held", "rows", "said"), [
-    (8, 100, "can never reach a false discovery rate of 10.00%: fit on more rows, so that 9 are held out"),
-    (99, 100, "fewer than 10 strange rows among 100 cannot be told from chance: 999 held-out rows would do"),
+    (8, 100, "can never reach a false discovery rate of 10.00%: fit on more rows: it takes 9"),
+    (99, 100, "fewer than 10 strange rows among 100 cannot be told from chance: 999 of them would do"),
 ])  # fmt: skip
 def test_too_few_rows_to_discover_anything(held, rows, said):
     g = np.random.default_rng(0)
