@@ -112,6 +112,7 @@ class Follower:
         self._recent: deque[float] = deque(begin, maxlen=self.recalibrate or 1)
         self._window = sorted(self._recent)
         self._usual, self._usual_rest = model.usual
+        self._device = model.device
         self._cells = Cells(model.modality, self.names)
         known = model.known_codes
         width = 0 if known is None else known.shape[1]
@@ -158,9 +159,9 @@ class Follower:
 
     @torch.inference_mode()
     def _score(self, rows: Sequence[Read]) -> list[Scored]:
-        model, tensors = self.model, self._cells.tensors([numbers for _, numbers in rows])
-        b = tensors if model.device.type == "cpu" else {k: t.to(model.device) for k, t in tensors.items()}
-        with devices.threads_for(1, model.device):
+        tensors = self._cells.tensors([numbers for _, numbers in rows])
+        b = tensors if self._device.type == "cpu" else {k: t.to(self._device) for k, t in tensors.items()}
+        with devices.threads_for(1, self._device):
             scores = self._surprise(b, explain=False).score.double().cpu().numpy()
             p_values = self._p_values(scores)
             flagged = [i for i, p in enumerate(p_values) if p <= self.false_alarm_rate]
@@ -182,8 +183,9 @@ class Follower:
         return found
 
     def _p_values(self, scores: np.ndarray) -> list[float]:
+        found: list[float]
         if not self.recalibrate:
-            found: list[float] = self.model.p_values(scores).tolist()
+            found = self.model.p_values(scores).tolist()
             return found
         known, recent, found = self._window, self._recent, []
         for score in scores.tolist():

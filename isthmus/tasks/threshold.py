@@ -44,8 +44,8 @@ def by_rate(model: Model, p_values: np.ndarray, rate: float) -> Line:
     n = _n(model)
     if 1 / (n + 1) > rate:
         line.more.append(
-            f"{n} calibration rows can promise a rate of {1 / (n + 1):.2%} at the least, so nothing was flagged: ask for "
-            f"that (--false-alarm-rate {_rounded_up(1 / (n + 1)):g}), or fit on more rows"
+            f"{n} calibration rows can promise a rate of {1 / (n + 1):.2%} at the least, so nothing was flagged: ask "
+            f"for that (--false-alarm-rate {_rounded_up(1 / (n + 1)):g}), or fit on more rows"
         )
     return line
 

@@ -182,9 +182,9 @@ def test_what_cannot_be_followed(of_array):
         Follower(of_array, false_alarm_rate=0)
     with pytest.raises(SpecError, match="false_drift_rate is between"):
         Follower(of_array, false_drift_rate=2)
+    alone = Model.fit(array(100), parts={"detector": "likelihood"}, plan=PLAN.replace(validation=0.0), device="cpu")
     with pytest.raises(DataError, match="without held-out rows"):
-        alone = PLAN.replace(validation=0.0)
-        Follower(Model.fit(array(100), parts={"detector": "likelihood"}, plan=alone, device="cpu"))
+        Follower(alone)
     pictures = np.random.default_rng(0).integers(0, 255, (60, 8, 8)).astype(np.uint8)
     with pytest.raises(DataError, match="for tables and arrays"):
         Follower(Model.fit(pictures, latent_dim=2, plan=PLAN, device="cpu"))

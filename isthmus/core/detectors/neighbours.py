@@ -65,6 +65,7 @@ class Neighbours(Detector):
         for name in ("rows", "mean", "deviation", "span", "knots", "number", "own", "center", "spread"):
             self.register_buffer(name, torch.zeros(0))
         self._known: _Known | None = None
+        self._alone: bool | None = None
 
     # -- learning -------------------------------------------------------------------------------
 
@@ -77,12 +78,13 @@ class Neighbours(Detector):
         kept = torch.randperm(len(x), generator=generator)[:most].sort().values
         rows = x[kept.to(x.device)]
         self.rows, self.mean, self.number = rows, rows.mean(0), numbers(net).to(rows.device)
-        self.deviation, self.span = rows.std(0, correction=0), rows.amax(0) - rows.amin(0)
+        units = rows.std(0, correction=0), rows.amax(0) - rows.amin(0)
+        self.deviation, self.span = (torch.where(unit > 0, unit, 1.0) for unit in units)
         every = -(-len(rows) // _KNOTS)
         self.knots = rows.sort(0).values[every // 2 :: every].T.contiguous()
         self.own = rows.new_ones(len(self.scales), len(rows))
         self.center, self.spread = rows.new_zeros(len(self.scales)), rows.new_ones(len(self.scales))
-        self._known = None
+        self._known = self._alone = None
         self.own = self._apart(rows, None).distance
         self._known = None  # it holds what they are
         logs = self._local(rows, None)[0]
@@ -164,15 +166,18 @@ class Neighbours(Detector):
         are on average.
         """
         numbers, levels = _SCALES[scale](self, rows)
-        return torch.where(self.number, numbers, levels * rows)
+        return numbers if self._numbers_alone() else torch.where(self.number, numbers, levels * rows)
+
+    def _numbers_alone(self) -> bool:
+        if self._alone is None:
+            self._alone = bool(self.number.all())
+        return self._alone
 
     def _standard(self, rows: Tensor) -> tuple[Tensor, float]:
-        scaled = (rows - self.mean) / torch.where(self.deviation > 0, self.deviation, 1.0)
-        return scaled.clamp(-_FAR, _FAR), 1.0
+        return ((rows - self.mean) / self.deviation).clamp(-_FAR, _FAR), 1.0
 
     def _range(self, rows: Tensor) -> tuple[Tensor, float]:
-        scaled = (rows - self.mean) / torch.where(self.span > 0, self.span, 1.0)
-        return scaled.clamp(-_FAR, _FAR), 0.5**0.5
+        return ((rows - self.mean) / self.span).clamp(-_FAR, _FAR), 0.5**0.5
 
     def _rank(self, rows: Tensor) -> tuple[Tensor, float]:
         columns = rows.T.contiguous()
@@ -185,8 +190,22 @@ class Neighbours(Detector):
 
 
 @dataclass
+class _Known:
+    """The kept rows in every scale: as rows (S, n, F) and as columns (S, F, n), their squared lengths (S, n), and the
+    least distance that counts (S, 1).
+    """
+
+    rows: Tensor
+    columns: Tensor
+    lengths: Tensor
+    floor: Tensor
+
+
+@dataclass
 class _Apart:
-    """How far rows are from their neighbours (B,), these on average from theirs (B,), each feature's share (B, F)."""
+    """How far rows are from their neighbours in every scale (S, B), these on average from theirs (S, B), and each
+    feature's share (S, B, F).
+    """
 
     distance: Tensor
     around: Tensor
