@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Numbers that the rows which are kept may have together: a file stays small, a search short.
 _MOST_NUMBERS = 1 << 21
-#: Distances that are looked at together.
-_AT_ONCE = 1 << 23
+#: Distances that are looked at together: 16 MB, which the allocator still keeps (at 32 MB it takes twice as long).
+_AT_ONCE = 1 << 22
 #: Values of a column that its ranks are read from.
 _KNOTS = 1024
 #: Neighbours whose own distance a row's is held against, as a multiple of k.
