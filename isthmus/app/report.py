@@ -125,6 +125,7 @@ def render(
         tidy=tidy,
         rate=_percent(false_alarm_rate),
         made=model.record.made,
+        in_nats=model.spec.detector.kind == "likelihood",
     )
 
 
@@ -294,10 +295,10 @@ def _training(model: Model) -> list[Figure]:
 
 def _spread(model: Model, scores: np.ndarray, found: Detection | None, strange: np.ndarray | None = None) -> Figure:
     groups = {"these rows": scores}
-    caption = "How strange the rows are to the model, in nats: further right is stranger."
+    caption = "How strange the rows are to the model: further right is stranger."
     threshold = None
     if found is not None:
-        groups = {"held-out rows": model.calibration, **groups}
+        groups = {"rows it has not seen": model.calibration, **groups}
         caption += (
             " Where these rows are like those that were held out, the outline follows the grey. Look for "
             "what stands apart: a second hill right of the line is a group of anomalies; an outline shifted "
@@ -315,7 +316,7 @@ def _spread(model: Model, scores: np.ndarray, found: Detection | None, strange: 
     return Figure(
         "Scores",
         caption,
-        [histogram(groups, threshold=threshold, threshold_label=label, x_label="score, nats")],
+        [histogram(groups, threshold=threshold, threshold_label=label, x_label="score")],
     )
 
 

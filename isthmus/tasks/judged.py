@@ -271,7 +271,8 @@ def _crossed(scores: np.ndarray, anomalous: np.ndarray, seed: int) -> Confusion 
 
 def _measure(value: float, draws: np.ndarray) -> Measure:
     low, high = np.nanquantile(draws, ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
-    return Measure(value, float(low), float(high))
+    # none of ten is 0 %, and an interval holds its own value
+    return Measure(value, min(value, float(low)), max(value, float(high)))
 
 
 # -- labels as people write them ----------------------------------------------------------------
