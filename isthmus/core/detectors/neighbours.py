@@ -87,7 +87,7 @@ class Neighbours(Detector):
         self._known = self._alone = None
         self.own = self._apart(rows, None).distance
         self._known = None  # it holds what they are
-        logs = self._local(rows, None)[0]
+        logs = self._local(rows, None, False)[0]
         self.center, self.spread = logs.mean(1), logs.std(1, correction=0).clamp(min=1e-6)
 
     def fresh(self, net: Net, tensors: Mapping[str, Tensor], index: Tensor) -> Surprise:
@@ -106,29 +106,31 @@ class Neighbours(Detector):
         explain: bool = True,
     ) -> Surprise:
         features, there = flat(net, x, observed)
-        log, share = self._local(features, there)
+        log, shares = self._local(features, there, explain)
         z = (log - self.center[:, None]) / self.spread[:, None] / len(self.scales)
         score = z.sum(0, dtype=torch.float64)
-        shares = (z[:, :, None] * share).sum(0) if explain else torch.zeros_like(features)
-        entries = by_entry(net, shares)
+        if not explain:
+            return Surprise(score, x.new_zeros(()).expand(x.shape), score)
+        entries = by_entry(net, (z[:, :, None] * shares).sum(0))
         return Surprise(score, entries, (score - entries.flatten(1).sum(1)).to(entries))
 
-    def _local(self, rows: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _local(self, rows: Tensor, there: Tensor | None, explain: bool) -> tuple[Tensor, Tensor]:
         """log d − λ log d̄ in every scale (S, B), and each feature's share of d (S, B, F)."""
-        found, floor = self._apart(rows, there), self._place_known().floor
-        log = (found.distance + floor).log() - self.local * (found.around + floor).log()
-        return log, found.share
+        found, floor = self._apart(rows, there, explain), self._place_known().floor
+        return (found.distance + floor).log() - self.local * (found.around + floor).log(), found.share
 
-    def _apart(self, rows: Tensor, there: Tensor | None) -> _Apart:
+    def _apart(self, rows: Tensor, there: Tensor | None, explain: bool = False) -> _Apart:
         known = self._place_known()
         placed = torch.stack([self._place(name, rows) for name in self.scales])
         step = max(1, _AT_ONCE // known.lengths.numel())
+        if len(rows) <= step:
+            return self._search(placed, known, there, explain)
         return _Apart.cat([
-            self._search(placed[:, i : i + step], known, None if there is None else there[i : i + step])
+            self._search(placed[:, i : i + step], known, None if there is None else there[i : i + step], explain)
             for i in range(0, len(rows), step)
         ])  # fmt: skip
 
-    def _search(self, rows: Tensor, known: _Known, there: Tensor | None) -> _Apart:
+    def _search(self, rows: Tensor, known: _Known, there: Tensor | None, explain: bool) -> _Apart:
         """The nearest of the ``known`` rows to ``rows`` (S, B, F), of whose features some may not be there (B, F)."""
         if there is None:
             length = rows.square().sum(2, keepdim=True)
@@ -143,14 +145,17 @@ class Neighbours(Detector):
         # an exact copy of the row counts as the row itself, and so do a training row's neighbours leave it out
         copy = found[..., :1] <= _SAME * (length + known.lengths.gather(1, which[..., 0])[..., None]) + 1e-12
         which = torch.where(copy, which[..., 1:], which[..., :-1])
-        scale = torch.arange(len(rows), device=rows.device)[:, None, None]
-        apart = (rows[:, :, None] - known.rows[scale, which[..., : self.k]]).square()
+        which = which + known.begins
+        near = known.rows.flatten(0, 1)[which[..., : self.k]]
+        apart = (rows[:, :, None] - near).square()
         if there is not None:
             # as many features as there are stand for all
             apart = apart * there[:, None] * (there.shape[1] / there.sum(1).clamp(min=1))[:, None, None]
         squares = apart.sum(3)
-        shares = apart.sum(2) / squares.sum(2, keepdim=True).clamp(min=1e-30)
-        return _Apart(squares.sqrt().mean(2), self.own[scale, which].mean(2), shares)
+        shares = apart[:, :, 0, :0]  # of no feature, unless somebody asks
+        if explain:
+            shares = apart.sum(2) / squares.sum(2, keepdim=True).clamp(min=1e-30)
+        return _Apart(squares.sqrt().mean(2), self.own.flatten()[which].mean(2), shares)
 
     def _place_known(self) -> _Known:
         """The kept rows in every scale, and what is asked of them for each row; worked out once."""
@@ -158,7 +163,8 @@ class Neighbours(Detector):
             rows = torch.stack([self._place(name, self.rows) for name in self.scales])
             # a floor, so that rows which come many times are usual and not infinitely so
             floor = 1e-3 * self.own.median(1, keepdim=True).values + 1e-6
-            self._known = _Known(rows, rows.mT.contiguous(), rows.square().sum(2), floor)
+            begins = len(self.rows) * torch.arange(len(rows), device=rows.device)[:, None, None]
+            self._known = _Known(rows, rows.mT.contiguous(), rows.square().sum(2), floor, begins)
         return self._known
 
     def _place(self, scale: str, rows: Tensor) -> Tensor:
@@ -191,20 +197,21 @@ class Neighbours(Detector):
 
 @dataclass
 class _Known:
-    """The kept rows in every scale: as rows (S, n, F) and as columns (S, F, n), their squared lengths (S, n), and the
-    least distance that counts (S, 1).
+    """The kept rows in every scale: as rows (S, n, F) and as columns (S, F, n), their squared lengths (S, n), the
+    least distance that counts (S, 1), and where each scale begins if all stand below each other (S, 1, 1).
     """
 
     rows: Tensor
     columns: Tensor
     lengths: Tensor
     floor: Tensor
+    begins: Tensor
 
 
 @dataclass
 class _Apart:
     """How far rows are from their neighbours in every scale (S, B), these on average from theirs (S, B), and each
-    feature's share (S, B, F).
+    feature's share of the distance (S, B, F).
     """
 
     distance: Tensor
