@@ -76,11 +76,9 @@ class Confusion:
 
         def of(recall: Any, alarms: Any, share: Any) -> dict[str, Any]:
             right, wrong = share * recall, (1 - share) * alarms
-            with np.errstate(invalid="ignore"):
-                return {
-                    "recall": recall, "precision": right / (right + wrong),
-                    "f1": 2 * right / (share + right + wrong), "false_alarms": alarms,
-                }  # fmt: skip
+            precision = right / np.maximum(right + wrong, 1e-300)  # of nothing flagged, 0
+            f1 = 2 * right / (share + right + wrong)
+            return {"recall": recall, "precision": precision, "f1": f1, "false_alarms": alarms}
 
         g = np.random.default_rng(seed)
         draws = of(

@@ -95,6 +95,12 @@ def test_the_promise_is_held_against_the_normal_rows():
     assert found.promise.low < k / found.n_normal < found.promise.high
 
 
+def test_where_nothing_is_flagged_nothing_is_precise():
+    found = Confusion(0, 5, 0, 20).measures()
+    assert found["precision"].value == found["recall"].value == found["f1"].value == 0
+    assert all(m.low <= m.value <= m.high and np.isfinite([m.low, m.high]).all() for m in found.values())
+
+
 def test_curves_go_from_nothing_to_everything():
     scores, labels = toy()
     found = judged(scores, labels)
