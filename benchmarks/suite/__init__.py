@@ -3,6 +3,7 @@
 from benchmarks.suite import (
     adaptive,
     adversarial,
+    detection,
     features,
     generation,
     health,
@@ -34,6 +35,7 @@ GROUPS = {
     "features": features.FIGURES,
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
+    "detection": detection.FIGURES,
     "quantized": quantized.FIGURES,
     "adaptive": adaptive.FIGURES,
     "resume": resume.FIGURES,
