@@ -97,9 +97,9 @@ class Detection(Result):
     """Scores (higher is stranger), p-values, and which rows are flagged from which score on.
 
     ``contributions`` (n, *shape) are what each entry brings to the score and ``rest`` (n,) what belongs to no entry;
-    they add up to it; of sparse rows the entries are a ``scipy.sparse`` array. ``usual`` (*shape) and ``usual_rest`` are
-    what held-out rows pay on average: a reason is what lies above them. ``judged`` is what labels say, where there are
-    some.
+    they add up to it; of sparse rows the entries are a ``scipy.sparse`` array. ``usual`` (*shape) and ``usual_rest``
+    are what held-out rows pay on average: a reason is what lies above them. ``judged`` is what labels say, where there
+    are some.
     """
 
     scores: np.ndarray
