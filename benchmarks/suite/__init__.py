@@ -3,6 +3,7 @@
 from benchmarks.suite import (
     adaptive,
     adversarial,
+    anomaly_tables,
     detection,
     features,
     generation,
@@ -34,6 +35,7 @@ GROUPS = {
     "features": features.FIGURES,
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
+    "anomaly_tables": anomaly_tables.FIGURES,
     "detection": detection.FIGURES,
     "quantized": quantized.FIGURES,
     "adaptive": adaptive.FIGURES,
