@@ -2,8 +2,8 @@
 
 `likelihood` has default settings but for the detector: the network's own nats, which is what PyOD's AutoEncoder scores
 by too. `same_net` gives us PyOD's net as well, and PyOD batches of 1,024 rows instead of its 32. `defaults` is the
-default detector, which looks for each row's neighbours: better (`anomaly_tables`), and slower. PyOD scores the first tenth of the rows:
-it takes minutes for all of them, at the same rows a second.
+default detector, which looks for each row's neighbours: better (`anomaly_tables`), and slower. PyOD scores the first
+tenth of the rows: it takes minutes for all of them, at the same rows a second.
 """
 
 from __future__ import annotations
