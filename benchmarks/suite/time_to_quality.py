@@ -1,9 +1,9 @@
 """How soon we are as good as the tutorial's net after its ten epochs, on the MNIST test images.
 
 Ours are whole calls of `fit` with a growing `max_time`, default settings but for the 32 codes and the
-detector, which is the network itself; the first call whose test error reaches the tutorial's counts, with all of its seconds: preparation, PCA
-start and calibration too. Whole calls, because that is what a person can do; a callback would stop
-the clock in the middle of a schedule that nobody could have asked for.
+detector, which is the network itself; the first call whose test error reaches the tutorial's counts,
+with all of its seconds: preparation, PCA start and calibration too. Whole calls, because that is what
+a person can do; a callback would stop the clock in the middle of a schedule that nobody could have asked for.
 """
 
 from __future__ import annotations
