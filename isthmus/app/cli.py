@@ -300,6 +300,11 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--text", multiple=True, metavar="COLUMN", help="A column that holds the text. May be repeated.")
 @click.option("--condition", multiple=True, metavar="COLUMN", help="A column that steers the decoder. May be repeated.")
+@click.option(
+    "--contamination",
+    type=NumberOr(float),
+    help="The share of rows that may be anomalies, or auto: the strangest are set aside before anything is learned.",
+)
 @click.option("--size", type=Size(), help="Resize images to height x width.")
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
@@ -361,6 +366,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         modality=said["kind"] or ("text" if said["text"] else "table" if said["columns"] else None),
         modality_options=options,
         condition=list(said["condition"]) or None,
+        contamination=said["contamination"],
         device=said["device"],
         hooks=[] if voice.quiet else [Progress()],
         prepared=announce,
