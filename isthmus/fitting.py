@@ -129,6 +129,8 @@ def set_aside(
     if said != AUTO and (isinstance(said, bool | str) or not 0 < float(said) < 0.5):
         raise SpecError(f"contamination is a share above 0 and below 0.5, or 'auto', got {said!r}. Say 0.05, or None.")
     fed = feed(rows, None, modality, options)
+    if fed.modality.sparse:
+        raise SpecError("Distances between rows of text set none aside. Leave contamination out.")
     suited = {name: part for name, part in fed.modality.parts().items() if name != "detector"}
     probe = _probe(compose(kind=fed.modality.kind, suited=suited), fed.modality.shape).eval()
     wide = Neighbours(probe.shape, probe.likelihood.features_shape, **WIDE.options)
