@@ -35,6 +35,7 @@ from isthmus.data.targets import wanted_of
 from isthmus.errors import SpecError
 from isthmus.modalities import fit_modality, modality_to_json
 from isthmus.modalities.base import Modality
+from isthmus.modalities.recording import Layout
 from isthmus.recipes import compose
 from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
@@ -201,15 +202,38 @@ def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.M
     return said, copy.deepcopy(own)
 
 
+def in_windows(rows: Rows, modality: str | None, options: Mapping[str, Any]) -> tuple[Rows, dict[str, Any]]:
+    """Recordings → their windows, before any are held out: neighbours share most of their steps."""
+    options = dict(options)
+    if (modality or rows.kind) not in ("series", "recordings"):
+        return rows, options
+    layout = Layout.fit(rows, **{name: options.pop(name) for name in LAYOUT if name in options})
+    if layout is None:
+        return rows, options
+    if "condition" in rows.beside:
+        raise SpecError("Recordings take no condition. Cut them into windows, one a row, with a label each.")
+    beside = {name: layout.cut(other) for name, other in rows.beside.items()}
+    return layout.cut(rows).replace(beside=beside), {**options, "layout": layout}
+
+
+#: What is said of recordings, among the options of the modality.
+LAYOUT = ("time", "series_id", "window", "stride", "kinds")
+
+
 def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it."""
     n = len(rows)
-    if plan.validation == AUTO:
+    if plan.validation == AUTO and rows.kind == "windows":
+        held = rows.data.enough(n // 10)
+    elif plan.validation == AUTO:
         held = max(n // 10, min(128, n // 4), 1)
     else:
         held = round(n * float(plan.validation))
     if held == 0 or n < 3:
         return rows, None
+    if rows.kind == "windows":
+        kept, out = rows.data.hold_out(held, np.random.default_rng(plan.seed))
+        return (rows.take(kept), rows.take(out)) if len(kept) > 1 else (rows, None)
     order = np.random.default_rng(plan.seed).permutation(n)
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
 

@@ -30,9 +30,10 @@ from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.errors import DataError, FileError, SpecError
-from isthmus.fitting import Prepared, begin, feed, learn, made, phase, split, tensors_of
+from isthmus.fitting import Prepared, begin, feed, in_windows, learn, made, phase, split, tensors_of
 from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
+from isthmus.modalities.recording import recording_remark
 from isthmus.recipes import modality_of
 from isthmus.spec import AUTO, Plan, Spec
 from isthmus.training.hooks import Hook
@@ -181,20 +182,27 @@ class Model:
         phases: dict[str, float] = {}
         plan = plan or Plan()
         with phase(phases, "read"):
-            rows = open_rows(source, strict=strict)
+            modality = modality or modality_of(recipe)
+            rows = open_rows(source, strict=strict, kind=modality)
             if target is not None:
-                rows = with_target(rows, open_rows(target, strict=strict))
+                rows = with_target(rows, open_rows(target, strict=strict, kind=modality))
             if condition is not None:
                 rows = with_condition(rows, condition)
             if target is not None and validation_rows is not None:
                 raise SpecError("Rows that come in pairs are held out by their share, such as validation=0.1.")
+            hint = recording_remark(rows) if modality is None else None
+            rows, options = in_windows(rows, modality, modality_options or {})
             kept, held = (
-                split(rows, plan) if validation_rows is None else (rows, open_rows(validation_rows, strict=strict))
+                split(rows, plan)
+                if validation_rows is None
+                else (rows, open_rows(validation_rows, strict=strict, kind=modality))
             )
+            if held is not None and "layout" in options:
+                held = held if held.kind == "windows" else options["layout"].cut(held)
             if len(kept) < 2:
                 raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
         with phase(phases, "prepare"):
-            fed = feed(kept, held, modality or modality_of(recipe), modality_options or {})
+            fed = feed(kept, held, modality, options)
         with devices.seeded(plan.seed):
             with phase(phases, "pca"):
                 begun = begin(fed, recipe, parts or {}, plan, latent_dim, warm_start)
@@ -221,6 +229,8 @@ class Model:
             stopped=run.stopped,
             remarks=[
                 *(f"skipped {s.name}: {s.reason}" for s in rows.skipped),
+                *(rows.remarks if rows.kind == "windows" else ()),
+                *([hint] if hint else []),
                 *remarks,
                 *run.remarks,
                 *net.bottleneck.remarks(),
@@ -344,7 +354,7 @@ class Model:
 
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
-        rows = open_rows(source)
+        rows = self.open(source)
         return self.modality.from_tensors(torch.from_numpy(self._over(rows, self._mean)), rows)
 
     def score(self, source: Any) -> np.ndarray:
@@ -451,11 +461,15 @@ class Model:
         """Squared error per row (in the network's features) of this model, same-size PCA and the mean row:
         against the ``target`` rows where they are given, else against the rows themselves.
         """
-        rows = open_rows(source)
-        tensors = self.tensors(rows if target is None else with_target(rows, open_rows(target)))
+        rows = self.open(source)
+        tensors = self.tensors(rows if target is None else with_target(rows, self.open(target)))
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
+
+    def open(self, source: Any, *, strict: bool = False) -> Rows:
+        """Anything that holds rows of the kind that this model takes."""
+        return open_rows(source, strict=strict, kind=self.modality.kind)
 
     def remarks(self, rows: Rows) -> list[str]:
         """What is unusual about these rows and still usable."""
@@ -480,7 +494,7 @@ class Model:
         self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
     ) -> np.ndarray:
         """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
-        rows = open_rows(source)
+        rows = self.modality.samples(self.open(source))
         found = []
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             for chunk in rows.chunks(8 * self._chunk):

@@ -299,6 +299,10 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     help="A column's kind: NAME=numeric, boolean, categorical or ignore.",
 )
 @click.option("--condition", multiple=True, metavar="COLUMN", help="A column that steers the decoder. May be repeated.")
+@click.option("--time", metavar="COLUMN", help="Series: the column of stamps, where it is not clear.")
+@click.option("--series-id", metavar="COLUMN", help="Series: the column that tells several series apart.")
+@click.option("--window", type=NumberOr(int), help="Series: steps of a window; by itself from the period.")
+@click.option("--stride", type=NumberOr(int), help="Series: steps between windows.")
 @click.option("--size", type=Size(), help="Resize images to height x width.")
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
@@ -308,8 +312,8 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     """Fit an autoencoder to DATA and write it to one model file.
 
-    DATA is a .csv, .tsv, .parquet, .arrow, .npy or .npz file, a folder or 'glob' of images, example:digits
-    and the like, or - for CSV on standard input. What is not said is chosen from the rows and printed.
+    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz or .wav file, a folder or 'glob' of images or recordings,
+    example:digits and the like, or - for CSV on standard input. What is not said is chosen from the rows and printed.
     """
     check_output(output)
     if said["recipe"] not in RECIPES:
@@ -327,8 +331,10 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     from isthmus.training.progress import Progress
 
     began = time.perf_counter()
-    rows = open_rows(data, strict=said["strict"])
-    target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"])
+    of_time = any(said[name] is not None for name in ("time", "series_id", "window", "stride"))
+    kind = said["kind"] or ("series" if of_time else "table" if said["columns"] else None)
+    rows = open_rows(data, strict=said["strict"], kind=kind)
+    target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"], kind=kind)
     reading = time.perf_counter() - began
     for line in words.opened(rows) + ([] if target is None else words.opened(target)):
         voice.say(line)
@@ -356,7 +362,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         plan=plan,
         validation_rows=others,
         warm_start=None if said["warm_start"] == "none" else said["warm_start"],
-        modality=said["kind"] or ("table" if said["columns"] else None),
+        modality=kind,
         modality_options=options,
         condition=list(said["condition"]) or None,
         device=said["device"],
@@ -423,7 +429,7 @@ def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
     options: dict[str, Any] = {}
     if said["columns"]:
         options["kinds"] = dict(said["columns"])
-    for name in ("size", "scaling"):
+    for name in ("size", "scaling", "time", "series_id", "window", "stride"):
         if said[name] is not None:
             options[name] = said[name]
     known = (*SINGLE, "penalties", "critic", "training", "modality")
@@ -522,12 +528,11 @@ def task_command(name: str, task: Task) -> click.Command:
     def command(voice: Voice, model_path: Path, output: Path | None, device: str, strict: bool, **said: Any) -> None:
         if output is not None:
             check_output(output, folders=not output.suffix)
-        from isthmus.data.source import open_rows
         from isthmus.model import open_model
 
         model = open_model(model_path, device=device)
         # rows are opened here, so that --strict holds for every task; what is no rows, the task opens itself
-        given = [open_rows(said[p.name], strict=strict) if p.name == "rows" else said[p.name] for p in inputs]
+        given = [model.open(said[p.name], strict=strict) if p.name == "rows" else said[p.name] for p in inputs]
         began = time.perf_counter()
         result = function(model, *given, **{p.name: said[p.name] for p in options})
         seconds = time.perf_counter() - began
@@ -616,7 +621,7 @@ def _show(
             files = result.save(output)
         rate = (
             f"{len(rows) / max(seconds, 1e-9):,.0f} rows/s"
-            if hasattr(rows, "__len__") and not isinstance(rows, str)
+            if hasattr(rows, "__len__") and not isinstance(rows, str) and rows.kind != "recordings"
             else f"{seconds:.1f} s"
         )
         shown = str(files[0]) if len(files) == 1 else f"{len(files):,} files in {output}"
@@ -750,12 +755,11 @@ def report(voice: Voice, model_path: Path, data: str, output: Path, false_alarm_
     check_output(output)
     from isthmus.app import words
     from isthmus.app.report import write_report
-    from isthmus.data.source import open_rows
     from isthmus.model import open_model
 
     began = time.perf_counter()
     model = open_model(model_path)
-    write_report(model, open_rows(data), output, name=model_path.name, false_alarm_rate=false_alarm_rate, most=most)
+    write_report(model, model.open(data), output, name=model_path.name, false_alarm_rate=false_alarm_rate, most=most)
     size, seconds = output.stat().st_size, time.perf_counter() - began
     voice.say(f"{output} ({words.bytes_(size)}) in {seconds:.1f} s: open it in a browser", bold=True)
     voice.told({"report": str(output), "bytes": size, "seconds": seconds})

@@ -16,7 +16,6 @@ import torch
 
 from isthmus.app import words
 from isthmus.data.rows import Rows
-from isthmus.data.source import open_rows
 from isthmus.files import write_atomic
 from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, scatter, tidy
 from isthmus.tasks.compare import Comparison, compared_at_fit
@@ -73,7 +72,7 @@ def render(
     model: Model, rows: Any, *, name: str = "the model", false_alarm_rate: float = 0.01, most: int = 5000
 ) -> str:
     """The report as HTML."""
-    rows = open_rows(rows)
+    rows = model.open(rows)
     index = _sample(len(rows), min(most, max(200, _ENTRIES // int(np.prod(model.net.shape)))))
     drawn = rows if len(index) == len(rows) else rows.take(index)
     returned = _Returned.of(model, drawn)

@@ -35,6 +35,10 @@ class Modality(ABC):
     def names(self) -> list[str]:
         """What the entries of ``x`` are called, one name per entry of a flat shape; else empty."""
 
+    def samples(self, rows: Rows) -> Rows:
+        """The rows as samples of the network, where those are others: the windows of recordings."""
+        return rows
+
     @abstractmethod
     def to_tensors(self, rows: Rows) -> dict[str, Tensor]:
         """Raw rows → ``{"x": float32 (n, *shape)}``, plus ``"observed"`` (bool, like x) if a cell is missing.

@@ -15,7 +15,6 @@ import torch
 
 from isthmus.data.rows import Rows
 from isthmus.data.sink import save_rows, to_pandas
-from isthmus.data.source import open_rows
 from isthmus.errors import SpecError
 from isthmus.tasks.base import Result
 
@@ -163,7 +162,7 @@ def detect(model: Model, rows: Any, *, false_alarm_rate: float = 0.01) -> Detect
     """
     if not 0 < false_alarm_rate < 1:
         raise SpecError(f"false_alarm_rate is between 0 and 1, got {false_alarm_rate}. Say 0.01 for one in a hundred.")
-    rows = open_rows(rows)
+    rows = model.open(rows)
     entries, cost, mean = model.contributions(rows)
     scores = entries.reshape(len(entries), -1).sum(1, dtype=np.float64) + cost
     p_values = model.p_values(scores)
