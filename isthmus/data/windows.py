@@ -171,8 +171,10 @@ def period(pieces: Sequence[np.ndarray], most: int) -> int | None:
     peaks = lags[(mean[lags] > mean[lags - 1]) & (mean[lags] >= mean[lags + 1]) & (mean[lags] > _CLEAR)]
     if not len(peaks):
         return None
-    # the first that is nearly as high as the highest: the others are its multiples
-    return int(peaks[np.argmax(mean[peaks] >= 0.9 * mean[peaks].max())])
+    # the first that is nearly as high as the highest: the others are its multiples; and the top of that hill
+    first = peaks[np.argmax(mean[peaks] >= 0.9 * mean[peaks].max())]
+    hill = peaks[(peaks >= first) & (peaks <= 1.2 * first)]
+    return int(hill[mean[hill].argmax()])
 
 
 #: Steps that the period is looked for in; the shortest period; an autocorrelation that is one.
