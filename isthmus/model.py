@@ -25,10 +25,11 @@ from isthmus.core.evidence import log_evidence
 from isthmus.core.pca import PCA
 from isthmus.core.posterior import Posterior
 from isthmus.core.two_sample import told_apart
-from isthmus.data.batches import in_order
+from isthmus.data.batches import Batch, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.data.targets import wanted_of, with_target, without_target
+from isthmus.data.windows import Paid, Windows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.fitting import Prepared, begin, feed, in_windows, learn, made, phase, split, tensors_of
 from isthmus.modalities import modality_from_json, modality_to_json
@@ -50,6 +51,9 @@ _MOST_CODES = 1 << 25
 _TOLD_APART = 0.75
 #: Codes that this is measured on; fewer say nothing.
 _LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
+
+#: How often gaps are filled with what the network makes of what was filled in before.
+_PASSES = 10
 
 #: Fewer rows than this are scored as this many.
 _FEW = 64
@@ -117,6 +121,11 @@ class Model:
     def latent_dim(self) -> int:
         """Numbers per code: the size of the isthmus."""
         return self.net.bottleneck.n_numbers
+
+    @property
+    def on_recordings(self) -> bool:
+        """Whether rows are steps of recordings, which are scored through the windows that hold them."""
+        return getattr(self.modality, "layout", None) is not None
 
     @property
     def pca_size(self) -> int:
@@ -241,6 +250,8 @@ class Model:
         model = cls(net, fed.modality, plan, record, pca=fair, conditions=fed.conditions)
         with phase(phases, "calibrate"):
             model._calibrate(fed.tensors, fed.held)
+            if held is not None and held.kind == "windows":
+                model._calibrate_steps(held.data, without_target(fed.held))
         record.seconds = time.perf_counter() - began
         return model
 
@@ -281,6 +292,49 @@ class Model:
             nats = torch.cat([torch.cat(entries), torch.cat(costs)[:, None]], dim=1)
             self._usual = nats.mean(0)
             self.calibration = np.sort(nats.sum(1, dtype=torch.float64).numpy())
+
+    @torch.no_grad()
+    def _calibrate_steps(self, windows: Windows, held: Mapping[str, Tensor]) -> None:
+        """Score the steps of held-out windows as those of new recordings are: each once, where windows overlap."""
+        with devices.threads_for(self._work(), self.device):
+            found = torch.cat([self._paid(b) for b in in_order(held, self._chunk)]).cpu().numpy()
+        paid = windows.paid(*self._by_channel(found))
+        # the edges of a stretch are held by few windows, whose mean is less sure than it will be at use
+        cover = np.concatenate(windows.cover())
+        inside = (2 * cover > cover.max()) & np.isfinite(paid.rest)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is never there
+            usual = Paid(np.nan_to_num(np.nanmean(paid.channels[inside], 0)), np.nanmean(paid.rest[inside]))
+        self._usual = torch.from_numpy(np.append(usual.channels, usual.rest)).float()
+        self.calibration = np.sort(paid.filled(usual).score[inside])
+
+    def _paid(self, b: Mapping[str, Tensor]) -> Tensor:
+        """What windows bring to the score, (B, channels × length + 1); NaN for entries that are missing."""
+        entries, rest, _ = self._explained(b)
+        if "observed" in b:
+            entries = torch.where(b["observed"], entries, torch.nan)
+        return torch.cat([entries.flatten(1), rest[:, None]], dim=1)
+
+    def _by_channel(self, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return found[:, :-1].reshape(-1, *self.net.shape), found[:, -1]
+
+    def paid(self, source: Any) -> Paid:
+        """What every row of recordings brings to its score: each channel (n, channels), and what belongs to none (n,).
+
+        What is missing costs what is usual.
+        """
+        windows = self.modality.samples(self.open(source)).data
+        assert isinstance(windows, Windows)
+        paid = windows.paid(*self._by_channel(self._over(source, self._paid)))
+        return paid.filled(Paid(*self.usual_of_steps)).at_rows(windows.recorded)
+
+    @property
+    def usual_of_steps(self) -> tuple[np.ndarray, float]:
+        """What held-out steps of recordings bring to their score on average: each channel, and what belongs to none."""
+        self._held_out_scores()
+        assert self._usual is not None
+        usual = self._usual.double().numpy()
+        return usual[:-1], float(usual[-1])
 
     def _codes(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The codes of rows, and what a decoder was shown of them in training: of noisy codes, a draw each."""
@@ -362,6 +416,11 @@ class Model:
 
         It is −log p(x | z) plus what the code costs: its rate, or −log of the fitted prior's density.
         """
+        rows = self.open(source)
+        return self.paid(rows).score if self.on_recordings else self._over(rows, self._nats)
+
+    def nats(self, source: Any) -> np.ndarray:
+        """Negative log-likelihood of each row in nats, float64 (n,): of recordings, of each window."""
         return self._over(source, self._nats)
 
     def contributions(self, source: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -500,8 +559,17 @@ class Model:
             for chunk in rows.chunks(8 * self._chunk):
                 for b in in_order(self.tensors(chunk, steered=steered), self._chunk):
                     n = len(b["x"])
-                    found.append(function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu())
+                    b = self._completed({k: _filled(t).to(self.device) for k, t in b.items()})
+                    found.append(function(b)[:n].cpu())
         return torch.cat(found).numpy()
+
+    def _completed(self, b: Batch) -> Batch:
+        """Windows with gaps, where the network never saw any: what is missing becomes what it makes of the rest."""
+        if "observed" not in b or self.net.spec.tell_missing or not self.on_recordings:
+            return b
+        for _ in range(_PASSES):
+            b = {**b, "x": torch.where(b["observed"], b["x"], self._mean(b))}
+        return b
 
     @property
     def _chunk(self) -> int:

@@ -73,22 +73,28 @@ def render(
 ) -> str:
     """The report as HTML."""
     rows = model.open(rows)
-    index = _sample(len(rows), min(most, max(200, _ENTRIES // int(np.prod(model.net.shape)))))
-    drawn = rows if len(index) == len(rows) else rows.take(index)
+    samples = model.modality.samples(rows)  # the windows of recordings
+    over_time = samples is not rows
+    index = _sample(len(samples), min(most, max(200, _ENTRIES // int(np.prod(model.net.shape)))))
+    drawn = samples if len(index) == len(samples) else samples.take(index)
     returned = _Returned.of(model, drawn)
-    found = detect(model, drawn, false_alarm_rate=false_alarm_rate) if model.calibration is not None else None
-    scores = found.scores if found else model.score(drawn)
-    names = [rows.names[i] if rows.names else f"row {i}" for i in index]
+    asked = rows if over_time else drawn
+    found = detect(model, asked, false_alarm_rate=false_alarm_rate) if model.calibration is not None else None
+    scores = found.scores if found else model.nats(drawn) if over_time else model.score(drawn)
+    names = [samples.names[i] if samples.names else f"{'window' if over_time else 'row'} {i}" for i in index]
     looked = health(model, drawn)
 
     figures = [*_training(model), _what_returns(model, drawn, returned)]
-    figures += [_spread(model, scores, found), _map(model, drawn, scores, names), _what_codes_do(looked)]
+    figures += [_over_time(found)] if over_time and found else []
+    figures += [_spread(model, scores, found), _map(model, drawn, model.nats(drawn) if over_time else scores, names)]
+    figures += [_what_codes_do(looked)]
+    names = list(found.rows.names) if over_time and found else names
     strange, pictured = _strangest(model, drawn, found, names)
     return _template().render(
         name=name,
         rows=rows,
-        n_drawn=len(index),
-        facts=_facts(model, found, len(index)),
+        n_drawn=len(rows) if over_time else len(index),
+        facts=_facts(model, found, len(found.scores) if found else len(index)),
         remarks=[str(finding) for finding in looked.findings],
         vitals=looked.figures(),
         compared=_beside(model, returned),
@@ -288,6 +294,15 @@ def _spread(model: Model, scores: np.ndarray, found: Detection | None) -> Figure
         "Scores",
         caption,
         [histogram(groups, threshold=threshold, threshold_label=label, x_label="score, nats")],
+    )
+
+
+def _over_time(found: Detection) -> Figure:
+    return Figure(
+        "Over time",
+        "The channels that matter most, and below them the score: a stamp scores what the windows that hold it score "
+        "on average, so a short event raises it for about a window on either side. Shaded is what was flagged.",
+        [found.plot()],
     )
 
 

@@ -19,12 +19,14 @@ from isthmus.spec import AUTO
 
 #: Names of a column of numbers that is the time, where nothing is said.
 TIMES = ("time", "timestamp", "datetime", "date", "ts", "t")
-#: A window is the least multiple of the period that is this long, or as long where there is no period.
+#: A window is about this long: the multiple of the period that is nearest.
 WINDOW = 128
 #: A recording has room for this many windows at least, one behind the other.
-_ROOM = 8
-#: Windows begin so many to a length, fewer where there would be more than this many.
-_OVERLAP, _MANY = 16, 20_000
+_ROOM = 4
+#: Windows are a 64th of their length apart, further where there would be more than this many, at most a quarter.
+_OVERLAP, _MANY, _LEAST_OVERLAP = 64, 5_000, 4
+#: A window holds so many numbers at most, over all channels, but is at least so many steps long.
+_WIDEST, _SHORTEST = 2048, 16
 #: What is further apart than this many steps are two pieces.
 _APART = 1000
 #: Stamps this near to the grid, in steps, stand on it; values are read between two stamps that are this near.
@@ -104,8 +106,8 @@ class Layout:
         if longest < 4:
             raise DataError(f"{rows.origin} is {longest} step(s) long: too short to be cut into windows.")
         if window in (None, AUTO):
-            self.period = period(recorded.pieces, max(8, min(longest // 3, 4 * WINDOW)))
-            self.window = _window(self.period, longest)
+            self.period = period(recorded.pieces, max(8, min(longest // 3, 2 * WINDOW)))
+            self.window = _window(self.period, longest, recorded.pieces[0].shape[1])
         else:
             self.window = int(window)
             if self.window < 2 or self.window > longest:
@@ -115,7 +117,8 @@ class Layout:
                 )
         if stride in (None, AUTO):
             steps = sum(map(len, recorded.pieces))
-            self.stride = max(1, self.window // _OVERLAP, min(self.window // 2, math.ceil(steps / _MANY)))
+            sparse = min(self.window // _LEAST_OVERLAP, math.ceil(steps / _MANY))
+            self.stride = max(1, self.window // _OVERLAP, sparse)
         else:
             self.stride = int(stride)
             if self.stride > self.window:
@@ -533,7 +536,7 @@ def _on_grid(at: np.ndarray, values: np.ndarray) -> np.ndarray:
     return grid
 
 
-def _window(period: int | None, longest: int) -> int:
-    most = max(2, longest // _ROOM)
-    length = WINDOW if period is None else period * math.ceil(WINDOW / (1.5 * period))
-    return min(length, most)
+def _window(period: int | None, longest: int, channels: int) -> int:
+    """The multiple of the period that is nearest to ``WINDOW``, in so far as the recordings have room."""
+    length = WINDOW if period is None or period > 1.5 * WINDOW else period * max(1, round(WINDOW / period))
+    return max(2, min(length, longest // _ROOM, max(_SHORTEST, _WIDEST // channels)))

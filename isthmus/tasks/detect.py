@@ -59,6 +59,8 @@ class Detection(Result):
     rows: Rows
     names: list[str] = field(default_factory=list)
     expected: Any = None
+    #: Whether rows are the stamps of recordings (isthmus.tasks.stamps).
+    over_time: bool = False
 
     def reasons(self, i: int) -> list[Reason]:
         """The entries that contributed most to row ``i``, strongest first; none where nothing stands out."""
@@ -75,7 +77,7 @@ class Detection(Result):
         ]
         code = max(float(self.code_contribution[i]), 0.0) / total
         if code > 0.05:
-            found.append(Reason("the combination of columns", "", "", code))
+            found.append(Reason("the course of time" if self.over_time else "the combination of columns", "", "", code))
         return sorted(found, key=lambda reason: -reason.share)[:TOP]
 
     def _told(self, i: int, j: int) -> tuple[str, str]:
@@ -128,6 +130,10 @@ class Detection(Result):
                 f"{self.n_calibration} held-out rows can promise a rate of {least:.2%} at the least, so nothing "
                 "was flagged: ask for that, or fit on more rows"
             )
+        if self.over_time:
+            from isthmus.tasks.stamps import told
+
+            return lines + told(self)
         for i in self.worst():
             if self.anomalies[i]:
                 name = self.rows.names[i] if self.rows.names else f"row {i}"
@@ -148,7 +154,11 @@ class Detection(Result):
         }  # fmt: skip
 
     def plot(self) -> Picture:
-        """The histogram of scores with the threshold."""
+        """The histogram of scores with the threshold; of recordings, the signal with the score under it."""
+        if self.over_time:
+            from isthmus.tasks.stamps import drawn
+
+            return drawn(self)
         from isthmus.picture import histogram
 
         return histogram(self.scores, threshold=self.threshold if np.isfinite(self.threshold) else None)
@@ -163,6 +173,10 @@ def detect(model: Model, rows: Any, *, false_alarm_rate: float = 0.01) -> Detect
     if not 0 < false_alarm_rate < 1:
         raise SpecError(f"false_alarm_rate is between 0 and 1, got {false_alarm_rate}. Say 0.01 for one in a hundred.")
     rows = model.open(rows)
+    if model.on_recordings:
+        from isthmus.tasks.stamps import detect_stamps
+
+        return detect_stamps(model, rows, false_alarm_rate)
     entries, cost, mean = model.contributions(rows)
     scores = entries.reshape(len(entries), -1).sum(1, dtype=np.float64) + cost
     p_values = model.p_values(scores)

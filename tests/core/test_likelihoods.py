@@ -290,7 +290,7 @@ def test_the_nats_of_a_mixed_row_are_one_unit():
     torch.testing.assert_close(nats, torch.tensor([[math.log(6), math.log(2), 0.5 * math.log(2 * math.pi)]]))
 
 
-@pytest.mark.parametrize("per", ["entry", "all"])
+@pytest.mark.parametrize("per", ["entry", "channel", "all"])
 def test_no_column_is_believed_to_be_exact(per):
     """What comes back to the last digit gets the σ of 3 % of the rows' deviation, so that a digit is no anomaly."""
     likelihood = LIKELIHOODS["gaussian"]((4,), (3,), per=per)
