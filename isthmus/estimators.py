@@ -43,6 +43,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         encoder, decoder: a body by name, by ``{"kind": "mlp", "widths": [128, 64]}``, or any ``nn.Module``.
         bottleneck, likelihood, corruption: a part by name or options.
         objective, prior, critic: the same; ``prior="mixture"`` or ``"flow"`` is what :meth:`sample` draws from.
+        detector: what says how strange rows are, by name or options: the rows decide; ``"likelihood"`` is the
+            quickest and says nats.
         penalties: a part or a list of them, added to the objective.
         condition: the column (or columns) of a data frame that steers the decoder; labels beside an array are
             handed to ``fit`` and to what decodes: ``fit(X, condition=labels)``.
@@ -86,6 +88,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         penalties: Any = None,
         objective: str | Mapping[str, Any] | None = None,
         prior: str | Mapping[str, Any] | None = None,
+        detector: str | Mapping[str, Any] | None = None,
         critic: str | Mapping[str, Any] | None = None,
         condition: str | Sequence[str] | None = None,
         epochs: int | str = AUTO,
@@ -113,6 +116,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.condition = condition
         self.objective = objective
         self.prior = prior
+        self.detector = detector
         self.critic = critic
         self.epochs = epochs
         self.batch_size = batch_size
@@ -246,7 +250,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     # -- outlier detector -----------------------------------------------------------------------
 
     def score_samples(self, X: Any, *, condition: Any = None) -> np.ndarray:
-        """Log-likelihood of each row in nats (n,): higher is more normal."""
+        """How usual each row is (n,), −1 times the detector's score: higher is more normal."""
         rows = self._rows(X, condition)
         return -self.model_.score(rows)
 
@@ -260,7 +264,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood in nats per row, for model selection."""
-        return float(np.mean(self.score_samples(X)))
+        return -float(np.mean(self.model_.nats(self._rows(X))))
 
     def detect(self, X: Any, *, false_alarm_rate: float = 0.01, condition: Any = None) -> Detection:
         """Score rows and flag anomalies at a promised false-alarm rate, with p-values and reasons."""

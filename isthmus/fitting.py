@@ -27,7 +27,8 @@ from isthmus.conditions import Conditions
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
-from isthmus.core.parts import Bottleneck
+from isthmus.core.detectors import DETECTORS
+from isthmus.core.parts import Bottleneck, Detector, make
 from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
@@ -45,6 +46,8 @@ from isthmus.training.stacked import Stack
 
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
+#: The time of a detector that learns, as a share of ``max_time``, on top of it.
+_DETECTOR_SHARE = 0.2
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
 _MOST_START = 4096
 
@@ -113,6 +116,8 @@ def begin(
         spec = spec.replace(corruption=Part("identity"))  # what the rows differ by is the corruption
     if fed.conditions is not None:
         spec = spec.replace(condition_dim=fed.conditions.width)
+        if said.get("detector") is None:
+            spec = spec.replace(detector=Part("likelihood"))  # the one that knows of conditions
     elif recipe == "conditional":
         raise SpecError(
             "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN' (--condition COLUMN), "
@@ -175,6 +180,23 @@ def learn(
     if stack is not None and checkpoint is not None:
         stack.clear(checkpoint)
     return run, remarks
+
+
+def teach(net: Net, tensors: Mapping[str, Tensor], plan: Plan) -> Detector:
+    """The detector of a fitted network, taught on the training rows."""
+    device = tensors["x"].device
+    with devices.seeded(plan.seed):
+        detector = make(DETECTORS, "detector", net.spec.detector, net.shape, net.likelihood.features_shape).to(device)
+        generator = torch.Generator().manual_seed(plan.seed)
+        if detector.learns:
+            fed = detector.feed(net, tensors, generator)
+            batches = InMemory(fed, detector.batch_size, plan.seed)
+            epochs = -(-detector.steps // len(batches))
+            limit = plan.max_time and _DETECTOR_SHARE * plan.max_time
+            own = Plan(epochs=epochs, learning_rate=detector.learning_rate, max_time=limit, weight_decay=0.02)
+            train(detector, batches, own, hooks=[Guard(), *([Watch(limit)] if limit else [])])
+        detector.eval().settle(net, tensors, generator)
+    return detector
 
 
 def tensors_of(rows: Rows, face: Modality, conditions: Conditions | None, *, steered: bool = True) -> dict[str, Tensor]:

@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from isthmus import devices, modelfile
 from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
+from isthmus.core.detectors import DETECTORS
+from isthmus.core.detectors.likelihood import Likelihood
 from isthmus.core.evidence import log_evidence
+from isthmus.core.parts import Detector, Surprise, make
 from isthmus.core.pca import PCA
 from isthmus.core.posterior import Posterior
 from isthmus.core.two_sample import told_apart
@@ -31,7 +34,7 @@ from isthmus.data.source import open_rows
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.data.windows import Paid, Windows
 from isthmus.errors import DataError, FileError, SpecError
-from isthmus.fitting import Prepared, begin, feed, in_windows, learn, made, phase, split, tensors_of
+from isthmus.fitting import Prepared, begin, feed, in_windows, learn, made, phase, split, teach, tensors_of
 from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
 from isthmus.modalities.recording import recording_remark
@@ -45,6 +48,8 @@ from isthmus.training.run import Epoch
 _MOST_CALIBRATION = 100_000
 #: Training rows whose codes the prior is fitted to, and those whose error is held against the held-out rows'.
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
+#: Training rows that calibrate beside those held out, where the detector can score them as if it had not seen them.
+_MOST_FRESH = 20_000
 #: Numbers in the codes that the prior is fitted to: fewer rows where codes are wide.
 _MOST_CODES = 1 << 25
 #: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
@@ -108,10 +113,14 @@ class Model:
         usual: Tensor | None = None,
         pca: PCA | None = None,
         conditions: Conditions | None = None,
+        detector: Detector | None = None,
+        held_nats: np.ndarray | None = None,
     ):
         self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
-        self.conditions = conditions
+        self.conditions, self.detector = conditions, (detector or Likelihood(net.shape, net.shape)).eval()
         self.calibration, self.pca, self._usual = calibration, pca, usual
+        #: the sorted negative log-likelihoods of the held-out rows
+        self.held_nats = calibration if held_nats is None else held_nats
 
     @property
     def spec(self) -> Spec:
@@ -250,6 +259,8 @@ class Model:
         model = cls(net, fed.modality, plan, record, pca=fair, conditions=fed.conditions)
         with phase(phases, "calibrate"):
             model._calibrate(fed.tensors, fed.held)
+        with phase(phases, "detector"):
+            model._learn_to_detect(fed.tensors, fed.held)
             if held is not None and held.kind == "windows":
                 model._calibrate_steps(held.data, without_target(fed.held))
         record.seconds = time.perf_counter() - began
@@ -279,19 +290,32 @@ class Model:
             back = [self._mean(b) for b in in_order(settle, self._chunk)]
             net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(back))
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
-            if held is None:
+            if held is not None:
+                record.pca_error, record.mean_error = self._linear_errors(held)
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
-                record.usual_score = float(nats.quantile(0.99))
-                return
-            record.pca_error, record.mean_error = self._linear_errors(held)
-            entries, costs = [], []
-            for b in in_order(settle, self._chunk):
-                nats, cost, _ = self._explained(b)
-                entries.append(nats.flatten(1).cpu())
-                costs.append(cost.cpu())
-            nats = torch.cat([torch.cat(entries), torch.cat(costs)[:, None]], dim=1)
-            self._usual = nats.mean(0)
-            self.calibration = np.sort(nats.sum(1, dtype=torch.float64).numpy())
+                self.held_nats = np.sort(nats.cpu().numpy())
+
+    def _learn_to_detect(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
+        """Teach the detector, and see how rows score that it did not learn from: those held out, and its own where it
+        can tell.
+        """
+        tensors, held = without_target(tensors), held and without_target(held)
+        self.detector = teach(self.net, tensors, self.plan)
+        with torch.no_grad(), devices.threads_for(self._work(), self.device):
+            self._calibrate_detector(tensors, held and {n: t[:_MOST_CALIBRATION] for n, t in held.items()})
+
+    def _calibrate_detector(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
+        n, most = len(tensors["x"]), _MOST_FRESH
+        index = torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).round().long()
+        known = [] if held is None else [self._surprise(b) for b in in_order(held, self._chunk)]
+        fresh = [self.detector.fresh(self.net, tensors, some.to(self.device)) for some in index.split(self._chunk)]
+        found = Surprise.cat(known + [one for one in fresh if one is not None]) if known or fresh[0] else None
+        if found is None:
+            scores = torch.cat([self._surprise(b).score for b in in_order(tensors, self._chunk)])
+            self.record.usual_score = float(scores[:_MOST_CALIBRATION].quantile(0.99))
+            return
+        self._usual = torch.cat([found.entries.flatten(1).mean(0), found.rest.mean()[None]]).float().cpu()
+        self.calibration = np.sort(found.score.double().cpu().numpy())
 
     @torch.no_grad()
     def _calibrate_steps(self, windows: Windows, held: Mapping[str, Tensor]) -> None:
@@ -310,10 +334,9 @@ class Model:
 
     def _paid(self, b: Mapping[str, Tensor]) -> Tensor:
         """What windows bring to the score, (B, channels × length + 1); NaN for entries that are missing."""
-        entries, rest, _ = self._explained(b)
-        if "observed" in b:
-            entries = torch.where(b["observed"], entries, torch.nan)
-        return torch.cat([entries.flatten(1), rest[:, None]], dim=1)
+        found = self._surprise(b)
+        entries = torch.where(b["observed"], found.entries, torch.nan) if "observed" in b else found.entries
+        return torch.cat([entries.flatten(1), found.rest[:, None]], dim=1)
 
     def _by_channel(self, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return found[:, :-1].reshape(-1, *self.net.shape), found[:, -1]
@@ -412,28 +435,37 @@ class Model:
         return self.modality.from_tensors(torch.from_numpy(self._over(rows, self._mean)), rows)
 
     def score(self, source: Any) -> np.ndarray:
-        """Negative log-likelihood of each row in nats, float64 (n,): higher is stranger.
+        """How strange each row is to the model's detector, float64 (n,): higher is stranger.
 
-        It is −log p(x | z) plus what the code costs: its rate, or −log of the fitted prior's density.
+        The detector ``likelihood`` says nats, as :meth:`nats` does; others say how many deviations a row stands above
+        rows that were not fitted, on the scale of their logarithms.
         """
         rows = self.open(source)
-        return self.paid(rows).score if self.on_recordings else self._over(rows, self._nats)
+        if self.on_recordings:
+            return self.paid(rows).score
+        return self._over(rows, lambda b: self._surprise(b, explain=False).score)
 
     def nats(self, source: Any) -> np.ndarray:
-        """Negative log-likelihood of each row in nats, float64 (n,): of recordings, of each window."""
+        """Negative log-likelihood of each row in nats, float64 (n,): higher is less likely.
+
+        It is −log p(x | z) plus what the code costs: its rate, or −log of the fitted prior's density. Of recordings it
+        is that of each window.
+        """
         return self._over(source, self._nats)
 
     def contributions(self, source: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where the nats come from: per entry (n, *shape), of the code (n,), and the expected x (n, *shape)."""
+        """Where the score comes from: per entry (n, *shape), what belongs to none (n,), which add up to it, and the
+        expected x (n, *shape).
+        """
 
         def explain(b: Mapping[str, Tensor]) -> Tensor:
-            entries, cost, mean = self._explained(b)
-            return torch.cat([entries.flatten(1), cost[:, None], mean.flatten(1)], dim=1)
+            found = self._surprise(b)
+            return torch.cat([found.entries.flatten(1), found.rest[:, None], self._mean(b).flatten(1)], dim=1)
 
         found = self._over(source, explain)
         n = int(np.prod(self.net.shape))
-        entries, cost, mean = found[:, :n], found[:, n], found[:, n + 1 :]
-        return entries.reshape(-1, *self.net.shape), cost, mean.reshape(-1, *self.net.shape)
+        entries, rest, mean = found[:, :n], found[:, n], found[:, n + 1 :]
+        return entries.reshape(-1, *self.net.shape), rest, mean.reshape(-1, *self.net.shape)
 
     def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:
         """log p(x) of each row in nats, float64 (n,), of a variational model: higher is likelier.
@@ -510,7 +542,7 @@ class Model:
 
     @property
     def usual(self) -> tuple[np.ndarray, float]:
-        """The nats that held-out rows pay on average: per entry (*shape), and for the code."""
+        """What rows that were not fitted score on average: per entry (*shape), and what belongs to none."""
         self._held_out_scores()
         assert self._usual is not None
         usual = self._usual.numpy()
@@ -541,13 +573,13 @@ class Model:
         """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``."""
         return tensors_of(rows, self.modality, self.conditions, steered=steered)
 
-    def _explained(self, b: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        trace = self.net.trace(**b)
-        return -trace.p.log_probs(trace.x, trace.observed), self.net.code_nats(trace.code), trace.p.mean
+    def _surprise(self, b: Mapping[str, Tensor], explain: bool = True) -> Surprise:
+        return self.detector(self.net, b["x"], b.get("observed"), b.get("condition"), explain=explain)
 
     def _nats(self, b: Mapping[str, Tensor]) -> Tensor:
-        entries, cost, _ = self._explained(b)
-        return entries.flatten(1).sum(1, dtype=torch.float64) + cost
+        trace = self.net.trace(**b)
+        nats = -trace.p.log_probs(trace.x, trace.observed).flatten(1).sum(1, dtype=torch.float64)
+        return nats + self.net.code_nats(trace.code)
 
     def _over(
         self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
@@ -576,7 +608,8 @@ class Model:
         return chunk_rows(self.net)
 
     def _work(self) -> float:
-        return self._chunk * sum(p.numel() for p in self.net.parameters())
+        numbers = [*self.net.parameters(), *self.detector.state_dict().values()]
+        return self._chunk * sum(t.numel() for t in numbers)
 
     # -- the file -------------------------------------------------------------------------------
 
@@ -592,9 +625,12 @@ class Model:
             "pca_total": self.pca.total if self.pca else None,
         }
         tensors = {f"net/{name}": value for name, value in self.net.state_dict().items()}
+        tensors |= {f"detector/{name}": value for name, value in self.detector.state_dict().items()}
         if self.calibration is not None:
             tensors["calibration"] = torch.from_numpy(self.calibration)
             tensors["usual"] = self._usual
+        if self.held_nats is not None and self.held_nats is not self.calibration:
+            tensors["held_nats"] = torch.from_numpy(self.held_nats)
         if self.pca is not None:
             for name in ("mean", "components", "variances"):
                 tensors[f"pca/{name}"] = getattr(self.pca, name)
@@ -626,6 +662,7 @@ def open_model(
         steering = Conditions.from_json(header["conditions"]) if header.get("conditions") else None
         with devices.seeded(0):  # its random start is overwritten: the person's own numbers go on undisturbed
             net = Net(spec, tuple(header["shape"]), copy.deepcopy(own))
+            detector = make(DETECTORS, "detector", spec.detector, net.shape, net.likelihood.features_shape)
         record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
         pca = None
         if "pca/mean" in tensors:
@@ -635,14 +672,25 @@ def open_model(
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise FileError(f"{path} is not a model of isthmus, or a damaged one: {error!r}. Fit it again.") from error
-    weights = {name[4:]: value for name, value in tensors.items() if name.startswith("net/")}
     try:
-        net.load_state_dict(weights)
+        for prefix, module in (("net/", net), ("detector/", detector)):
+            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
-    calibration = tensors["calibration"].numpy() if "calibration" in tensors else None
-    return Model(net.to(devices.pick(device)), face, plan, record, calibration, tensors.get("usual"), pca, steering)
+    where = devices.pick(device)
+    scores = {name: tensors[name].numpy() for name in ("calibration", "held_nats") if name in tensors}
+    return Model(
+        net.to(where),
+        face,
+        plan,
+        record,
+        pca=pca,
+        conditions=steering,
+        detector=detector.to(where),
+        usual=tensors.get("usual"),
+        **scores,
+    )
 
 
 def _filled(t: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class Part:
 
 
 #: The places of the equation that hold exactly one part.
-SINGLE = ("corruption", "encoder", "bottleneck", "decoder", "likelihood", "objective", "prior")
+SINGLE = ("corruption", "encoder", "bottleneck", "decoder", "likelihood", "objective", "prior", "detector")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Spec:
     corruption: Part = Part("identity")
     objective: Part = Part("reconstruction")
     prior: Part = Part("standard_normal")
+    detector: Part = Part("likelihood")
     penalties: tuple[Part, ...] = ()
     critic: Part | None = None
     latent_dim: int | str = AUTO

@@ -84,7 +84,9 @@ def test_shapes_and_types():
     assert (back.shape, back.dtype) == ((30, 8), x.dtype)
     np.testing.assert_allclose(ae.reconstruct(x), back, rtol=1e-4, atol=1e-4)
     assert ae.score_samples(x).shape == (30,)
-    assert ae.score(x) == pytest.approx(ae.score_samples(x).mean())
+    assert ae.score(x) == pytest.approx(-ae.model_.nats(x).mean())
+    nats = quick(detector="likelihood").fit(array())
+    assert nats.score(x) == pytest.approx(nats.score_samples(x).mean())
     assert np.array_equal(quick().fit_transform(array()), quick().fit(array()).transform(array()))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.critics import CRITICS
+from isthmus.core.detectors import DETECTORS
 from isthmus.core.likelihoods import LIKELIHOODS
 from isthmus.core.networks import DECODERS, ENCODERS
 from isthmus.core.networks.tied import tie
@@ -52,6 +53,7 @@ MENUS: dict[str, Mapping[str, type]] = {
     "penalties": PENALTIES,
     "prior": PRIORS,
     "critic": CRITICS,
+    "detector": DETECTORS,
 }
 
 

@@ -16,13 +16,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.errors import SpecError, unknown
 from isthmus.spec import Part
+
+if TYPE_CHECKING:
+    from isthmus.core.autoencoder import Net
 
 Shape = tuple[int, ...]
 
@@ -98,6 +101,22 @@ class Trace:
     squared_jacobian: Any = None  # () → ‖∂z/∂features‖²_F (B,) in closed form, or None where there is none
     condition: Tensor | None = None
     progress: float = 1.0  # the fraction of the training that is done
+
+
+@dataclass
+class Surprise:
+    """How strange rows are: ``score`` (B,), higher is stranger; ``entries`` (B, *shape), what each entry of x brings to
+    it; and ``rest`` (B,), what belongs to no entry. The last two add up to the first.
+    """
+
+    score: Tensor
+    entries: Tensor
+    rest: Tensor
+
+    @classmethod
+    def cat(cls, parts: Sequence[Surprise]) -> Surprise:
+        """Surprises of batches, one after the other."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("score", "entries", "rest")))
 
 
 @dataclass
@@ -322,6 +341,70 @@ class Critic(Piece):
     @abstractmethod
     def judge(self, trace: Trace) -> Tensor:
         """The critic's own loss, one scalar; gradients reach the critic alone."""
+
+
+class Detector(Piece):
+    """How strange a row is. Built from x's shape and the features'; learns beside the fitted network, and is saved.
+
+    Where it ``learns`` the one loop trains it, with what :meth:`feed` gives it. Then :meth:`settle` takes in what no
+    gradient teaches.
+    """
+
+    #: Has it weights of its own?
+    learns: ClassVar[bool] = False
+    #: Steps that it is trained for, at which highest learning rate, on how many rows each.
+    steps: int = 0
+    learning_rate: float = 2e-3
+    batch_size: int = 64
+    progress: float = 1.0
+
+    def feed(self, net: Net, tensors: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """What its training is fed, a row each."""
+        raise NotImplementedError
+
+    def losses(self, **batch: Tensor) -> Losses:
+        """As a network's, of one group."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def settle(self, net: Net, tensors: Mapping[str, Tensor], generator: torch.Generator) -> None:
+        """Take in the training rows and how usual rows score, once, after the training."""
+
+    def fresh(self, net: Net, tensors: Mapping[str, Tensor], index: Tensor) -> Surprise | None:
+        """The surprise of the training rows at ``index`` as rows that it did not learn from would have it, right after
+        :meth:`settle`; None where only other rows can tell.
+        """
+        return None
+
+    @abstractmethod
+    def forward(
+        self,
+        net: Net,
+        x: Tensor,
+        observed: Tensor | None = None,
+        condition: Tensor | None = None,
+        *,
+        explain: bool = True,
+    ) -> Surprise:
+        """The surprise of rows; without ``explain`` the score alone is right."""
+
+    # -- what the loop asks of a network --------------------------------------------------------
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"main": list(self.parameters())}
+
+    def pace(self, group: str) -> float:
+        return 1.0
+
+    def project_gradients(self) -> None:
+        """Nothing is kept on a surface."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # what is taken in from rows has their sizes, which only the file knows
+        for name, buffer in self._buffers.items():
+            if prefix + name in state_dict and buffer is not None:
+                self._buffers[name] = torch.empty_like(state_dict[prefix + name], device=buffer.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 @dataclass(frozen=True)

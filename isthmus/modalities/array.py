@@ -99,7 +99,12 @@ class Array(Modality):
         return raw.reshape(len(x), *self.row_shape)
 
     def parts(self) -> dict[str, Any]:
-        return {"encoder": {"kind": "mlp"}, "decoder": {"kind": "mlp"}, "likelihood": {"kind": "gaussian"}}
+        return {
+            "encoder": {"kind": "mlp"},
+            "decoder": {"kind": "mlp"},
+            "likelihood": {"kind": "gaussian"},
+            "detector": {"kind": "neighbours"},
+        }
 
     def describe(self) -> list[str]:
         shape = " x ".join(map(str, self.row_shape))

@@ -191,7 +191,12 @@ class Table(Modality):
     def parts(self) -> dict[str, Any]:
         levels = [{"numeric": 0, "date": 0, "boolean": 1}.get(c.kind, len(c.levels) + 1) for c in self.used]
         likelihood = {"kind": "mixed", "levels": levels} if any(levels) else {"kind": "gaussian"}
-        return {"encoder": {"kind": "mlp"}, "decoder": {"kind": "mlp"}, "likelihood": likelihood}
+        return {
+            "encoder": {"kind": "mlp"},
+            "decoder": {"kind": "mlp"},
+            "likelihood": likelihood,
+            "detector": {"kind": "neighbours"},
+        }
 
     def describe(self) -> list[str]:
         counts = {

@@ -306,9 +306,9 @@ def _shortcut(model: Model, vitals: Vitals) -> Iterator[Finding]:
 
 def _outliers(model: Model, vitals: Vitals) -> Iterator[Finding]:
     """Rows far beyond those held out; or, where they are many, rows of another kind."""
-    if model.calibration is None or len(model.calibration) < 20:
+    if model.held_nats is None or len(model.held_nats) < 20:
         return
-    held, scores = model.calibration, vitals.scores.cpu().double().numpy()
+    held, scores = model.held_nats, vitals.scores.cpu().double().numpy()
     # roots, because a score is a square: long tails are no strangers
     even = vitals.even_scores.cpu().double().numpy().clip(min=0) ** 0.5
     (middle, high), (even_middle, even_high) = np.quantile(held, (0.5, 0.98)), np.quantile(even, (0.5, 0.98))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from isthmus import devices
+from isthmus.core.autoencoder import Net
 from isthmus.core.handmade import HandmadeStep
 from isthmus.core.parts import size
 from isthmus.core.sparse_step import SparseStep
@@ -18,7 +19,7 @@ from isthmus.training.flat import FlatGroup
 from isthmus.training.run import Epoch, Run
 
 if TYPE_CHECKING:
-    from isthmus.core.autoencoder import Net
+    from isthmus.core.parts import Detector
     from isthmus.training.hooks import Hook
 
 #: Steps whose gradient was derived by hand; networks that none of them fits take the tape.
@@ -34,7 +35,7 @@ def chunk_rows(net: Net) -> int:
 
 
 def train(
-    net: Net,
+    net: Net | Detector,
     batches: Batches,
     plan: Plan,
     *,
@@ -49,7 +50,8 @@ def train(
     assert not isinstance(plan.learning_rate, str)
     device = next(net.parameters()).device
     groups = {name: FlatGroup(parameters, plan.weight_decay) for name, parameters in net.groups().items()}
-    forward = next((step(net) for step in STEPS if step.fits(net)), net).losses
+    by_hand = (step(net) for step in STEPS if isinstance(net, Net) and step.fits(net))
+    forward = next(by_hand, net).losses
     run = Run(net, groups, plan, plan.epochs, len(batches), batches.n_rows, forward)
     work = 3 * sum(g.values.numel() for g in groups.values()) * batches.n_rows / len(batches)
     try:

@@ -1,0 +1,202 @@
+r"""Distance to the nearest training rows, held against how far these are from their own.
+
+.. math:: s(x) = \frac{1}{V} \sum_v \mathrm{standardised}\Bigl(\log d_v(x) - \lambda \log \bar d_v(x)\Bigr)
+
+:math:`d_v` is the mean distance to the k nearest rows, :math:`\bar d_v` what that is on average for the nearest rows
+themselves, and each v scales the columns in its own way.
+
+References:
+    Ramaswamy, Rastogi, Shim, Efficient Algorithms for Mining Outliers from Large Data Sets, 2000 (λ = 0).
+    Breunig, Kriegel, Ng, Sander, LOF: Identifying Density-Based Local Outliers, 2000 (λ = 1, nearly).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from isthmus.core.detectors.seen import by_entry, flat, numbers
+from isthmus.core.parts import Detector, Shape, Surprise, one_of
+
+if TYPE_CHECKING:
+    from isthmus.core.autoencoder import Net
+
+#: Numbers that the rows which are kept may have together: a file stays small, a search short.
+_MOST_NUMBERS = 1 << 21
+#: Distances that are looked at together.
+_AT_ONCE = 1 << 23
+#: Values of a column that its ranks are read from.
+_KNOTS = 1024
+#: Neighbours whose own distance a row's is held against, as a multiple of k.
+_AROUND = 2
+#: Scaled numbers beyond this are no farther.
+_FAR = 30.0
+#: Rows nearer than this share of their own length are the same row.
+_SAME = 4e-6
+
+
+class Neighbours(Detector):
+    """Local distance to ``k`` neighbours among at most ``most`` training rows, in several ``scales``.
+
+    ``standard`` divides numbers by their deviation, ``range`` by their range (heavy tails weigh little), ``rank`` takes
+    them to the normal quantiles of their ranks (only order counts). One exact copy of a row is taken for the row
+    itself, so that the training rows can be looked at too. Entries that are missing take no part.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        features_shape: Shape,
+        *,
+        k: int = 5,
+        local: float = 0.5,
+        scales: Sequence[str] = ("standard", "range", "rank"),
+        most: int = 8192,
+    ):
+        super().__init__()
+        if k < 1 or most < 2:
+            raise ValueError(f"k is at least 1 and most at least 2, got k={k}, most={most}")
+        self.k, self.local, self.most = k, local, most
+        self.scales = [one_of("scale", name, list(_SCALES)) for name in scales]
+        for name in ("rows", "mean", "deviation", "span", "knots", "number", "own", "center", "spread"):
+            self.register_buffer(name, torch.zeros(0))
+        self._placed: list[Tensor] = []
+
+    # -- learning -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def settle(self, net: Net, tensors: Mapping[str, Tensor], generator: torch.Generator) -> None:
+        x, there = flat(net, tensors["x"], tensors.get("observed"))
+        if there is not None:
+            x = torch.where(there, x, x.sum(0) / there.sum(0).clamp(min=1))
+        most = max(2 * self.k, min(self.most, _MOST_NUMBERS // x.shape[1]))
+        kept = torch.randperm(len(x), generator=generator)[:most].sort().values
+        rows = x[kept.to(x.device)]
+        self.rows, self.mean, self.number = rows, rows.mean(0), numbers(net).to(rows.device)
+        self.deviation, self.span = rows.std(0, correction=0), rows.amax(0) - rows.amin(0)
+        every = -(-len(rows) // _KNOTS)
+        self.knots = rows.sort(0).values[every // 2 :: every].T.contiguous()
+        self.own = rows.new_ones(len(self.scales), len(rows))
+        self.center, self.spread = rows.new_zeros(len(self.scales)), rows.new_ones(len(self.scales))
+        self._placed = []
+        self.own = torch.stack([self._apart(scale, rows, None).distance for scale in range(len(self.scales))])
+        logs = torch.stack([self._local(scale, rows, None)[0] for scale in range(len(self.scales))])
+        self.center, self.spread = logs.mean(1), logs.std(1, correction=0).clamp(min=1e-6)
+
+    def fresh(self, net: Net, tensors: Mapping[str, Tensor], index: Tensor) -> Surprise:
+        # a row's own copy is left out anyway
+        return self(net, *(None if t is None else t[index] for t in (tensors["x"], tensors.get("observed"))))
+
+    # -- scoring --------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        net: Net,
+        x: Tensor,
+        observed: Tensor | None = None,
+        condition: Tensor | None = None,
+        *,
+        explain: bool = True,
+    ) -> Surprise:
+        features, there = flat(net, x, observed)
+        score, shares = torch.zeros(len(x), dtype=torch.float64, device=x.device), torch.zeros_like(features)
+        for scale in range(len(self.scales)):
+            log, share = self._local(scale, features, there)
+            z = (log - self.center[scale]) / self.spread[scale] / len(self.scales)
+            score += z
+            if explain:
+                shares += z[:, None] * share
+        entries = by_entry(net, shares)
+        return Surprise(score, entries, (score - entries.flatten(1).sum(1)).to(entries))
+
+    def _local(self, scale: int, rows: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
+        """log d − λ log d̄ (B,) in one scale, and each feature's share of d (B, F)."""
+        found = self._apart(scale, rows, there)
+        # a floor, so that rows which come many times are usual and not infinitely so
+        floor = 1e-3 * self.own[scale].median() + 1e-6
+        log = (found.distance + floor).log() - self.local * (found.around + floor).log()
+        return log, found.share
+
+    def _apart(self, scale: int, rows: Tensor, there: Tensor | None) -> _Apart:
+        known = self._known(scale)
+        placed = self._place(self.scales[scale], rows)
+        step = max(1, _AT_ONCE // len(known))
+        return _Apart.cat([
+            self._search(placed[i : i + step], known, None if there is None else there[i : i + step], self.own[scale])
+            for i in range(0, len(rows), step)
+        ])  # fmt: skip
+
+    def _search(self, rows: Tensor, known: Tensor, there: Tensor | None, own: Tensor) -> _Apart:
+        """The nearest of the ``known`` rows (m, F) to ``rows`` (B, F), of whose features some may not be there."""
+        if there is None:
+            length = rows.square().sum(1, keepdim=True)
+            squares = torch.addmm(known.square().sum(1)[None], rows, known.T, alpha=-2) + length
+        else:
+            rows = rows * there
+            length = rows.square().sum(1, keepdim=True)
+            squares = (there.to(known) @ known.square().T).addmm_(rows, known.T, alpha=-2) + length
+        around = min(max(self.k, _AROUND * self.k), len(known) - 1)
+        found, which = squares.topk(min(around + 1, len(known)), dim=1, largest=False)
+        # an exact copy of the row counts as the row itself, and so do a training row's neighbours leave it out
+        copy = found[:, :1] <= _SAME * (length + known[which[:, 0]].square().sum(1, keepdim=True)) + 1e-12
+        which = torch.where(copy, which[:, 1:], which[:, :-1])
+        near = which[:, : self.k]
+        apart = (rows[:, None] - known[near]).square()
+        if there is not None:
+            # as many features as there are stand for all
+            apart = apart * there[:, None] * (there.shape[1] / there.sum(1).clamp(min=1))[:, None, None]
+        squares = apart.sum(2)
+        return _Apart(
+            squares.sqrt().mean(1), own[which].mean(1), apart.sum(1) / squares.sum(1, keepdim=True).clamp(min=1e-30)
+        )
+
+    def _known(self, scale: int) -> Tensor:
+        """The kept rows in one scale; worked out once."""
+        if not self._placed or self._placed[0].device != self.rows.device:
+            self._placed = [self._place(name, self.rows) for name in self.scales]
+        return self._placed[scale]
+
+    def _place(self, scale: str, rows: Tensor) -> Tensor:
+        """Rows (B, F) in one scale. Levels are one-hot as they are, so that two levels are as far apart as two numbers
+        are on average.
+        """
+        numbers, levels = _SCALES[scale](self, rows)
+        return torch.where(self.number, numbers, levels * rows)
+
+    def _standard(self, rows: Tensor) -> tuple[Tensor, float]:
+        scaled = (rows - self.mean) / torch.where(self.deviation > 0, self.deviation, 1.0)
+        return scaled.clamp(-_FAR, _FAR), 1.0
+
+    def _range(self, rows: Tensor) -> tuple[Tensor, float]:
+        scaled = (rows - self.mean) / torch.where(self.span > 0, self.span, 1.0)
+        return scaled.clamp(-_FAR, _FAR), 0.5**0.5
+
+    def _rank(self, rows: Tensor) -> tuple[Tensor, float]:
+        columns = rows.T.contiguous()
+        # the middle between the first and the last place, so that values which come often stand in one
+        below = torch.searchsorted(self.knots, columns) + torch.searchsorted(self.knots, columns, right=True)
+        return torch.special.ndtri((below.T + 1.0) / (2 * self.knots.shape[1] + 2)), 1.0
+
+    def extra_repr(self) -> str:
+        return f"k={self.k}, local={self.local}, scales={self.scales}, most={self.most}"
+
+
+@dataclass
+class _Apart:
+    """How far rows are from their neighbours (B,), these on average from theirs (B,), each feature's share (B, F)."""
+
+    distance: Tensor
+    around: Tensor
+    share: Tensor
+
+    @classmethod
+    def cat(cls, parts: Sequence[_Apart]) -> _Apart:
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("distance", "around", "share")))
+
+
+#: name → (numbers in that scale, what a level's 1 becomes).
+_SCALES = {"standard": Neighbours._standard, "range": Neighbours._range, "rank": Neighbours._rank}

@@ -1,0 +1,84 @@
+"""Distances that scikit-learn agrees with, copies, scales."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+
+from isthmus.core.autoencoder import Net
+from isthmus.core.detectors.neighbours import Neighbours
+from isthmus.spec import Part, Spec
+
+NET = Net(Spec(Part("linear"), Part("linear"), latent_dim=2), (5,)).eval()
+
+
+def rows(n=300, seed=0):
+    return torch.randn(n, 5, generator=torch.Generator().manual_seed(seed)) * torch.tensor([1.0, 2, 3, 4, 5])
+
+
+def settled(x, **options):
+    detector = Neighbours((5,), (5,), **options)
+    detector.settle(NET, {"x": x}, torch.Generator().manual_seed(0))
+    return detector
+
+
+@torch.no_grad()
+def test_without_a_local_share_it_is_the_distance_to_the_neighbours():
+    x, fresh = rows(), rows(80, seed=1)
+    scaled, mean, deviation = (x - x.mean(0)) / x.std(0, correction=0), x.mean(0), x.std(0, correction=0)
+    theirs = NearestNeighbors(n_neighbors=5).fit(scaled).kneighbors((fresh - mean) / deviation)[0].mean(1)
+    ours = settled(x, local=0.0, scales=["standard"])(NET, fresh).score.numpy()
+    assert np.corrcoef(ours, np.log(theirs))[0, 1] > 0.9999
+
+
+@torch.no_grad()
+def test_a_training_row_leaves_itself_out():
+    x = rows()
+    detector = settled(x, local=0.0, scales=["standard"])
+    scaled = (x - x.mean(0)) / x.std(0, correction=0)
+    theirs = NearestNeighbors(n_neighbors=5).fit(scaled).kneighbors()[0].mean(1)
+    assert np.corrcoef(detector(NET, x).score, np.log(theirs))[0, 1] > 0.9999
+
+
+@torch.no_grad()
+def test_wholly_local_it_ranks_as_the_local_outlier_factor_does():
+    """Two clouds of different density: what is far for the dense one is near for the other."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randn(300, 5, generator=g) * 0.1, 8 + torch.randn(300, 5, generator=g) * 3])
+    fresh = torch.cat([torch.randn(50, 5, generator=g) * s + m for s, m in ((0.1, 0), (0.8, 0), (3.0, 8))])
+    theirs = -LocalOutlierFactor(10, novelty=True).fit(x).score_samples(fresh)
+    ours = settled(x, local=1.0, scales=["range"])(NET, fresh).score
+    assert spearmanr(ours.numpy(), theirs).statistic > 0.85
+    assert ours[50:100].min() > ours[100:].median(), "nearer than the loose cloud's own rows, and stranger"
+
+
+@torch.no_grad()
+def test_only_order_counts_for_ranks():
+    x, fresh = rows(), rows(40, seed=1)
+    plain = settled(x, scales=["rank"])(NET, fresh).score
+    bent = settled(x.exp(), scales=["rank"])(NET, fresh.exp()).score
+    torch.testing.assert_close(plain, bent, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_rows_that_come_many_times_are_usual():
+    x = torch.cat([rows(200), rows(1, seed=9).expand(100, 5)])
+    scores = settled(x)(NET, x).score
+    assert scores[200:].max() < scores[:200].quantile(0.05)
+
+
+def test_a_scale_that_is_none():
+    from isthmus.core.detectors import DETECTORS
+    from isthmus.core.parts import make
+    from isthmus.errors import SpecError
+
+    with pytest.raises(SpecError, match="scale"):
+        make(DETECTORS, "detector", Part("neighbours", {"scales": ["standart"]}), (5,), (5,))
+
+
+@torch.no_grad()
+def test_it_keeps_no_more_rows_than_it_may():
+    detector = settled(rows(500), most=100)
+    assert detector.rows.shape == (100, 5)
+    assert detector(NET, rows(500)).score.isfinite().all()
