@@ -48,6 +48,8 @@ from isthmus.training.stacked import Stack
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 #: The time of a detector that learns, as a share of ``max_time``, on top of it.
 _DETECTOR_SHARE = 0.2
+#: Steps of a training of which nothing is said, in so far as that is 10 to 100 epochs; a quarter for rows that repeat.
+_STEPS = 4000
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
 _MOST_START = 4096
 
@@ -142,7 +144,8 @@ def begin(
         net.start_at_pca(*_steered_pca(probe, tensors, pca))
     step = -(-len(tensors["x"]) // _MOST_START)
     net.start_from(**{name: t[::step] for name, t in tensors.items()})
-    return Begun(net, _decide(plan, len(tensors["x"]), sum(p.numel() for p in net.parameters())), pca, stack)
+    n_parameters = sum(p.numel() for p in net.parameters())
+    return Begun(net, _decide(plan, len(tensors["x"]), n_parameters, face.alike), pca, stack)
 
 
 def learn(
@@ -260,8 +263,8 @@ def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
 
 
-def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
-    """Fill in what was left to us, from the number of rows and the size of the network."""
+def _decide(plan: Plan, n_rows: int, n_parameters: int, alike: float) -> Plan:
+    """Fill in what was left to us, from the number of rows, how alike they are, and the size of the network."""
     batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
     if batch_size == AUTO:
         # where time is short, many small steps get further than few large ones
@@ -269,7 +272,9 @@ def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
         batch_size = int(2 ** np.clip(np.round(np.log2(n_rows / 40)), 4, most))
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
-        epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))
+        epochs = (
+            100_000 if plan.max_time is not None else int(np.clip(np.ceil(_STEPS / min(alike, 4) / steps), 10, 100))
+        )
     if rate == AUTO:
         # smaller for small batches, whose gradients are noisy, and for large networks
         rate = 4e-3 * np.sqrt(np.clip(int(batch_size) / 64, 0.25, 1)) * min(1, 250_000 / n_parameters) ** 0.25

@@ -39,6 +39,11 @@ class Modality(ABC):
         """The rows as samples of the network, where those are others: the windows of recordings."""
         return rows
 
+    @property
+    def alike(self) -> float:
+        """How many samples tell the same as one: windows of recordings overlap."""
+        return 1.0
+
     @abstractmethod
     def to_tensors(self, rows: Rows) -> dict[str, Tensor]:
         """Raw rows → ``{"x": float32 (n, *shape)}``, plus ``"observed"`` (bool, like x) if a cell is missing.

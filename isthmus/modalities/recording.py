@@ -26,7 +26,7 @@ _ROOM = 4
 #: Windows are a 64th of their length apart, further where there would be more than this many, at most a quarter.
 _OVERLAP, _MANY, _LEAST_OVERLAP = 64, 5_000, 4
 #: A window holds so many numbers at most, over all channels, but is at least so many steps long.
-_WIDEST, _SHORTEST = 2048, 16
+_WIDEST, _SHORTEST = 1024, 16
 #: What is further apart than this many steps are two pieces.
 _APART = 1000
 #: Stamps this near to the grid, in steps, stand on it; values are read between two stamps that are this near.
