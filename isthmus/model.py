@@ -57,6 +57,8 @@ _TOLD_APART = 0.75
 #: Codes that this is measured on; fewer say nothing.
 _LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
 
+#: Held-out time of fewer windows' length than this says little about rare scores.
+_LEAST_WORTH = 20
 #: How often gaps are filled with what the network makes of what was filled in before.
 _PASSES = 10
 
@@ -263,6 +265,7 @@ class Model:
             model._learn_to_detect(fed.tensors, fed.held)
             if held is not None and held.kind == "windows":
                 model._calibrate_steps(held.data, without_target(fed.held))
+                record.remarks += _few_windows(held.data)
         record.seconds = time.perf_counter() - began
         return model
 
@@ -699,6 +702,17 @@ def _filled(t: Tensor) -> Tensor:
     """
     missing = _FEW - len(t)
     return t if missing <= 0 else torch.cat([t, t.new_zeros(missing, *t.shape[1:])])
+
+
+def _few_windows(held: Windows) -> list[str]:
+    """What can be promised of steps, where little time was held out: neighbours say nearly the same."""
+    worth = int((np.concatenate(held.cover()) > 0).sum()) / held.length
+    if worth >= _LEAST_WORTH:
+        return []
+    return [
+        f"the time held out is {worth:.1f} windows long, and windows that overlap say nearly the same: take the p-values "
+        "of stamps for a rough guide. A longer recording helps, or a shorter window (--window)"
+    ]
 
 
 def _tie(scores: Any) -> Any:
