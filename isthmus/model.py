@@ -710,8 +710,8 @@ def _few_windows(held: Windows) -> list[str]:
     if worth >= _LEAST_WORTH:
         return []
     return [
-        f"the time held out is {worth:.1f} windows long, and windows that overlap say nearly the same: take the p-values "
-        "of stamps for a rough guide. A longer recording helps, or a shorter window (--window)"
+        f"the time held out is {worth:.1f} windows long, and windows that overlap say nearly the same: take p-values of "
+        "stamps for a rough guide. A longer recording helps, or a shorter window (--window)"
     ]
 
 
