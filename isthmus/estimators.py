@@ -139,8 +139,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         ``target`` holds what should come back for each row, in the same order and form: the clean rows to noisy ones.
         ``condition`` is a label (or a number) for each row that steers the decoder. ``y`` is not looked at.
         """
-        modality = None if self.modality is None else Part.of(self.modality)
-        rows = open_rows(X, kind=modality and modality.kind)
+        kind, options = (None, {}) if self.modality is None else _named(Part.of(self.modality))
+        rows = open_rows(X, kind=kind)
         self._remember_features(X, rows)
         parts = {place: getattr(self, place) for place in _PLACES if getattr(self, place) is not None}
         fraction = self.validation == AUTO if isinstance(self.validation, str) else None
@@ -165,8 +165,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             validation_rows=None if fraction else self.validation,
             warm_start=None if not self.warm_start else str(self.warm_start),
             condition=self.condition if condition is None else condition,
-            modality=modality and modality.kind,
-            modality_options=modality and modality.options,
+            modality=kind,
+            modality_options=options,
             device=self.device,
             hooks=[Progress()] if self.verbose else [],
             callbacks=self.callbacks or (),
@@ -289,3 +289,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _named(part: Part) -> tuple[str | None, Mapping[str, Any]]:
+    return part.kind, part.options

@@ -263,7 +263,7 @@ class Model:
             model._calibrate(fed.tensors, fed.held)
         with phase(phases, "detector"):
             model._learn_to_detect(fed.tensors, fed.held)
-            if held is not None and held.kind == "windows":
+            if held is not None and fed.held is not None and held.kind == "windows":
                 model._calibrate_steps(held.data, without_target(fed.held))
                 record.remarks += _few_windows(held.data)
         record.seconds = time.perf_counter() - began
@@ -331,7 +331,8 @@ class Model:
         inside = (2 * cover > cover.max()) & np.isfinite(paid.rest)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is never there
-            usual = Paid(np.nan_to_num(np.nanmean(paid.channels[inside], 0)), np.nanmean(paid.rest[inside]))
+            channels, rest = np.nanmean(paid.channels[inside], 0), np.nanmean(paid.rest[inside])
+        usual = Paid(np.nan_to_num(channels), np.asarray(rest))
         self._usual = torch.from_numpy(np.append(usual.channels, usual.rest)).float()
         self.calibration = np.sort(paid.filled(usual).score[inside])
 
@@ -352,7 +353,8 @@ class Model:
         windows = self.modality.samples(self.open(source)).data
         assert isinstance(windows, Windows)
         paid = windows.paid(*self._by_channel(self._over(source, self._paid)))
-        return paid.filled(Paid(*self.usual_of_steps)).at_rows(windows.recorded)
+        channels, rest = self.usual_of_steps
+        return paid.filled(Paid(channels, np.asarray(rest))).at_rows(windows.recorded)
 
     @property
     def usual_of_steps(self) -> tuple[np.ndarray, float]:
@@ -710,8 +712,8 @@ def _few_windows(held: Windows) -> list[str]:
     if worth >= _LEAST_WORTH:
         return []
     return [
-        f"the time held out is {worth:.1f} windows long, and windows that overlap say nearly the same: take p-values of "
-        "stamps for a rough guide. A longer recording helps, or a shorter window (--window)"
+        f"the time held out is {worth:.1f} windows long, and windows that overlap say nearly the same: p-values of "
+        "stamps are a rough guide. A longer recording helps, or a shorter window (--window)"
     ]
 
 

@@ -76,13 +76,15 @@ def test_an_array_is_windows_unless_a_window_is_said():
 
 
 def test_the_window_follows_the_period_and_leaves_room():
-    for period, n in ((24, 4000), (100, 4000), (336, 9000)):
-        layout = Layout.fit(open_rows(wave(n, period=period)), window="auto")
+    for period, window in ((24, 120), (50, 150), (100, 100), (170, 170)):
+        layout = Layout.fit(open_rows(wave(4000, period=period)), window="auto")
         assert layout.period == pytest.approx(period, abs=2)
-        assert 80 <= layout.window <= 400
-        assert layout.window / layout.period == pytest.approx(round(layout.window / layout.period), abs=0.05)
+        assert layout.window == pytest.approx(window, rel=0.03)
+    # a longer one would spread every event over two such windows
+    assert Layout.fit(open_rows(wave(9000, period=336)), window="auto").window == 128
     assert Layout.fit(open_rows(G.normal(size=(5000, 1))), window="auto").period is None
-    assert Layout.fit(open_rows(wave(80)), window="auto").window == 10
+    assert Layout.fit(open_rows(wave(80)), window="auto").window == 20
+    assert Layout.fit(open_rows(wave(4000, channels=50)), window="auto").window == 20
 
 
 # -- time -----------------------------------------------------------------------------------------
