@@ -325,7 +325,7 @@ class Model:
         """Score the steps of held-out windows as those of new recordings are: each once, where windows overlap."""
         with devices.threads_for(self._work(), self.device):
             found = torch.cat([self._paid(b) for b in in_order(held, self._chunk)]).cpu().numpy()
-        paid = windows.paid(*self._by_channel(found))
+        paid = windows.paid(found[:, :-1], found[:, -1])
         # the edges of a stretch are held by few windows, whose mean is less sure than it will be at use
         cover = np.concatenate(windows.cover())
         inside = (2 * cover > cover.max()) & np.isfinite(paid.rest)
@@ -337,13 +337,15 @@ class Model:
         self.calibration = np.sort(paid.filled(usual).score[inside])
 
     def _paid(self, b: Mapping[str, Tensor]) -> Tensor:
-        """What windows bring to the score, (B, channels × length + 1); NaN for entries that are missing."""
+        """What windows bring to the score, (B, channels + 1): what is missing brings as much as the rest of its
+        channel, and the last is what belongs to none.
+        """
         found = self._surprise(b)
-        entries = torch.where(b["observed"], found.entries, torch.nan) if "observed" in b else found.entries
-        return torch.cat([entries.flatten(1), found.rest[:, None]], dim=1)
-
-    def _by_channel(self, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return found[:, :-1].reshape(-1, *self.net.shape), found[:, -1]
+        channels = found.entries.sum(2)
+        if "observed" in b:
+            there = b["observed"].to(channels)
+            channels = (found.entries * there).sum(2) / there.mean(2).clamp(min=1e-9)
+        return torch.cat([channels, found.rest[:, None]], dim=1)
 
     def paid(self, source: Any) -> Paid:
         """What every row of recordings brings to its score: each channel (n, channels), and what belongs to none (n,).
@@ -352,7 +354,8 @@ class Model:
         """
         windows = self.modality.samples(self.open(source)).data
         assert isinstance(windows, Windows)
-        paid = windows.paid(*self._by_channel(self._over(source, self._paid)))
+        found = self._over(source, self._paid)
+        paid = windows.paid(found[:, :-1], found[:, -1])
         channels, rest = self.usual_of_steps
         return paid.filled(Paid(channels, np.asarray(rest))).at_rows(windows.recorded)
 

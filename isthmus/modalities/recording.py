@@ -91,7 +91,7 @@ class Layout:
         said = (time, series_id, window, stride)
         if rows.kind != "recordings" and all(one is None for one in said):
             return None
-        left_out = {name for name, kind in (kinds or {}).items() if kind == "ignore"}
+        left_out = _left_out(kinds or {}, table)
         channels = None
         if table is not None:
             channels = [name for name in table.column_names if name not in {time, series_id} | left_out]
@@ -279,7 +279,11 @@ class Layout:
                 columns |= dict(zip(names, values.reshape(n, -1).T, strict=True))
             columns = ({"series": [name] * n} if several and "series" not in columns else {}) | columns
             found.append(pa.table(columns))
-        return pa.concat_tables(found, promote_options="permissive")
+        try:
+            return pa.concat_tables(found, promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # some other column changes its type from file to file
+            needed = [c for c in ("series", self.time, self.series_id, *self.names(0)) if c in found[0].column_names]
+            return pa.concat_tables([one.select(needed) for one in found], promote_options="permissive")
 
     def give_back(self, rows: Rows, values: np.ndarray, dtype: Any) -> Any:
         """Numbers of every row (n, channels) in the form of ``rows``, with their stamps and everything else."""
@@ -488,6 +492,16 @@ def _groups(table: Any, series_id: str | None, name: str) -> list[tuple[str | No
     order = np.argsort(which, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
     return [(str(codes.dictionary[int(which[some[0]])].as_py()), some) for some in parts]
+
+
+def _left_out(kinds: Mapping[str, str], table: Any) -> set[str]:
+    """The columns that a person wants to be left out."""
+    for name, kind in kinds.items():
+        if table is not None and name not in table.column_names:
+            raise unknown("column", name, table.column_names, DataError)
+        if kind not in ("ignore", "numeric"):
+            raise SpecError(f"Columns of recordings are numeric or left out: {name}=ignore; got {name}={kind}.")
+    return {name for name, kind in kinds.items() if kind == "ignore"}
 
 
 def _check_channels(table: Any, channels: list[str], name: str) -> None:

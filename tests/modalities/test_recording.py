@@ -341,6 +341,8 @@ def test_a_table_that_looks_like_a_recording_is_pointed_out_and_no_other():
         (lambda t: t.iloc[:3], {}, "3 step\\(s\\) long: too short"),
         (lambda t: t, {"window": 500}, "window=500, and the longest recording of the table is 60 steps"),
         (lambda t: t, {"window": 10, "stride": 11}, "stride=11 is more than the window of 10"),
+        (lambda t: t, {"kinds": {"c7": "ignore"}}, "No column is called 'c7'"),
+        (lambda t: t, {"kinds": {"c0": "categorical"}}, "numeric or left out: c0=ignore"),
         (lambda t: t, {"window": 0}, "window is a whole number of steps"),
         (lambda t: t, {"stride": 1.5}, "stride is a whole number of steps"),
     ],

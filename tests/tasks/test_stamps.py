@@ -117,6 +117,26 @@ def test_what_is_missing_costs_nothing(fitted):
     assert np.isfinite(back["flow"].to_numpy()).all()
 
 
+def test_other_columns_may_be_anything(tmp_path):
+    parts = [frame(i, 300).assign(note=note) for i, note in enumerate((1, "late"))]
+    said = {"kind": "series", "window": 50, "kinds": {"note": "ignore"}}
+    ae = Autoencoder(modality=said, epochs=2, random_state=0).fit(parts)
+    assert ae.detect(parts).to_table().column_names[:4] == ["series", "when", "level", "flow"]
+    assert "note" in ae.detect(parts[0].assign(score=1)).to_table().column_names
+
+
+@pytest.mark.parametrize("detector", ["neighbours", "committee"])
+def test_any_detector_scores_stamps(detector):
+    ae = Autoencoder(modality={"kind": "series", "window": 30}, detector=detector, epochs=2, random_state=0)
+    ae.fit(wave(0, 900))
+    rows = wave(1, 900)
+    rows[400:430] += 3
+    found = ae.detect(rows)
+    assert 370 < int(found.scores.argmax()) < 460
+    usual, rest = ae.model_.usual_of_steps
+    assert np.allclose(found.contributions.sum(1) + usual.sum() + found.code_contribution + rest, found.scores)
+
+
 def test_the_order_of_rows_is_no_matter(fitted):
     rows, _ = planted("shift")
     order = np.random.default_rng(0).permutation(N)
