@@ -28,6 +28,7 @@ from isthmus.spec import AUTO, SINGLE, Part, Plan
 from isthmus.tasks import heal
 from isthmus.tasks.detect import Detection, detect
 from isthmus.tasks.health import Health, health
+from isthmus.tasks.stream import Follower
 from isthmus.training.progress import Progress
 
 _PLACES = (*SINGLE, "penalties", "critic")
@@ -266,10 +267,28 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         """Mean log-likelihood in nats per row, for model selection."""
         return -float(np.mean(self.model_.nats(self._rows(X))))
 
-    def detect(self, X: Any, *, false_alarm_rate: float = 0.01, condition: Any = None) -> Detection:
-        """Score rows and flag anomalies at a promised false-alarm rate, with p-values and reasons."""
+    def detect(
+        self,
+        X: Any,
+        *,
+        false_alarm_rate: float = 0.01,
+        fdr: float | None = None,
+        budget: int | None = None,
+        labels: Any = None,
+        condition: Any = None,
+    ) -> Detection:
+        """Score rows and flag anomalies, with p-values and reasons: at a promised false-alarm rate, or at a false
+        discovery rate ``fdr``, or the ``budget`` strangest, or by a threshold that a few ``labels`` choose.
+        """
         rows = self._rows(X, condition)
-        return detect(self.model_, rows, false_alarm_rate=false_alarm_rate)
+        return detect(
+            self.model_, rows, false_alarm_rate=false_alarm_rate, fdr=fdr, budget=budget, labels=labels
+        )  # fmt: skip
+
+    def follow(self, *, names: Sequence[str] | None = None, **options: Any) -> Follower:
+        """Score rows one by one as they come: ``follow().push(row)``; options as in :class:`Follower`."""
+        check_is_fitted(self, "model_")
+        return Follower(self.model_, names, **options)
 
     def health(self, X: Any) -> Health:
         """What is wrong with the fit, as rows show it: findings with their remedies, and what each code does."""

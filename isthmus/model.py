@@ -61,6 +61,10 @@ _LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
 _LEAST_WORTH = 20
 #: How often gaps are filled with what the network makes of what was filled in before.
 _PASSES = 10
+#: Held-out rows whose codes are kept to see later whether the world has changed, and numbers of each.
+_MOST_KNOWN, _MARKS = 500, 6
+#: Held-out rows from which the usual distance to what comes back is taken.
+_MOST_SPREAD = 4096
 
 #: Fewer rows than this are scored as this many.
 _FEW = 64
@@ -117,12 +121,15 @@ class Model:
         conditions: Conditions | None = None,
         detector: Detector | None = None,
         held_nats: np.ndarray | None = None,
+        spread: Tensor | None = None,
+        codes: Tensor | None = None,
     ):
         self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
         self.conditions, self.detector = conditions, (detector or Likelihood(net.shape, net.shape)).eval()
         self.calibration, self.pca, self._usual = calibration, pca, usual
         #: the sorted negative log-likelihoods of the held-out rows
         self.held_nats = calibration if held_nats is None else held_nats
+        self._spread, self._known_codes = spread, codes
 
     @property
     def spec(self) -> Spec:
@@ -296,6 +303,9 @@ class Model:
             if held is not None:
                 record.pca_error, record.mean_error = self._linear_errors(held)
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
+                self._spread = _usual_distance(settle, torch.cat(back)) if self.modality.names else None
+                some = {name: t[:_MOST_KNOWN] for name, t in settle.items()}
+                self._known_codes = code_marks(self._codes(some)[0], self.code_variance).cpu()
                 self.held_nats = np.sort(nats.cpu().numpy())
 
     def _learn_to_detect(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
@@ -556,6 +566,16 @@ class Model:
         usual = self._usual.numpy()
         return usual[:-1].reshape(self.net.shape), float(usual[-1])
 
+    @property
+    def spread(self) -> np.ndarray | None:
+        """How far held-out rows are from what comes back (*shape), as the network sees them: 68 % are nearer."""
+        return None if self._spread is None else self._spread.numpy().reshape(self.net.shape)
+
+    @property
+    def known_codes(self) -> np.ndarray | None:
+        """The most telling numbers of the codes of some held-out rows (m, k): what later codes are held against."""
+        return None if self._known_codes is None else self._known_codes.numpy()
+
     def compare(self, source: Any, target: Any = None) -> dict[str, float]:
         """Squared error per row (in the network's features) of this model, same-size PCA and the mean row:
         against the ``target`` rows where they are given, else against the rows themselves.
@@ -639,6 +659,9 @@ class Model:
             tensors["usual"] = self._usual
         if self.held_nats is not None and self.held_nats is not self.calibration:
             tensors["held_nats"] = torch.from_numpy(self.held_nats)
+        for name, kept in (("spread", self._spread), ("codes", self._known_codes)):
+            if kept is not None:
+                tensors[name] = kept
         if self.pca is not None:
             for name in ("mean", "components", "variances"):
                 tensors[f"pca/{name}"] = getattr(self.pca, name)
@@ -687,7 +710,7 @@ def open_model(
         reason = str(error).splitlines()[-1].strip()
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
     where = devices.pick(device)
-    scores = {name: tensors[name].numpy() for name in ("calibration", "held_nats") if name in tensors}
+    scores: dict[str, Any] = {name: tensors[name].numpy() for name in ("calibration", "held_nats") if name in tensors}
     return Model(
         net.to(where),
         face,
@@ -697,8 +720,28 @@ def open_model(
         conditions=steering,
         detector=detector.to(where),
         usual=tensors.get("usual"),
+        spread=tensors.get("spread"),
+        codes=tensors.get("codes"),
         **scores,
     )
+
+
+def code_marks(codes: Tensor, variance: np.ndarray | None) -> Tensor:
+    """The numbers of codes (n, …) that vary most (n, k), k small."""
+    flat = codes.flatten(1)
+    if variance is None or flat.shape[1] <= _MARKS:
+        return flat[:, :_MARKS].contiguous()
+    return flat[:, np.sort(np.argsort(-variance, kind="stable")[:_MARKS])].contiguous()
+
+
+def _usual_distance(tensors: Mapping[str, Tensor], back: Tensor) -> Tensor:
+    """The distance to what comes back that 68 % of the rows keep, per entry: one σ where errors are gaussian."""
+    away = (tensors["x"][:_MOST_SPREAD] - back[:_MOST_SPREAD]).abs().flatten(1)
+    if "observed" in tensors:
+        away = away.masked_fill(~tensors["observed"][:_MOST_SPREAD].flatten(1), float("nan"))
+    # in blocks of columns, because torch takes quantiles of so many numbers at most
+    found = [block.nanquantile(0.683, dim=0) for block in away.split(2048, dim=1)]
+    return torch.cat(found).nan_to_num(0.0).cpu()
 
 
 def _filled(t: Tensor) -> Tensor:

@@ -262,6 +262,37 @@ def _course(x: _Scale, y: _Scale, values: np.ndarray, most: int = 900) -> str:
     return "".join(path)
 
 
+def rate_curve(
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    x_label: str,
+    y_label: str,
+    points: Mapping[str, tuple[float, float]],
+    chance: float | None = None,
+    width: int = 306,
+) -> Picture:
+    """One rate against another, from 0 to 1, with some points by name, and what chance would draw: a level, or the
+    diagonal.
+    """
+    area = _Area(width, int(0.96 * width), left=40, right=10, top=30, bottom=34)
+    area.x, area.y = _Scale(0, 1, area.left, area.right), _Scale(0, 1, area.bottom, area.top)
+    body = [area.axes(x_label, y_label)]
+    (x0, x1), (y0, y1) = area.x(np.array([0, 1])), area.y(np.array([0, 1] if chance is None else [chance, chance]))
+    body.append(f'<line class="mark" stroke="var(--grey)" x1="{x0:.1f}" x2="{x1:.1f}" y1="{y0:.1f}" y2="{y1:.1f}"/>')
+    line = "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(area.x(x), area.y(y), strict=True))
+    body.append(f'<path class="line" stroke="var(--blue)" d="M{line}"/>')
+    # names stand in the corner that a good curve leaves empty: right below the diagonal, or left above the level
+    begin = area.right - _room(list(points)) - 4 if chance is None else area.left + 18
+    for k, (name, (a, b)) in enumerate(points.items()):
+        colour, at = ("var(--red)", "var(--orange)")[k % 2], area.bottom - 14 - 18 * (len(points) - 1 - k)
+        place = float(area.x(np.array([a]))[0]), float(area.y(np.array([b]))[0])
+        body.append(f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="4.5" fill="{colour}"/>')
+        body.append(f'<circle cx="{begin - 9:.1f}" cy="{at - 4:.1f}" r="4" fill="{colour}"/>')
+        body.append(_text(begin, at, name, kind="over"))
+    return _picture(width, int(0.96 * width), body)
+
+
 def scatter(
     xy: Any,
     *,

@@ -3,6 +3,7 @@
 from benchmarks.suite import (
     adaptive,
     adversarial,
+    detection,
     features,
     generation,
     health,
@@ -35,6 +36,7 @@ GROUPS = {
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
     "series": series.FIGURES,
+    "detection": detection.FIGURES,
     "quantized": quantized.FIGURES,
     "adaptive": adaptive.FIGURES,
     "resume": resume.FIGURES,

@@ -528,6 +528,8 @@ def task_command(name: str, task: Task) -> click.Command:
     def command(voice: Voice, model_path: Path, output: Path | None, device: str, strict: bool, **said: Any) -> None:
         if output is not None:
             check_output(output, folders=not output.suffix)
+        if task.follows and _follows(voice, model_path, output, device, said, options):
+            return
         from isthmus.model import open_model
 
         model = open_model(model_path, device=device)
@@ -544,6 +546,8 @@ def task_command(name: str, task: Task) -> click.Command:
         made
     )
     made = click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")(made)
+    if task.follows:
+        made = _follow_options(made)
     for parameter in reversed(options):
         made = _option_of(parameter, about.get(parameter.name, ""))(made)
     made = click.option(
@@ -556,6 +560,53 @@ def task_command(name: str, task: Task) -> click.Command:
         made = click.argument(parameter.name, metavar="DATA" if parameter.name == "rows" else None)(made)
     made = click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))(made)
     return click.command(name, short_help=task.about)(made)
+
+
+def _follow_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--recalibrate", metavar="ROWS", type=int,
+                     help="With --follow: hold scores against the last so many, not against the held-out rows."),
+        click.option("--rejects", type=click.Path(path_type=Path), metavar="FILE",
+                     help="With --follow: keep the lines that hold no row here."),
+        click.option("--follow", is_flag=True, help="Score rows from the standard input as they come, a line each."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _follows(
+    voice: Voice,
+    model_path: Path,
+    output: Path | None,
+    device: str,
+    said: dict[str, Any],
+    options: Sequence[inspect.Parameter],
+) -> bool:
+    """Go on row by row, if that was asked for."""
+    wanted, rejects, recalibrate = (said.pop(name) for name in ("follow", "rejects", "recalibrate"))
+    if not wanted:
+        for name, value in (("rejects", rejects), ("recalibrate", recalibrate)):
+            if value is not None:
+                raise SpecError(f"--{name} goes with --follow, which scores rows as they come.")
+        return False
+    whole = [p.name for p in options if p.name != "false_alarm_rate" and said[p.name] != p.default]
+    if whole:
+        raise SpecError(f"--{whole[0]} needs all rows at once, and --follow has one: leave one of them out.")
+    if output is not None:
+        raise SpecError("--follow writes to the standard output as it goes: leave out -o and say > FILE.")
+    if said["rows"] != "-":
+        raise SpecError(f"--follow reads the standard input: isthmus detect MODEL - --follow, not {said['rows']!r}.")
+    if rejects is not None:
+        check_output(rejects)
+    from isthmus.app.follow import follow, standard_input
+    from isthmus.model import open_model
+
+    voice.as_json, as_json = True, voice.as_json  # every word goes to the standard error, whatever the lines are
+    follow(
+        open_model(model_path, device=device), standard_input(), sys.stdout, voice.say,
+        as_json=as_json, rejects=rejects, false_alarm_rate=said["false_alarm_rate"], recalibrate=recalibrate,
+    )  # fmt: skip
+    return True
 
 
 def _option_of(parameter: inspect.Parameter, about: str) -> Callable[..., Any]:
@@ -607,7 +658,7 @@ def _show(
     for line in remarks:
         voice.say(f"! {line}", fg="yellow")
     glimpse = output is None and hasattr(result, "reasons")
-    for line in result.summary()[: 1 if glimpse else None]:
+    for line in result.verdict() if glimpse else result.summary():  # type: ignore[attr-defined]
         voice.say(line)
     files: list[Path] = []
     if output is not None:
@@ -739,6 +790,7 @@ def parts(voice: Voice, place: str | None) -> None:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .html file to write.")
 @click.option("--false-alarm-rate", type=float, default=0.01, show_default=True, help="Where the threshold is drawn.")
+@click.option("--labels", metavar="COLUMN", help="A column of known labels: shows ROC, precision and confusion.")
 @click.option(
     "--rows",
     "most",
@@ -748,7 +800,9 @@ def parts(voice: Voice, place: str | None) -> None:
     help="At most so many rows are drawn, chosen at random.",
 )
 @_voiced
-def report(voice: Voice, model_path: Path, data: str, output: Path, false_alarm_rate: float, most: int) -> None:
+def report(
+    voice: Voice, model_path: Path, data: str, output: Path, false_alarm_rate: float, labels: str | None, most: int
+) -> None:
     """Draw a report of MODEL on DATA: one self-contained HTML file, light and dark."""
     if output.suffix.lower() not in (".html", ".htm"):
         raise FileError(f"A report is a page: name it .html, not {output.name!r}.")
@@ -759,7 +813,10 @@ def report(voice: Voice, model_path: Path, data: str, output: Path, false_alarm_
 
     began = time.perf_counter()
     model = open_model(model_path)
-    write_report(model, model.open(data), output, name=model_path.name, false_alarm_rate=false_alarm_rate, most=most)
+    write_report(
+        model, model.open(data), output,
+        name=model_path.name, false_alarm_rate=false_alarm_rate, labels=labels, most=most,
+    )  # fmt: skip
     size, seconds = output.stat().st_size, time.perf_counter() - began
     voice.say(f"{output} ({words.bytes_(size)}) in {seconds:.1f} s: open it in a browser", bold=True)
     voice.told({"report": str(output), "bytes": size, "seconds": seconds})

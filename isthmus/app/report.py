@@ -6,7 +6,7 @@ random, so that the page and the memory it takes stay small however many rows th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,12 @@ import torch
 from isthmus.app import words
 from isthmus.data.rows import Rows
 from isthmus.files import write_atomic
-from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, scatter, tidy
+from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, rate_curve, scatter, tidy
 from isthmus.tasks.compare import Comparison, compared_at_fit
 from isthmus.tasks.detect import Detection, detect
 from isthmus.tasks.health import Health, health
+from isthmus.tasks.judged import ANOMALY, Judged, judge, take_labels
+from isthmus.tasks.threshold import by_labels
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -60,19 +62,33 @@ def write_report(
     *,
     name: str = "the model",
     false_alarm_rate: float = 0.01,
+    labels: Any = None,
     most: int = 5000,
 ) -> Path:
     """Write the report on ``rows`` to ``path``, whole or not at all."""
-    page = render(model, rows, name=name, false_alarm_rate=false_alarm_rate, most=most)
+    page = render(model, rows, name=name, false_alarm_rate=false_alarm_rate, labels=labels, most=most)
     write_atomic(path, lambda file: file.write(page.encode()) and None)
     return Path(path)
 
 
 def render(
-    model: Model, rows: Any, *, name: str = "the model", false_alarm_rate: float = 0.01, most: int = 5000
+    model: Model,
+    rows: Any,
+    *,
+    name: str = "the model",
+    false_alarm_rate: float = 0.01,
+    labels: Any = None,
+    most: int = 5000,
 ) -> str:
-    """The report as HTML."""
+    """The report as HTML. ``labels`` are a column or a label per row, as in :func:`isthmus.tasks.detect.detect`: all
+    labelled rows are judged, however few are drawn.
+    """
     rows = model.open(rows)
+    known = judged = None
+    if labels is not None:
+        rows, known = take_labels(rows, labels, lambda column: column in model.modality.looks_at)
+        every = model.score(rows)
+        judged = judge(every, model.p_values(every), known, false_alarm_rate)
     samples = model.modality.samples(rows)  # the windows of recordings
     over_time = samples is not rows
     index = _sample(len(samples), min(most, max(200, _ENTRIES // int(np.prod(model.net.shape)))))
@@ -81,13 +97,17 @@ def render(
     asked = rows if over_time else drawn
     found = detect(model, asked, false_alarm_rate=false_alarm_rate) if model.calibration is not None else None
     scores = found.scores if found else model.nats(drawn) if over_time else model.score(drawn)
+    if judged is not None and found is not None:
+        line = by_labels(scores, judged)
+        found = replace(found, anomalies=line.anomalies, threshold=line.threshold, how=line.how, judged=judged)
     names = [samples.names[i] if samples.names else f"{'window' if over_time else 'row'} {i}" for i in index]
     looked = health(model, drawn)
 
     figures = [*_training(model), _what_returns(model, drawn, returned)]
     figures += [_over_time(found)] if over_time and found else []
-    figures += [_spread(model, scores, found), _map(model, drawn, model.nats(drawn) if over_time else scores, names)]
-    figures += [_what_codes_do(looked)]
+    strange_too = None if known is None else scores[(known if over_time else known[index]) == ANOMALY]
+    figures += [_spread(model, scores, found, strange_too)]
+    figures += [_map(model, drawn, model.nats(drawn) if over_time else scores, names), _what_codes_do(looked)]
     names = list(found.rows.names) if over_time and found else names
     strange, pictured = _strangest(model, drawn, found, names)
     return _template().render(
@@ -104,9 +124,13 @@ def render(
         figures=figures,
         strange=strange,
         pictured=pictured,
+        judged=judged,
+        curves=judged and _curves(judged),
+        cut=_percent(false_alarm_rate) if judged is None else "",
         tidy=tidy,
         rate=_percent(false_alarm_rate),
         made=model.record.made,
+        in_nats=model.spec.detector.kind == "likelihood",
     )
 
 
@@ -274,26 +298,30 @@ def _training(model: Model) -> list[Figure]:
     return [Figure("Training", caption, charts)]
 
 
-def _spread(model: Model, scores: np.ndarray, found: Detection | None) -> Figure:
+def _spread(model: Model, scores: np.ndarray, found: Detection | None, strange: np.ndarray | None = None) -> Figure:
     groups = {"these rows": scores}
-    caption = "How strange the rows are to the model, in nats: further right is stranger."
+    caption = "How strange the rows are to the model: further right is stranger."
     threshold = None
     if found is not None:
-        groups = {"held-out rows": model.calibration, **groups}
+        groups = {"rows it has not seen": model.calibration, **groups}
         caption += (
             " Where these rows are like those that were held out, the outline follows the grey. Look for "
             "what stands apart: a second hill right of the line is a group of anomalies; an outline shifted "
             "as a whole means that the rows have drifted and the model should be fitted anew."
         )
+        if strange is not None and len(strange):
+            groups["labelled anomalies"] = strange
         if np.isfinite(found.threshold):
             threshold = found.threshold
         else:
             caption += " Too few rows were held out to draw a threshold at this rate."
-    label = f"{_percent(found.false_alarm_rate)} threshold" if found else ""
+    label = ""
+    if found:
+        label = "best F1" if found.judged else f"{_percent(found.false_alarm_rate)} threshold"
     return Figure(
         "Scores",
         caption,
-        [histogram(groups, threshold=threshold, threshold_label=label, x_label="score, nats")],
+        [histogram(groups, threshold=threshold, threshold_label=label, x_label="score")],
     )
 
 
@@ -344,6 +372,33 @@ def _what_codes_do(looked: Health) -> Figure:
         "nothing, cannot.",
         [looked.traversal],
     )
+
+
+def _curves(judged: Judged) -> list[Picture]:
+    """ROC, and precision against recall, with the threshold in force."""
+    (alarms, recall), (found, precision) = judged.roc(), judged.precision_recall()
+    at, (k, of) = judged.at, judged.promised
+    caught = at.caught / (at.caught + at.missed)
+    # the promised threshold is a place on the curve: the furthest one with so few false alarms
+    place = int(np.searchsorted(alarms, k / of + 1e-12, side="right")) - 1
+    roc = {
+        "best F1": (at.false_alarms / of, caught),
+        f"{_percent(judged.rate)} promised": (k / of, float(recall[place])),
+    }
+    share = judged.n_anomalous / (judged.n_anomalous + judged.n_normal)
+    right = {"best F1": (caught, at.caught / max(at.caught + at.false_alarms, 1))}
+    few, some = _few(len(alarms)), _few(len(found))
+    return [
+        rate_curve(alarms[few], recall[few], x_label="false alarms", y_label="recall (ROC)", points=roc),
+        rate_curve(
+            found[some], precision[some], x_label="recall", y_label="precision", points=right, chance=share
+        ),
+    ]  # fmt: skip
+
+
+def _few(n: int, most: int = 600) -> np.ndarray:
+    """Places along a curve of n points, its ends among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
 # -- the strangest ------------------------------------------------------------------------------
@@ -400,7 +455,9 @@ def _facts(model: Model, found: Detection | None, n: int) -> list[tuple[str, str
         facts.append(
             (
                 f"{flagged:,}",
-                f"of {n:,} rows flagged at a false-alarm rate of {_percent(found.false_alarm_rate)}",
+                f"of {n:,} rows flagged by the best F1 on the labels"
+                if found.judged
+                else f"of {n:,} rows flagged at a false-alarm rate of {_percent(found.false_alarm_rate)}",
             )
         )
     return facts

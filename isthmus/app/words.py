@@ -162,12 +162,13 @@ def _calibrated(model: Model) -> list[str]:
     if model.calibration is None:
         return ["none: no rows were held out, so detect has no threshold"]
     middle = float(model.calibration[len(model.calibration) // 2])
-    lines = [f"{len(model.calibration):,} held-out scores, median {middle:.4g} nats"]
+    kind = model.spec.detector.kind
+    lines = [f"{len(model.calibration):,} scores by {kind} of rows that it has not seen, median {middle:.4g}"]
     for rate, at in thresholds(model).items():
         if at is None:
             lines.append(f"a false-alarm rate of {rate:.0%} needs {math.ceil(1 / rate) - 1} held-out rows")
         else:
-            lines.append(f"false-alarm rate {rate:.0%}: score of {at:.4g} nats and more")
+            lines.append(f"false-alarm rate {rate:.0%}: score of {at:.4g} and more")
     return lines
 
 

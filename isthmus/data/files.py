@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How people write a cell that is not there.
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "none", "?")
+#: What may stand between cells, the likeliest first.
+DELIMITERS = ",;\t|"
 
 _MAGIC = {
     b"PAR1": "a Parquet file",
@@ -97,9 +99,9 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
     encoding = _encoding(head, origin)
     # an odd last byte of a cut multi-byte letter is no reason to refuse the whole head
     first = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n").splitlines()[0]
-    delimiter = delimiter or max(",;\t|", key=first.count)
+    delimiter = delimiter or max(DELIMITERS, key=first.count)
     names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
-    headerless = _is_data(names)
+    headerless = is_data(names)
     if headerless:
         names = [f"x{j}" for j in range(len(names))]
         remarks.append(f"{origin} has no header (its first line is all numbers): its columns are called x0, x1, ….")
@@ -157,7 +159,7 @@ def _encoding(head: bytes, origin: str) -> str:
     return "utf8"
 
 
-def _is_data(names: list[str]) -> bool:
+def is_data(names: list[str]) -> bool:
     """Whether the first line is already a row: all numbers, and not merely 0, 1, 2, … as a header."""
     names = names[1:] if len(names) > 1 and not names[0] else names
     numbers = [name for name in names if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", name)]

@@ -35,6 +35,11 @@ class Modality(ABC):
     def names(self) -> list[str]:
         """What the entries of ``x`` are called, one name per entry of a flat shape; else empty."""
 
+    @property
+    def looks_at(self) -> list[str]:
+        """The columns of a table that are looked at."""
+        return self.names
+
     def samples(self, rows: Rows) -> Rows:
         """The rows as samples of the network, where those are others: the windows of recordings."""
         return rows

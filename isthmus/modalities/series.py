@@ -130,6 +130,10 @@ class Series(Modality):
     def names(self) -> list[str]:
         return []
 
+    @property
+    def looks_at(self) -> list[str]:
+        return [] if self.layout is None else list(self.layout.channels or [])
+
     def samples(self, rows: Rows) -> Rows:
         return rows if self.layout is None or rows.kind == "windows" else self.layout.cut(rows)
 

@@ -34,8 +34,8 @@ _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(?i:inf|infinity|nan)$
 _CODE = r"^0\d+$"
 _IDENTIFIER = re.compile(r"(?:^|[\W_])(?:id|idx|index|key|nr|rowid|uuid)$|[a-z](?:Id|ID)$|^unnamed", re.IGNORECASE)
 # a missing cell among numbers written as text; among categories, "?" may be one
-_ABSENT = {*NULLS, "-"}
-_TRUE, _FALSE = ("true", "yes", "y", "t", "1", "1.0"), ("false", "no", "n", "f", "0", "0.0")
+ABSENT = {*NULLS, "-"}
+TRUE, FALSE = ("true", "yes", "y", "t", "1", "1.0"), ("false", "no", "n", "f", "0", "0.0")
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -301,7 +301,7 @@ def _study(name: str, raw: pa.Array, said: str | None, max_levels: int, seen: li
         if len(counts) == 1:
             value = next(iter(counts))
             return Column(name, "aside", dtype, value=value, reason=f"always holds {value!r}"), None
-        written = {text: n for text, n in counts.items() if text.strip() not in _ABSENT}
+        written = {text: n for text, n in counts.items() if text.strip() not in ABSENT}
         parsed = sum(n for text, n in written.items() if re.match(_NUMBER, text.strip()))
         coded = any(re.match(_CODE, text.strip()) for text in counts)
         if coded or not parsed or parsed < PARSED * sum(written.values()):
@@ -442,6 +442,31 @@ def _date(column: Column, raw: pa.Array, origin: str) -> np.ndarray:
     return _seconds(raw)
 
 
+def moment(column: Column, cell: Any) -> float:
+    """One cell of a date column in seconds, NaN where missing."""
+    import pyarrow as pa
+
+    if cell is None or (isinstance(cell, str) and cell.strip() in ABSENT):
+        return float("nan")
+    raw = pa.array([cell.strip() if isinstance(cell, str) else cell])
+    if _is_text(raw.type) and not column.dtype.startswith(("date", "timestamp")):
+        raw = raw.cast(_arrow_type(column.dtype))
+    return float(_date(column, raw, "the stream")[0])
+
+
+def cell_text(cell: Any, dtype: str) -> str | None:
+    """One cell of a categorical column as the text that its levels are: 3, 3.0 and "03" are "3" among whole numbers."""
+    import pyarrow as pa
+
+    whole = dtype.lstrip("u").startswith("int")
+    if isinstance(cell, str) and (whole or dtype in ("double", "float", "halffloat")) and re.match(_NUMBER, cell):
+        cell = float(cell) if not whole or not re.match(r"^[-+]?\d+$", cell) else int(cell)
+    elif isinstance(cell, str) and dtype == "bool":
+        cell = cell.lower()
+    text: str | None = _text(pa.array([cell]), dtype)[0].as_py()
+    return text
+
+
 def _seconds(raw: pa.Array) -> np.ndarray:
     """Dates, times and durations as seconds."""
     import pyarrow as pa
@@ -458,11 +483,11 @@ def _parsed(column: Column, raw: pa.Array, origin: str, remarks: list[str]) -> n
     numbers, bad = [], []
     for text in texts.dictionary.to_pylist():
         said = text.strip()
-        if column.kind == "boolean" and said.lower() in (*_TRUE, *_FALSE):
-            numbers.append(float(said.lower() in _TRUE))
+        if column.kind == "boolean" and said.lower() in (*TRUE, *FALSE):
+            numbers.append(float(said.lower() in TRUE))
         else:
             numbers.append(float(said) if re.match(_NUMBER, said) else np.nan)
-        bad.append(np.isnan(numbers[-1]) and said not in _ABSENT and said.lower() != "nan")
+        bad.append(np.isnan(numbers[-1]) and said not in ABSENT and said.lower() != "nan")
     # the last entry is for missing cells
     index = texts.indices.fill_null(len(numbers)).to_numpy(zero_copy_only=False)
     found, wrong = np.array([*numbers, np.nan])[index], np.array([*bad, False])[index]

@@ -3,7 +3,9 @@
 from isthmus.tasks.base import Result, Task
 
 TASKS: dict[str, Task] = {
-    "detect": Task("isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why."),
+    "detect": Task(
+        "isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why.", follows=True
+    ),
     "encode": Task("isthmus.tasks.codes:encode", "Turn rows into codes."),
     "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),
     "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back."),

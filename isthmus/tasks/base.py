@@ -19,6 +19,8 @@ class Task:
 
     where: str
     about: str
+    #: Whether it can be done to rows as they come (``--follow``, :mod:`isthmus.app.follow`).
+    follows: bool = False
 
     def load(self) -> Callable[..., Result]:
         """The function itself. Only now is anything heavy imported."""

@@ -1,11 +1,11 @@
-"""Anomaly detection: nats, a conformal p-value, and the reason in words.
+"""Anomaly detection: a score, a conformal p-value, a line between usual and strange, and the reason in words.
 
-.. math:: s(x) = -\\log p(x \\mid z) + \\mathrm{cost}(z), \\qquad
-    p = \\frac{1 + \\#\\{s_{\\text{held out}} \\ge s\\}}{n + 1}
+.. math:: p = \\frac{1 + \\#\\{s_{\\text{held out}} \\ge s\\}}{n + 1}, \\qquad s = \\sum_j c_j + r
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,11 @@ from isthmus.data.rows import Rows
 from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import SpecError
 from isthmus.tasks.base import Result
+from isthmus.tasks.judged import Judged, judge, take_labels
+from isthmus.tasks.threshold import all_strange, by_budget, by_fdr, by_labels, by_rate
 
 if TYPE_CHECKING:
+    from isthmus.modalities.base import Modality
     from isthmus.model import Model
     from isthmus.picture import Picture
 
@@ -28,7 +31,11 @@ TOP = 3
 
 @dataclass(frozen=True)
 class Reason:
-    """A column (or region) that made a row strange: what it was, what was expected, its share of the surprise."""
+    """A column (or region) that made a row strange: what it was, what was expected, its share of the score.
+
+    >>> print(Reason("bytes_out", "9.1e+06", "4000 ± 1000", 0.71))
+    bytes_out 9.1e+06, expected 4000 ± 1000: 71 % of the score
+    """
 
     name: str
     observed: str
@@ -37,54 +44,107 @@ class Reason:
 
     def __str__(self) -> str:
         told = f" {self.observed}, expected {self.expected}" if self.observed else ""
-        return f"{self.name}{told} ({self.share:.0%})"
+        return f"{self.name}{told}: {100 * self.share:.0f} % of the score"
+
+
+@dataclass
+class Expectation:
+    """What the model expects of the entries of rows, and how far from it usual rows are, in the rows' own units.
+
+    ``mean`` (n, *shape) is what comes back, ``spread`` (*shape) the distance that 68 % of the held-out rows keep to
+    it; both as networks see rows. None where an old model file does not hold it.
+    """
+
+    modality: Modality
+    mean: np.ndarray
+    spread: np.ndarray | None
+    _known: dict[int, tuple[Any, tuple[int, int, int]]] = field(default_factory=dict, repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """What the entries are called."""
+        return self.modality.names
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Bring many rows into their own units at once, which is quicker than one by one."""
+        new = [int(i) for i in rows if int(i) not in self._known]
+        if not new:
+            return
+        mean, n = torch.from_numpy(self.mean[new]), len(new)
+        away = 0 if self.spread is None else torch.from_numpy(self.spread)
+        raw = self.modality.from_tensors(torch.cat([mean, mean - away, mean + away]))
+        self._known |= {i: (raw, (k, n + k, 2 * n + k)) for k, i in enumerate(new)}
+
+    def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
+        """The observed cell and the expected one ± the usual deviation, as people would write them."""
+        self.prepare([i])
+        raw, places = self._known[i]
+        expected, low, high = (self._cell(raw, place, j) for place in places)
+        said, wanted = told_apart(observed, expected)
+        if self.spread is not None and _is_number(low) and _is_number(high) and self.spread.ravel()[j] > 0:
+            half = (float(high) - float(low)) / 2
+            if half > 0:
+                wanted += f" ± {half:.2g}"
+        return said, wanted
+
+    def _cell(self, found: Any, k: int, j: int) -> Any:
+        if hasattr(found, "column_names"):
+            return found[self.modality.names[j]][k].as_py()
+        return np.asarray(found[k]).ravel()[j]
 
 
 @dataclass
 class Detection(Result):
-    """Scores in nats (higher is stranger), p-values, and which rows are flagged at the promised rate.
+    """Scores (higher is stranger), p-values, and which rows are flagged from which score on.
 
-    ``contributions`` (n, *shape) are nats above what the held-out rows usually pay for that entry, and
-    ``code_contribution`` (n,) the same for the code: an unusual combination of otherwise usual values.
+    ``contributions`` (n, *shape) are what each entry brings to the score and ``rest`` (n,) what belongs to no entry;
+    they add up to it. ``usual`` (*shape) and ``usual_rest`` are what held-out rows pay on average: a reason is what
+    lies above them. ``judged`` is what labels say, where there are some.
     """
 
     scores: np.ndarray
     p_values: np.ndarray
     anomalies: np.ndarray
     contributions: np.ndarray
-    code_contribution: np.ndarray
+    rest: np.ndarray
     false_alarm_rate: float
     threshold: float
     n_calibration: int
     rows: Rows
-    names: list[str] = field(default_factory=list)
-    expected: Any = None
+    usual: np.ndarray
+    usual_rest: float
+    how: str
+    more: list[str] = field(default_factory=list)
+    judged: Judged | None = None
+    expectation: Any = None
     #: Whether rows are the stamps of recordings (isthmus.tasks.stamps).
     over_time: bool = False
 
+    @property
+    def names(self) -> list[str]:
+        """What entries are called, where they have names."""
+        return [] if self.expectation is None else self.expectation.names
+
+    @property
+    def gained(self) -> np.ndarray:
+        """What each entry brings above what is usual for it (n, *shape); missing entries bring nothing."""
+        return self._gained(slice(None))
+
+    def _gained(self, rows: Any) -> np.ndarray:
+        entries = self.contributions[rows]
+        return np.where(entries == 0, 0, entries - self.usual)
+
     def reasons(self, i: int) -> list[Reason]:
         """The entries that contributed most to row ``i``, strongest first; none where nothing stands out."""
-        gained = self.contributions[i].clip(min=0)
-        total = float(gained.sum() + max(self.code_contribution[i], 0.0))
-        if total <= 0:
-            return []
-        if not self.names:
-            return [_region(gained, total)]
-        found = [
-            Reason(self.names[j], *self._told(i, j), float(gained[j]) / total)
-            for j in np.argsort(-gained)[:TOP]
-            if gained[j] > 0.05 * total
-        ]
-        code = max(float(self.code_contribution[i]), 0.0) / total
-        if code > 0.05:
-            found.append(Reason("the course of time" if self.over_time else "the combination of columns", "", "", code))
-        return sorted(found, key=lambda reason: -reason.share)[:TOP]
+        beyond = "the course of time" if self.over_time else "the combination of columns"
+        rest = float(self.rest[i] - self.usual_rest)
+        return reasons(self._gained(i), rest, self.names, lambda j: self._told(i, j), beyond)
 
     def _told(self, i: int, j: int) -> tuple[str, str]:
+        assert self.expectation is not None
         data, name = self.rows.data, self.names[j]
-        if self.rows.kind == "table":
-            return _words(data[name][i].as_py(), self.expected[name][i].as_py())
-        return _words(data[i].ravel()[j], np.asarray(self.expected[i]).ravel()[j])
+        cell = data[name][i].as_py() if self.rows.kind == "table" else data[i].ravel()[j]
+        return self.expectation.words(i, j, cell)
 
     def to_table(self) -> Any:
         """The input's own columns, then ``score, p_value, anomaly``, the three top entries, and why (if flagged)."""
@@ -96,13 +156,16 @@ class Detection(Result):
             columns = {"row": self.rows.names or np.arange(len(self.scores))}
         found: dict[str, Any] = {"score": self.scores, "p_value": self.p_values, "anomaly": self.anomalies}
         if self.names:
-            order = np.argsort(-self.contributions, axis=1)[:, :TOP]
+            order = np.argsort(-self.gained, axis=1)[:, :TOP]
             for k in range(order.shape[1]):
                 found[f"top_{k + 1}"] = pa.DictionaryArray.from_arrays(order[:, k].astype(np.int32), self.names).cast(
                     pa.string()
                 )
         why = [None] * len(self.scores)
-        for i in np.flatnonzero(self.anomalies):
+        flagged = np.flatnonzero(self.anomalies)
+        if self.expectation is not None:
+            self.expectation.prepare(flagged)
+        for i in flagged:
             why[i] = "; ".join(map(str, self.reasons(int(i))))
         found["why"] = pa.array(why, pa.string())
         # the input's own columns keep their names
@@ -118,18 +181,15 @@ class Detection(Result):
         """The indices of the strangest rows, strangest first."""
         return [int(i) for i in np.argsort(-self.scores, kind="stable")[:n]]
 
-    def summary(self) -> list[str]:
+    def verdict(self) -> list[str]:
+        """How many rows are flagged and how that came about, and what a person should know of it."""
         n, found = len(self.scores), int(self.anomalies.sum())
-        lines = [
-            f"{found:,} of {n:,} rows flagged ({found / max(n, 1):.2%}) at a promised false-alarm rate of "
-            f"{self.false_alarm_rate:.2%}: scores of {self.threshold:.4g} nats and more"
-        ]
-        least = 1 / (self.n_calibration + 1)
-        if least > self.false_alarm_rate:
-            lines.append(
-                f"{self.n_calibration} held-out rows can promise a rate of {least:.2%} at the least, so nothing "
-                "was flagged: ask for that, or fit on more rows"
-            )
+        share = f"{found / max(n, 1):.2%}"
+        from_ = f": scores of {self.threshold:.4g} and more" if np.isfinite(self.threshold) else ""
+        return [f"{found:,} of {n:,} rows flagged ({share}) {self.how}{from_}", *self.more]
+
+    def summary(self) -> list[str]:
+        lines = self.verdict()
         if self.over_time:
             from isthmus.tasks.stamps import told
 
@@ -144,8 +204,11 @@ class Detection(Result):
         return {
             "rows": len(self.scores),
             "anomalies": np.flatnonzero(self.anomalies).tolist(),
+            "how": self.how,
+            "remarks": self.more,
             "false_alarm_rate": self.false_alarm_rate,
             "threshold": self.threshold if np.isfinite(self.threshold) else None,
+            "labels": self.judged and self.judged.to_json(),
             "worst": [
                 {"row": i, "score": float(self.scores[i]), "p_value": float(self.p_values[i]),
                  "why": [str(reason) for reason in self.reasons(i)]}
@@ -164,43 +227,120 @@ class Detection(Result):
         return histogram(self.scores, threshold=self.threshold if np.isfinite(self.threshold) else None)
 
 
-def detect(model: Model, rows: Any, *, false_alarm_rate: float = 0.01) -> Detection:
-    """Score rows and flag those that normal rows would produce less often than ``false_alarm_rate``.
+def detect(
+    model: Model,
+    rows: Any,
+    *,
+    false_alarm_rate: float = 0.01,
+    fdr: float | None = None,
+    budget: int | None = None,
+    labels: Any = None,
+) -> Detection:
+    """Score rows and flag the strange ones: those that usual rows would be less often than ``false_alarm_rate``,
+    unless another rule is asked for.
 
     Args:
         false_alarm_rate: the share of normal rows, like those that were held out, that may be flagged.
+        fdr: flag so that this share of the flagged rows at most is normal (Benjamini and Hochberg's rule).
+        budget: flag this many rows, the strangest.
+        labels: a column that tells of some rows whether they are anomalies (1, true, anomaly) or not (0, false,
+            normal); it chooses the threshold.
+
+    Raises:
+        SpecError: more than one rule is asked for, or a rate is none.
+        DataError: rows that the model cannot take, or labels that cannot be read or are of one kind.
     """
     if not 0 < false_alarm_rate < 1:
         raise SpecError(f"false_alarm_rate is between 0 and 1, got {false_alarm_rate}. Say 0.01 for one in a hundred.")
+    asked = [name for name, said in (("fdr", fdr), ("budget", budget), ("labels", labels)) if said is not None]
+    if len(asked) > 1:
+        raise SpecError(f"{' and '.join(asked)} each choose the threshold, and one can: say one of them.")
     rows = model.open(rows)
-    if model.on_recordings:
-        from isthmus.tasks.stamps import detect_stamps
-
-        return detect_stamps(model, rows, false_alarm_rate)
-    entries, cost, mean = model.contributions(rows)
-    scores = entries.reshape(len(entries), -1).sum(1, dtype=np.float64) + cost
+    bare, known = rows, None
+    if labels is not None:
+        bare, known = take_labels(rows, labels, lambda name: name in model.modality.looks_at)
+    brought = _over_time(model, bare, rows) if model.on_recordings else _row_by_row(model, bare, rows)
+    scores = brought["contributions"].reshape(len(brought["rest"]), -1).sum(1, dtype=np.float64) + brought["rest"]
     p_values = model.p_values(scores)
-    usual, usual_cost = model.usual
+    judged = None if known is None else judge(scores, p_values, known, false_alarm_rate)
+    if fdr is not None:
+        line = by_fdr(model, p_values, fdr)
+    elif budget is not None:
+        line = by_budget(model, scores, budget)
+    elif judged is not None:
+        line = by_labels(scores, judged)
+        line.more += judged.summary()
+    else:
+        line = by_rate(model, p_values, false_alarm_rate)
+    shifted = all_strange(p_values, false_alarm_rate)
     return Detection(
         scores=scores,
         p_values=p_values,
-        anomalies=p_values <= false_alarm_rate,
-        # what is missing costs nothing, and that is no reason
-        contributions=np.where(entries == 0, 0, entries - usual),
-        code_contribution=cost - usual_cost,
+        anomalies=line.anomalies,
         false_alarm_rate=false_alarm_rate,
-        threshold=model.threshold(false_alarm_rate),
-        n_calibration=len(model.calibration),
-        rows=rows,
-        names=model.modality.names,
-        expected=model.modality.from_tensors(torch.from_numpy(mean)) if model.modality.names else None,
+        threshold=line.threshold,
+        n_calibration=_n(model),
+        how=line.how,
+        more=line.more + ([shifted] if shifted else []),
+        judged=judged,
+        **brought,
     )
 
 
-def _words(observed: Any, expected: Any) -> tuple[str, str]:
+def _row_by_row(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
+    """What rows bring to their scores, and what is shown of them; ``bare`` are those that the model takes."""
+    entries, rest, mean = model.contributions(bare)
+    usual, usual_rest = model.usual
+    expectation = Expectation(model.modality, mean, model.spread) if model.modality.names else None
+    return {"contributions": entries, "rest": rest, "usual": usual, "usual_rest": usual_rest, "rows": rows,
+            "expectation": expectation}  # fmt: skip
+
+
+def _over_time(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
+    """The same of recordings, for every stamp."""
+    from isthmus.tasks.stamps import over_time
+
+    return over_time(model, bare, rows)
+
+
+def reasons(
+    gained: np.ndarray,
+    rest: float,
+    names: Sequence[str],
+    told: Callable[[int], tuple[str, str]],
+    beyond: str = "the combination of columns",
+) -> list[Reason]:
+    """The entries that contributed most, strongest first. ``gained`` (*shape) and ``rest`` are above the usual;
+    ``told`` says of entry j what it was and what was expected; ``beyond`` is what belongs to no entry.
+    """
+    gained = gained.clip(min=0)
+    total = float(gained.sum() + max(rest, 0.0))
+    if total <= 0:
+        return []
+    if not names:
+        return [_region(gained, total)]
+    found = [
+        Reason(names[j], *told(int(j)), float(gained[j]) / total)
+        for j in np.argsort(-gained)[:TOP]
+        if gained[j] > 0.05 * total
+    ]
+    if max(rest, 0.0) > 0.05 * total:
+        found.append(Reason(beyond, "", "", rest / total))
+    return sorted(found, key=lambda reason: -reason.share)[:TOP]
+
+
+def _n(model: Model) -> int:
+    return 0 if model.calibration is None else len(model.calibration)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+
+
+def told_apart(observed: Any, expected: Any) -> tuple[str, str]:
     """Two cells with as many digits as it takes to tell them apart.
 
-    >>> _words(9123456.0, 4000), _words(1.0, 1.00002), _words("tcp", None)
+    >>> told_apart(9123456.0, 4000), told_apart(1.0, 1.00002), told_apart("tcp", None)
     (('9.123e+06', '4000'), ('1', '1.00002'), ("'tcp'", 'missing'))
     """
     for digits in (4, 6, 9):

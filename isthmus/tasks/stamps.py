@@ -5,50 +5,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.data.rows import Rows
-from isthmus.tasks.detect import Detection
+from isthmus.tasks.detect import told_apart
 
 if TYPE_CHECKING:
     from isthmus.modalities.recording import Layout
     from isthmus.model import Model
     from isthmus.picture import Picture
+    from isthmus.tasks.detect import Detection
 
 #: Channels that a drawing has room for.
 _DRAWN = 4
 
 
-def detect_stamps(model: Model, rows: Rows, false_alarm_rate: float) -> Detection:
-    """Score every stamp of recordings; one line each, in the order in which they were brought."""
+@dataclass
+class Course:
+    """What the model expects at every stamp, in the rows' own units; the channels by name."""
+
+    names: list[str]
+    back: Any
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Everything is in its own units already."""
+
+    def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
+        """The observed cell and the expected one, as people would write them."""
+        return told_apart(observed, self.back[self.names[j]][i].as_py())
+
+
+def over_time(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
+    """What every stamp of recordings brings to its score, one line each in the order in which they were brought, and
+    what is shown of them. ``bare`` are those that the model takes.
+    """
     layout: Layout = model.modality.layout
-    paid = model.paid(rows)
+    paid = model.paid(bare)
     usual, usual_rest = model.usual_of_steps
-    scores = paid.score
-    p_values = model.p_values(scores)
-    table = layout.table(rows)
-    names = layout.names(model.modality.channels)
-    back = layout.table(as_brought(rows, model.reconstruct(rows)))
-    return Detection(
-        scores=scores,
-        p_values=p_values,
-        anomalies=p_values <= false_alarm_rate,
-        contributions=paid.channels - usual,
-        code_contribution=paid.rest - usual_rest,
-        false_alarm_rate=false_alarm_rate,
-        threshold=model.threshold(false_alarm_rate),
-        n_calibration=len(model.calibration),
-        rows=Rows("table", table, rows.origin, tuple(layout.when(rows))),
-        names=names,
-        expected=back,
-        over_time=True,
-    )
+    back = layout.table(_as_brought(bare, model.reconstruct(bare)))
+    return {
+        "contributions": paid.channels,
+        "rest": paid.rest,
+        "usual": usual,
+        "usual_rest": usual_rest,
+        "rows": Rows("table", layout.table(rows), rows.origin, tuple(layout.when(rows))),
+        "expectation": Course(layout.names(model.modality.channels), back),
+        "over_time": True,
+    }
 
 
-def as_brought(rows: Rows, back: Any) -> Rows:
+def _as_brought(rows: Rows, back: Any) -> Rows:
     """What came back, as rows like those that were brought."""
     if rows.kind == "recordings":
         return rows.replace(data=back if isinstance(back, list) else [back])
@@ -92,7 +102,7 @@ def drawn(found: Detection) -> Picture:
     """The signals over time, and the score below them."""
     from isthmus.picture import timeline
 
-    gained = found.contributions.clip(min=0).sum(0)
+    gained = found.gained.clip(min=0).sum(0)
     chosen = sorted(np.argsort(-gained, kind="stable")[:_DRAWN])
     table = found.rows.data
     return timeline(

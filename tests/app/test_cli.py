@@ -122,7 +122,7 @@ def test_options_follow_the_annotations():
         """
 
     class Line:
-        about = "Do."
+        about, follows = "Do.", False
         load = staticmethod(lambda: task)
 
     command = cli.task_command("do", Line())
@@ -236,7 +236,7 @@ def test_there_and_back(run, folder):
 def test_info_tells_rows_parts_training_and_calibration(run):
     code, out, _ = run("info", "m.isthmus")
     assert code == 0
-    for word in ("rows.csv", "mlp", "epochs", "PCA-2", "held-out scores", "false-alarm rate", "torch"):
+    for word in ("rows.csv", "mlp", "epochs", "PCA-2", "rows that it has not seen", "false-alarm rate", "torch"):
         assert word in out
     told = json.loads(run("info", "m.isthmus", "--json")[1])
     assert set(told["calibration"]["thresholds"]) == {"0.01", "0.05"}

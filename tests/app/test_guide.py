@@ -13,20 +13,16 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands(page, tmp_path, monkeypatch, capsys):
+def test_examples_and_commands(page, tmp_path, monkeypatch, capsys):
+    """The examples first, because they may make the files that the commands read."""
     monkeypatch.chdir(tmp_path)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    assert doctest.testfile(str(page), module_relative=False, optionflags=flags).failed == 0
     for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
         for command in re.findall(r"^\$ isthmus (.*)", block, re.MULTILINE):
             if command.startswith("fit"):
                 command += " --max-time 1s"
             assert main(command.split()) == 0, (command, capsys.readouterr().err)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_examples(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    assert doctest.testfile(str(page), module_relative=False, optionflags=flags).failed == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

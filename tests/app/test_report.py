@@ -9,6 +9,7 @@ import pytest
 from isthmus.app.report import render, write_report
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
+from isthmus.errors import DataError
 from isthmus.model import Model
 from isthmus.spec import Plan
 
@@ -73,3 +74,25 @@ def test_missing_cells(table):
     rows = open_rows(holes)
     page = render(Model.fit(rows, latent_dim=2, plan=Plan(epochs=1)), rows)
     assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_against_labels(model, table):
+    rng = np.random.default_rng(1)
+    data = table.data.to_pandas()
+    truth = np.where(rng.random(300) < 0.2, "odd", "normal").astype(object)
+    data.loc[truth == "odd", "b"] += rng.normal(4, 2, (truth == "odd").sum())
+    truth[::3] = None
+    page = render(model, data.assign(truth=truth), labels="truth", most=100)
+    assert "Against the labels" in page
+    assert f"{sum(t is not None for t in truth)} rows are labelled" in page  # all of them, though 100 are drawn
+    for word in ("AUROC", "average precision", "recall", "false alarms", "promised 1 %", "95 % interval", "best F1"):
+        assert word in page
+    assert "flagged by the best F1 on the labels" in page
+    assert "by the threshold of the labels" in page
+    assert page.count("<figcaption>") == page.count("<figure>")
+    assert "Against the labels" not in render(model, table)
+
+
+def test_a_label_that_is_a_column_of_the_model(model, table):
+    with pytest.raises(DataError, match="one of its own"):
+        render(model, table, labels="b")

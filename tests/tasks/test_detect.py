@@ -60,23 +60,19 @@ def test_the_parts_of_a_detection_agree(of_array):
 
 
 @pytest.mark.parametrize("kind", ["of_array", "of_frame", "of_pictures"])
-def test_contributions_and_the_usual_are_the_score(kind, request):
+def test_contributions_are_the_score(kind, request):
     model = request.getfixturevalue(kind)
     rows = {"of_array": array, "of_frame": frame, "of_pictures": pictures}[kind](50, seed=7)
     found = detect(model, rows)
-    usual, usual_cost = model.usual
-    usual = np.where(found.contributions == 0, 0, usual)  # what brings nothing
-    total = (found.contributions + usual).reshape(50, -1).sum(1) + found.code_contribution + usual_cost
+    total = found.contributions.reshape(50, -1).sum(1) + found.rest
     np.testing.assert_allclose(total, found.scores, rtol=1e-4, atol=1e-3)
 
 
 def test_held_out_rows_pay_the_usual(of_array):
     """Over the rows that calibrated it, contributions average to nothing."""
-    found = detect(
-        of_array, array()
-    )  # all of them: those that were fitted, as if they had not been, and those held out
-    np.testing.assert_allclose(found.contributions.mean(0), 0, atol=1e-3)
-    assert found.code_contribution.mean() == pytest.approx(0, abs=1e-3)
+    found = detect(of_array, array())  # those that were fitted, as if they had not been, and those held out
+    np.testing.assert_allclose(found.gained.mean(0), 0, atol=1e-3)
+    assert found.rest.mean() == pytest.approx(found.usual_rest, abs=1e-3)
 
 
 @pytest.mark.parametrize("column", range(8))
@@ -177,9 +173,86 @@ def test_what_too_few_rows_can_promise():
     found = detect(model, x, false_alarm_rate=0.001)
     assert not found.anomalies.any()
     assert found.threshold == np.inf
-    assert f"{n} held-out rows can promise a rate of {1 / (n + 1):.2%} at the least" in "\n".join(found.summary())
+    assert f"{n} calibration rows can promise a rate of {1 / (n + 1):.2%} at the least" in "\n".join(found.summary())
     assert found.to_json()["threshold"] is None
     assert detect(model, x, false_alarm_rate=2 / (n + 1)).anomalies[0]
+
+
+def test_false_discoveries_over_the_batch(of_array):
+    x = array(300, seed=7)
+    x[:60] += 20
+    found = detect(of_array, x, fdr=0.1)
+    assert found.anomalies[:60].all()
+    assert found.anomalies[60:].sum() <= 20
+    np.testing.assert_array_equal(found.anomalies, found.scores >= found.threshold)
+    assert "at a false discovery rate of 10.00%" in found.summary()[0]
+
+
+def test_a_budget(of_array):
+    x = array(300, seed=7)
+    found = detect(of_array, x, budget=7)
+    assert found.anomalies.sum() == 7
+    assert set(np.flatnonzero(found.anomalies)) == set(found.worst(7))
+    assert "for a budget of 7, which amounts to a false-alarm rate of" in found.summary()[0]
+    assert found.threshold == found.scores[found.worst(7)[-1]]
+
+
+def test_a_few_labels_choose_the_threshold(of_frame):
+    rows = frame(200, seed=7)
+    rows.loc[:19, "z"] += 25.0
+    said = pd.Series([None] * 200, dtype=object)
+    said[:5], said[20:50] = "anomaly", "normal"
+    found = detect(of_frame, rows.assign(truth=said), labels="truth")
+    assert found.anomalies[:20].all()  # and so the rows that nobody labelled
+    assert found.anomalies[20:].sum() < 10
+    assert found.judged.n_anomalous == 5
+    assert found.judged.auroc.value > 0.95
+    assert "by the best F1 on 35 labelled rows" in found.summary()[0]
+    assert "truth" in found.to_table().column_names
+    json.dumps(found.to_json(), allow_nan=False)
+    # as a column or beside the rows, the label is no feature
+    beside = detect(of_frame, rows, labels=said)
+    np.testing.assert_array_equal(beside.scores, found.scores)
+    assert beside.threshold == found.threshold
+
+
+def test_rules_that_contradict(of_array):
+    for rules in ({"fdr": 0.1, "budget": 3}, {"budget": 3, "labels": [0] * 5}, {"fdr": 0.1, "labels": [0, 1, 0, 1, 0]}):
+        with pytest.raises(SpecError, match="each choose the threshold"):
+            detect(of_array, array(5), **rules)
+    for fdr in (0, 1, 2.0):
+        with pytest.raises(SpecError, match="fdr is between 0 and 1"):
+            detect(of_array, array(5), fdr=fdr)
+
+
+def test_rows_that_are_all_strange_are_said_to_be_another_population(of_array):
+    assert "another population" in "\n".join(detect(of_array, array(50, seed=7) + 9).summary())
+    assert "another population" not in "\n".join(detect(of_array, array(50, seed=7)).summary())
+
+
+def test_a_row_that_comes_twice_scores_the_same(of_array):
+    x = array(90, seed=7)
+    found = detect(of_array, np.concatenate([x, x[::-1], x[:1]]))
+    np.testing.assert_allclose(found.scores[:90], found.scores[90:180][::-1], rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(found.p_values[:90], found.p_values[90:180][::-1])
+
+
+def test_another_schema_is_told_by_its_column(of_frame):
+    with pytest.raises(DataError, match="The column 'z' is missing"):
+        detect(of_frame, frame(5).drop(columns="z"), fdr=0.1)
+
+
+def test_what_is_expected_comes_with_its_usual_deviation(of_frame):
+    """68 % of the held-out rows are nearer to what comes back than the deviation that is told."""
+    rows = frame(400, seed=7)
+    rows.loc[0, "z"] = 40.0
+    found = detect(of_frame, rows)
+    reason = next(reason for reason in found.reasons(0) if reason.name == "z")
+    expected, deviation = map(float, reason.expected.split(" ± "))
+    back = of_frame.reconstruct(rows).to_pandas()
+    assert expected == pytest.approx(back["z"][0], rel=1e-3)
+    assert (abs(rows["z"] - back["z"])[1:] < deviation).mean() == pytest.approx(0.683, abs=0.08)
+    assert all("±" not in reason.expected for reason in found.reasons(0) if reason.name in ("letter", "flag"))
 
 
 def test_without_held_out_rows():
@@ -210,5 +283,5 @@ def test_the_summary_and_its_json(of_array):
 
 def test_the_most_usual_row_has_nothing_to_explain():
     reasons = Reason("a", "1", "2", 0.5)
-    assert str(reasons) == "a 1, expected 2 (50%)"
-    assert str(Reason("rows 1–2, columns 3–4", "", "", 0.25)) == "rows 1–2, columns 3–4 (25%)"
+    assert str(reasons) == "a 1, expected 2: 50 % of the score"
+    assert str(Reason("rows 1–2, columns 3–4", "", "", 0.25)) == "rows 1–2, columns 3–4: 25 % of the score"

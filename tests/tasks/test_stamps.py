@@ -8,7 +8,7 @@ import pytest
 
 from isthmus import Autoencoder, open_model
 from isthmus.app.cli import main
-from isthmus.errors import SpecError
+from isthmus.errors import DataError, SpecError
 from isthmus.tasks.stamps import stretches
 
 START = datetime.datetime(2024, 3, 1)
@@ -72,9 +72,7 @@ def test_what_is_brought_to_a_score_adds_up_to_it(fitted):
     rows, _ = planted("shift")
     found = fitted.detect(rows)
     assert found.contributions.shape == (N, 2)
-    usual, rest = fitted.model_.usual_of_steps
-    total = found.contributions.sum(1) + usual.sum() + found.code_contribution + rest
-    assert np.allclose(total, found.scores)
+    assert np.allclose(found.contributions.sum(1) + found.rest, found.scores)
     assert np.allclose(-fitted.score_samples(rows), found.scores)
     assert (fitted.predict(rows) == np.where(found.anomalies, -1, 1)).mean() > 0.99
 
@@ -106,7 +104,7 @@ def test_what_is_missing_costs_nothing(fitted):
     middle = slice(1050, 1150)
     usual, rest = fitted.model_.usual_of_steps
     assert np.allclose(found.scores[middle], usual.sum() + rest)
-    assert (found.contributions[2000:2101, 1] == 0).all()
+    assert np.allclose(found.gained[2000:2101, 1], 0)
     assert not found.anomalies[middle].any()
     assert found.anomalies.mean() <= whole.anomalies.mean() + 0.02
     # left-out rows are the same as rows without values
@@ -133,8 +131,7 @@ def test_any_detector_scores_stamps(detector):
     rows[400:430] += 3
     found = ae.detect(rows)
     assert 370 < int(found.scores.argmax()) < 460
-    usual, rest = ae.model_.usual_of_steps
-    assert np.allclose(found.contributions.sum(1) + usual.sum() + found.code_contribution + rest, found.scores)
+    assert np.allclose(found.contributions.sum(1) + found.rest, found.scores)
 
 
 def test_the_order_of_rows_is_no_matter(fitted):
@@ -158,6 +155,25 @@ def test_series_in_one_file_score_like_series_in_several(tmp_path):
     assert list(table.columns[:4]) == ["when", "level", "flow", "pump"]
     assert table["pump"].tolist() == together["pump"].tolist()
     assert found.rows.names[1] == "b 2024-03-01 00:00:00"
+
+
+def test_labels_a_budget_and_false_discoveries_draw_the_line_for_stamps_too(fitted):
+    rows, where = planted("shift")
+    assert fitted.detect(rows, budget=30).anomalies.sum() == 30
+    assert fitted.detect(rows, fdr=0.2).anomalies[where].all()
+    labels = np.zeros(N, int)
+    labels[where] = 1
+    found = fitted.detect(rows.assign(wrong=labels), labels="wrong")
+    assert found.judged is not None
+    assert found.anomalies[where].mean() > 0.8
+    assert found.to_table().column_names[:4] == ["when", "level", "flow", "wrong"]
+    with pytest.raises(DataError, match="column 'flow' as one of its own"):
+        fitted.detect(rows, labels="flow")
+
+
+def test_stamps_do_not_come_one_by_one(fitted):
+    with pytest.raises(DataError, match="windows"):
+        fitted.follow()
 
 
 def test_a_drawing_shows_the_signal_and_the_score(fitted):

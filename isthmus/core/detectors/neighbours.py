@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Numbers that the rows which are kept may have together: a file stays small, a search short.
 _MOST_NUMBERS = 1 << 21
-#: Distances that are looked at together.
-_AT_ONCE = 1 << 23
+#: Distances that are looked at together: 16 MB, which the allocator still keeps (at 32 MB it takes twice as long).
+_AT_ONCE = 1 << 22
 #: Values of a column that its ranks are read from.
 _KNOTS = 1024
 #: Neighbours whose own distance a row's is held against, as a multiple of k.
@@ -64,7 +64,8 @@ class Neighbours(Detector):
         self.scales = [one_of("scale", name, list(_SCALES)) for name in scales]
         for name in ("rows", "mean", "deviation", "span", "knots", "number", "own", "center", "spread"):
             self.register_buffer(name, torch.zeros(0))
-        self._placed: list[Tensor] = []
+        self._known: _Known | None = None
+        self._alone: bool | None = None
 
     # -- learning -------------------------------------------------------------------------------
 
@@ -77,14 +78,16 @@ class Neighbours(Detector):
         kept = torch.randperm(len(x), generator=generator)[:most].sort().values
         rows = x[kept.to(x.device)]
         self.rows, self.mean, self.number = rows, rows.mean(0), numbers(net).to(rows.device)
-        self.deviation, self.span = rows.std(0, correction=0), rows.amax(0) - rows.amin(0)
+        units = rows.std(0, correction=0), rows.amax(0) - rows.amin(0)
+        self.deviation, self.span = (torch.where(unit > 0, unit, 1.0) for unit in units)
         every = -(-len(rows) // _KNOTS)
         self.knots = rows.sort(0).values[every // 2 :: every].T.contiguous()
         self.own = rows.new_ones(len(self.scales), len(rows))
         self.center, self.spread = rows.new_zeros(len(self.scales)), rows.new_ones(len(self.scales))
-        self._placed = []
-        self.own = torch.stack([self._apart(scale, rows, None).distance for scale in range(len(self.scales))])
-        logs = torch.stack([self._local(scale, rows, None)[0] for scale in range(len(self.scales))])
+        self._known = self._alone = None
+        self.own = self._apart(rows, None).distance
+        self._known = None  # it holds what they are
+        logs = self._local(rows, None, False)[0]
         self.center, self.spread = logs.mean(1), logs.std(1, correction=0).clamp(min=1e-6)
 
     def fresh(self, net: Net, tensors: Mapping[str, Tensor], index: Tensor) -> Surprise:
@@ -103,77 +106,84 @@ class Neighbours(Detector):
         explain: bool = True,
     ) -> Surprise:
         features, there = flat(net, x, observed)
-        score, shares = torch.zeros(len(x), dtype=torch.float64, device=x.device), torch.zeros_like(features)
-        for scale in range(len(self.scales)):
-            log, share = self._local(scale, features, there)
-            z = (log - self.center[scale]) / self.spread[scale] / len(self.scales)
-            score += z
-            if explain:
-                shares += z[:, None] * share
-        entries = by_entry(net, shares)
+        log, shares = self._local(features, there, explain)
+        z = (log - self.center[:, None]) / self.spread[:, None] / len(self.scales)
+        score = z.sum(0, dtype=torch.float64)
+        if not explain:
+            return Surprise(score, x.new_zeros(()).expand(x.shape), score)
+        entries = by_entry(net, (z[:, :, None] * shares).sum(0))
         return Surprise(score, entries, (score - entries.flatten(1).sum(1)).to(entries))
 
-    def _local(self, scale: int, rows: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
-        """log d − λ log d̄ (B,) in one scale, and each feature's share of d (B, F)."""
-        found = self._apart(scale, rows, there)
-        # a floor, so that rows which come many times are usual and not infinitely so
-        floor = 1e-3 * self.own[scale].median() + 1e-6
-        log = (found.distance + floor).log() - self.local * (found.around + floor).log()
-        return log, found.share
+    def _local(self, rows: Tensor, there: Tensor | None, explain: bool) -> tuple[Tensor, Tensor]:
+        """log d − λ log d̄ in every scale (S, B), and each feature's share of d (S, B, F)."""
+        found, floor = self._apart(rows, there, explain), self._place_known().floor
+        return (found.distance + floor).log() - self.local * (found.around + floor).log(), found.share
 
-    def _apart(self, scale: int, rows: Tensor, there: Tensor | None) -> _Apart:
-        known = self._known(scale)
-        placed = self._place(self.scales[scale], rows)
-        step = max(1, _AT_ONCE // len(known))
+    def _apart(self, rows: Tensor, there: Tensor | None, explain: bool = False) -> _Apart:
+        known = self._place_known()
+        placed = torch.stack([self._place(name, rows) for name in self.scales])
+        step = max(1, _AT_ONCE // known.lengths.numel())
+        if len(rows) <= step:
+            return self._search(placed, known, there, explain)
         return _Apart.cat([
-            self._search(placed[i : i + step], known, None if there is None else there[i : i + step], self.own[scale])
+            self._search(placed[:, i : i + step], known, None if there is None else there[i : i + step], explain)
             for i in range(0, len(rows), step)
         ])  # fmt: skip
 
-    def _search(self, rows: Tensor, known: Tensor, there: Tensor | None, own: Tensor) -> _Apart:
-        """The nearest of the ``known`` rows (m, F) to ``rows`` (B, F), of whose features some may not be there."""
+    def _search(self, rows: Tensor, known: _Known, there: Tensor | None, explain: bool) -> _Apart:
+        """The nearest of the ``known`` rows to ``rows`` (S, B, F), of whose features some may not be there (B, F)."""
         if there is None:
-            length = rows.square().sum(1, keepdim=True)
-            squares = torch.addmm(known.square().sum(1)[None], rows, known.T, alpha=-2) + length
+            length = rows.square().sum(2, keepdim=True)
+            squares = torch.baddbmm(known.lengths[:, None], rows, known.columns, alpha=-2) + length
         else:
             rows = rows * there
-            length = rows.square().sum(1, keepdim=True)
-            squares = (there.to(known) @ known.square().T).addmm_(rows, known.T, alpha=-2) + length
-        around = min(max(self.k, _AROUND * self.k), len(known) - 1)
-        found, which = squares.topk(min(around + 1, len(known)), dim=1, largest=False)
+            length = rows.square().sum(2, keepdim=True)
+            seen = torch.matmul(there.to(rows), known.columns.square())
+            squares = seen.baddbmm_(rows, known.columns, alpha=-2) + length
+        around = min(_AROUND * self.k, known.lengths.shape[1] - 1)
+        found, which = squares.topk(around + 1, dim=2, largest=False)
         # an exact copy of the row counts as the row itself, and so do a training row's neighbours leave it out
-        copy = found[:, :1] <= _SAME * (length + known[which[:, 0]].square().sum(1, keepdim=True)) + 1e-12
-        which = torch.where(copy, which[:, 1:], which[:, :-1])
-        near = which[:, : self.k]
-        apart = (rows[:, None] - known[near]).square()
+        copy = found[..., :1] <= _SAME * (length + known.lengths.gather(1, which[..., 0])[..., None]) + 1e-12
+        which = torch.where(copy, which[..., 1:], which[..., :-1])
+        which = which + known.begins
+        near = known.rows.flatten(0, 1)[which[..., : self.k]]
+        apart = (rows[:, :, None] - near).square()
         if there is not None:
             # as many features as there are stand for all
             apart = apart * there[:, None] * (there.shape[1] / there.sum(1).clamp(min=1))[:, None, None]
-        squares = apart.sum(2)
-        return _Apart(
-            squares.sqrt().mean(1), own[which].mean(1), apart.sum(1) / squares.sum(1, keepdim=True).clamp(min=1e-30)
-        )
+        squares = apart.sum(3)
+        shares = apart[:, :, 0, :0]  # of no feature, unless somebody asks
+        if explain:
+            shares = apart.sum(2) / squares.sum(2, keepdim=True).clamp(min=1e-30)
+        return _Apart(squares.sqrt().mean(2), self.own.flatten()[which].mean(2), shares)
 
-    def _known(self, scale: int) -> Tensor:
-        """The kept rows in one scale; worked out once."""
-        if not self._placed or self._placed[0].device != self.rows.device:
-            self._placed = [self._place(name, self.rows) for name in self.scales]
-        return self._placed[scale]
+    def _place_known(self) -> _Known:
+        """The kept rows in every scale, and what is asked of them for each row; worked out once."""
+        if self._known is None or self._known.rows.device != self.rows.device:
+            rows = torch.stack([self._place(name, self.rows) for name in self.scales])
+            # a floor, so that rows which come many times are usual and not infinitely so
+            floor = 1e-3 * self.own.median(1, keepdim=True).values + 1e-6
+            begins = len(self.rows) * torch.arange(len(rows), device=rows.device)[:, None, None]
+            self._known = _Known(rows, rows.mT.contiguous(), rows.square().sum(2), floor, begins)
+        return self._known
 
     def _place(self, scale: str, rows: Tensor) -> Tensor:
         """Rows (B, F) in one scale. Levels are one-hot as they are, so that two levels are as far apart as two numbers
         are on average.
         """
         numbers, levels = _SCALES[scale](self, rows)
-        return torch.where(self.number, numbers, levels * rows)
+        return numbers if self._numbers_alone() else torch.where(self.number, numbers, levels * rows)
+
+    def _numbers_alone(self) -> bool:
+        if self._alone is None:
+            self._alone = bool(self.number.all())
+        return self._alone
 
     def _standard(self, rows: Tensor) -> tuple[Tensor, float]:
-        scaled = (rows - self.mean) / torch.where(self.deviation > 0, self.deviation, 1.0)
-        return scaled.clamp(-_FAR, _FAR), 1.0
+        return ((rows - self.mean) / self.deviation).clamp(-_FAR, _FAR), 1.0
 
     def _range(self, rows: Tensor) -> tuple[Tensor, float]:
-        scaled = (rows - self.mean) / torch.where(self.span > 0, self.span, 1.0)
-        return scaled.clamp(-_FAR, _FAR), 0.5**0.5
+        return ((rows - self.mean) / self.span).clamp(-_FAR, _FAR), 0.5**0.5
 
     def _rank(self, rows: Tensor) -> tuple[Tensor, float]:
         columns = rows.T.contiguous()
@@ -186,8 +196,23 @@ class Neighbours(Detector):
 
 
 @dataclass
+class _Known:
+    """The kept rows in every scale: as rows (S, n, F) and as columns (S, F, n), their squared lengths (S, n), the
+    least distance that counts (S, 1), and where each scale begins if all stand below each other (S, 1, 1).
+    """
+
+    rows: Tensor
+    columns: Tensor
+    lengths: Tensor
+    floor: Tensor
+    begins: Tensor
+
+
+@dataclass
 class _Apart:
-    """How far rows are from their neighbours (B,), these on average from theirs (B,), each feature's share (B, F)."""
+    """How far rows are from their neighbours in every scale (S, B), these on average from theirs (S, B), and each
+    feature's share of the distance (S, B, F).
+    """
 
     distance: Tensor
     around: Tensor
@@ -195,7 +220,7 @@ class _Apart:
 
     @classmethod
     def cat(cls, parts: Sequence[_Apart]) -> _Apart:
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("distance", "around", "share")))
+        return cls(*(torch.cat([getattr(part, n) for part in parts], dim=1) for n in ("distance", "around", "share")))
 
 
 #: name → (numbers in that scale, what a level's 1 becomes).
