@@ -27,7 +27,7 @@ from isthmus.conditions import Conditions
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
-from isthmus.core.detectors import DETECTORS
+from isthmus.core.detectors import DETECTORS, Neighbours
 from isthmus.core.parts import Bottleneck, Detector, make
 from isthmus.core.pca import PCA, fit_pca, linear_effect
 from isthmus.data.batches import InMemory, in_order
@@ -44,6 +44,10 @@ from isthmus.training.loop import chunk_rows, train
 from isthmus.training.run import Epoch, Run
 from isthmus.training.stacked import Stack
 
+#: What finds anomalies among rows that hold some: these may be near each other, so many neighbours are asked.
+WIDE = Part("neighbours", {"k": 0.1, "local": 0.0, "most": 2048})
+#: Quarters of a normal curve's upper half beyond which a row is set aside: 2.5 deviations.
+_STRANGE = 2.5 / 0.6745
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 #: The time of a detector that learns, as a share of ``max_time``, on top of it.
@@ -105,8 +109,46 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
     return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions))
 
 
+def set_aside(
+    rows: Rows, contamination: float | str, modality: str | None, options: Mapping[str, Any], seed: int
+) -> tuple[Rows, np.ndarray]:
+    """The rows without those that hardly any other is near, and where these stood.
+
+    ``contamination`` is their share; ``"auto"`` takes those whose log-distance lies beyond what the upper half of a
+    normal curve would hold. Distances are to a tenth of the rows, since anomalies are often near each other.
+
+    Raises:
+        SpecError: a share that is none.
+    """
+    said = contamination
+    if said != AUTO and (isinstance(said, bool | str) or not 0 < float(said) < 0.5):
+        raise SpecError(f"contamination is a share above 0 and below 0.5, or 'auto', got {said!r}. Say 0.05, or None.")
+    fed = feed(rows, None, modality, options)
+    suited = {name: part for name, part in fed.modality.parts().items() if name != "detector"}
+    probe = _probe(compose(kind=fed.modality.kind, suited=suited), fed.modality.shape).eval()
+    wide = Neighbours(probe.shape, probe.likelihood.features_shape, **WIDE.options)
+    with torch.no_grad():
+        wide.settle(probe, fed.tensors, torch.Generator().manual_seed(seed))
+        chunks = in_order(fed.tensors, chunk_rows(probe))
+        scores = torch.cat([wide(probe, b["x"], b.get("observed"), explain=False).score for b in chunks]).numpy()
+    if said == AUTO:
+        middle, upper = np.quantile(scores, (0.5, 0.75))
+        strange = scores > middle + _STRANGE * (upper - middle)
+    else:
+        strange = np.zeros(len(scores), bool)
+        strange[np.argsort(-scores, kind="stable")[: round(float(said) * len(scores))]] = True
+    return rows.take(~strange), np.flatnonzero(strange)
+
+
 def begin(
-    fed: Fed, recipe: str, parts: Mapping[str, Any], plan: Plan, latent_dim: int | str, warm_start: str | None
+    fed: Fed,
+    recipe: str,
+    parts: Mapping[str, Any],
+    plan: Plan,
+    latent_dim: int | str,
+    warm_start: str | None,
+    *,
+    contaminated: bool = False,
 ) -> Begun:
     """Compose the parts, decide what was left open, build the network and set it to where it begins."""
     said, own = _split_own(parts)
@@ -125,6 +167,8 @@ def begin(
             "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN' (--condition COLUMN), "
             "or a label for each row."
         )
+    if contaminated and said.get("detector") is None and spec.detector.kind in ("neighbours", "committee"):
+        spec = spec.replace(detector=WIDE)
     hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
     spec = spec.replace(tell_missing="observed" in tensors or hides)
     probe = _probe(spec, face.shape)

@@ -34,7 +34,7 @@ from isthmus.data.source import open_rows
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.data.windows import Paid, Windows
 from isthmus.errors import DataError, FileError, SpecError
-from isthmus.fitting import Prepared, begin, feed, in_windows, learn, made, phase, split, teach, tensors_of
+from isthmus.fitting import Prepared, begin, feed, in_windows, learn, made, phase, set_aside, split, teach, tensors_of
 from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
 from isthmus.modalities.recording import recording_remark
@@ -50,6 +50,8 @@ _MOST_CALIBRATION = 100_000
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
 #: Training rows that calibrate beside those held out, where the detector can score them as if it had not seen them.
 _MOST_FRESH = 20_000
+#: Rows that were set aside and are listed in the file.
+_MOST_ASIDE = 1000
 #: Numbers in the codes that the prior is fitted to: fewer rows where codes are wide.
 _MOST_CODES = 1 << 25
 #: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
@@ -96,6 +98,11 @@ class Record:
     #: The score that 99 % of the training rows stay below, where none were held out.
     usual_score: float | None = None
     remarks: list[str] = field(default_factory=list)
+    #: Training rows that were set aside because they may be anomalies: how many, and which (the first of them).
+    set_aside: int = 0
+    set_aside_rows: list[int] = field(default_factory=list)
+    #: The score that the share of ``contamination`` is above, of all rows.
+    contamination_score: float | None = None
     #: What was wrong, what was changed for it, and what came of it: a step each (isthmus.tasks.heal).
     healing: list[dict[str, Any]] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
@@ -177,6 +184,7 @@ class Model:
         modality: str | None = None,
         modality_options: Mapping[str, Any] | None = None,
         condition: Any = None,
+        contamination: float | str | None = None,
         device: str = "auto",
         hooks: Sequence[Hook] = (),
         callbacks: Sequence[Callable[[Epoch], Any]] = (),
@@ -197,6 +205,8 @@ class Model:
             validation_rows: rows to hold out, instead of a fraction of ``source``.
             modality: ``"array"``, ``"table"``, ``"image"`` or ``"series"``, where the rows' own kind is not meant.
             condition: what steers the decoder: the name of a column (or several), or a label for each row.
+            contamination: the share of the rows that may be anomalies, or ``"auto"``: the strangest are set aside, and
+                a detector that anomalies among the rows do not fool is the default. None takes all rows for usual.
             callbacks: called after every epoch; returning True stops the training.
             prepared: called once everything is decided, before the training begins.
             checkpoint: where to keep the state of the training; with ``resume`` it goes on from there.
@@ -207,7 +217,7 @@ class Model:
         """
         began = time.perf_counter()
         phases: dict[str, float] = {}
-        plan = plan or Plan()
+        plan, aside = plan or Plan(), np.zeros(0, int)
         with phase(phases, "read"):
             modality = modality or modality_of(recipe)
             rows = open_rows(source, strict=strict, kind=modality)
@@ -219,6 +229,9 @@ class Model:
                 raise SpecError("Rows that come in pairs are held out by their share, such as validation=0.1.")
             hint = recording_remark(rows) if modality is None else None
             rows, options = in_windows(rows, modality, modality_options or {})
+            everything = rows
+            if contamination is not None:
+                rows, aside = set_aside(rows, contamination, modality, options, plan.seed)
             kept, held = (
                 split(rows, plan)
                 if validation_rows is None
@@ -232,7 +245,9 @@ class Model:
             fed = feed(kept, held, modality, options)
         with devices.seeded(plan.seed):
             with phase(phases, "pca"):
-                begun = begin(fed, recipe, parts or {}, plan, latent_dim, warm_start)
+                begun = begin(
+                    fed, recipe, parts or {}, plan, latent_dim, warm_start, contaminated=contamination is not None
+                )
             net, plan = begun.net, begun.plan
             if prepared is not None:
                 prepared(Prepared(net, fed.modality, len(kept), 0 if held is None else len(held)))
@@ -254,10 +269,13 @@ class Model:
             best_epoch=best.number,
             error=best.error,
             stopped=run.stopped,
+            set_aside=len(aside),
+            set_aside_rows=aside[:_MOST_ASIDE].tolist(),
             remarks=[
                 *(f"skipped {s.name}: {s.reason}" for s in rows.skipped),
                 *(rows.remarks if rows.kind == "windows" else ()),
                 *([hint] if hint else []),
+                *([_aside(aside, len(rows) + len(aside))] if contamination is not None else []),
                 *remarks,
                 *run.remarks,
                 *net.bottleneck.remarks(),
@@ -273,6 +291,8 @@ class Model:
             if held is not None and fed.held is not None and held.kind == "windows":
                 model._calibrate_steps(held.data, without_target(fed.held))
                 record.remarks += _few_windows(held.data)
+        if contamination not in (None, AUTO):
+            record.contamination_score = float(np.quantile(model.score(everything), 1 - float(contamination)))
         record.seconds = time.perf_counter() - began
         return model
 
@@ -742,6 +762,18 @@ def _usual_distance(tensors: Mapping[str, Tensor], back: Tensor) -> Tensor:
     # in blocks of columns, because torch takes quantiles of so many numbers at most
     found = [block.nanquantile(0.683, dim=0) for block in away.split(2048, dim=1)]
     return torch.cat(found).nan_to_num(0.0).cpu()
+
+
+def _aside(which: np.ndarray, n: int) -> str:
+    """Which rows were set aside, in words.
+
+    >>> _aside(np.array([3, 8]), 100), _aside(np.zeros(0), 100)
+    ('set 2 of 100 rows (2.0%) aside as possible anomalies: rows 3, 8', 'no row was set aside as a possible anomaly')
+    """
+    if not len(which):
+        return "no row was set aside as a possible anomaly"
+    listed = ", ".join(str(i) for i in which[:10]) + (", …" if len(which) > 10 else "")
+    return f"set {len(which):,} of {n:,} rows ({len(which) / n:.1%}) aside as possible anomalies: rows {listed}"
 
 
 def _filled(t: Tensor) -> Tensor:

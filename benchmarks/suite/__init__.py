@@ -3,6 +3,7 @@
 from benchmarks.suite import (
     adaptive,
     adversarial,
+    anomaly_tables,
     detection,
     features,
     generation,
@@ -36,6 +37,7 @@ GROUPS = {
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
     "series": series.FIGURES,
+    "anomaly_tables": anomaly_tables.FIGURES,
     "detection": detection.FIGURES,
     "quantized": quantized.FIGURES,
     "adaptive": adaptive.FIGURES,

@@ -303,6 +303,11 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--series-id", metavar="COLUMN", help="Series: the column that tells several series apart.")
 @click.option("--window", type=NumberOr(int), help="Series: steps of a window; by itself from the period.")
 @click.option("--stride", type=NumberOr(int), help="Series: steps between windows.")
+@click.option(
+    "--contamination",
+    type=NumberOr(float),
+    help="The share of rows that may be anomalies, or auto: the strangest are set aside before anything is learned.",
+)
 @click.option("--size", type=Size(), help="Resize images to height x width.")
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
@@ -365,6 +370,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         modality=kind,
         modality_options=options,
         condition=list(said["condition"]) or None,
+        contamination=said["contamination"],
         device=said["device"],
         hooks=[] if voice.quiet else [Progress()],
         prepared=announce,

@@ -256,3 +256,12 @@ def test_noisy_recordings_learn_from_clean_ones():
     back = ae.reconstruct(noisy)
     assert back.shape == noisy.shape
     assert np.square(back - clean).mean() < 0.1 * np.square(noisy - clean).mean()
+
+
+def test_strange_windows_are_set_aside_before_anything_is_learned():
+    rows = wave(0, 3000)
+    rows[1000:1060] += 5
+    ae = Autoencoder(modality={"kind": "series", "window": 50}, contamination=0.05, epochs=5, random_state=0).fit(rows)
+    found = ae.detect(rows)
+    assert 950 < int(found.scores.argmax()) < 1110
+    assert found.anomalies[1000:1060].all()
