@@ -24,7 +24,7 @@ from isthmus.conditions import with_condition
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.model import Model, open_model
-from isthmus.spec import AUTO, SINGLE, Plan
+from isthmus.spec import AUTO, SINGLE, Part, Plan
 from isthmus.tasks import heal
 from isthmus.tasks.detect import Detection, detect
 from isthmus.tasks.health import Health, health
@@ -62,6 +62,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         random_state: an int makes the fit repeat.
         modality: ``"series"`` takes arrays for windows of time, and so on; by default the rows and the recipe decide.
+            With options: ``{"kind": "series", "window": 64}`` cuts long recordings.
         callbacks: functions called with every :class:`isthmus.training.loop.Epoch`; True stops the fit.
         verbose: 0 is silent, 1 shows progress.
 
@@ -105,7 +106,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         auto_heal: bool = False,
         device: str = "auto",
         random_state: Any = None,
-        modality: str | None = None,
+        modality: str | Mapping[str, Any] | None = None,
         callbacks: Sequence[Callable[..., Any]] | None = None,
         verbose: int = 0,
     ):
@@ -144,7 +145,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         ``target`` holds what should come back for each row, in the same order and form: the clean rows to noisy ones.
         ``condition`` is a label (or a number) for each row that steers the decoder. ``y`` is not looked at.
         """
-        rows = open_rows(X)
+        kind, options = (None, {}) if self.modality is None else _named(Part.of(self.modality))
+        rows = open_rows(X, kind=kind)
         self._remember_features(X, rows)
         parts = {place: getattr(self, place) for place in _PLACES if getattr(self, place) is not None}
         fraction = self.validation == AUTO if isinstance(self.validation, str) else None
@@ -170,7 +172,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             warm_start=None if not self.warm_start else str(self.warm_start),
             condition=self.condition if condition is None else condition,
             contamination=self.contamination,
-            modality=self.modality,
+            modality=kind,
+            modality_options=options,
             device=self.device,
             hooks=[Progress()] if self.verbose else [],
             callbacks=self.callbacks or (),
@@ -214,7 +217,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
 
     def _rows(self, X: Any, condition: Any = None) -> Rows:
         check_is_fitted(self, "model_")
-        rows = open_rows(X)
+        rows = self.model_.open(X)
         if rows.kind == "array":
             _check_feature_names(self, X, reset=False)
         return rows if condition is None else with_condition(rows, condition)
@@ -313,3 +316,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _named(part: Part) -> tuple[str | None, Mapping[str, Any]]:
+    return part.kind, part.options

@@ -38,6 +38,7 @@ from isthmus.data.targets import wanted_of
 from isthmus.errors import SpecError
 from isthmus.modalities import fit_modality, modality_to_json
 from isthmus.modalities.base import Modality
+from isthmus.modalities.recording import Layout
 from isthmus.recipes import compose
 from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
@@ -53,6 +54,8 @@ _STRANGE = 2.5 / 0.6745
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 #: The time of a detector that learns, as a share of ``max_time``, on top of it.
 _DETECTOR_SHARE = 0.2
+#: Steps of a training of which nothing is said, in so far as that is 10 to 100 epochs; a quarter for rows that repeat.
+_STEPS = 4000
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
 _MOST_START, _START_ENTRIES = 4096, 1 << 25
 #: The time of a decoder that is trained again, as a share of ``max_time``, on top of it.
@@ -197,7 +200,8 @@ def begin(
         net.start_at_pca(*_steered_pca(probe, tensors, pca))
     most = max(64, min(_MOST_START, _START_ENTRIES // int(np.prod(face.shape))))
     net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
-    return Begun(net, _decide(plan, len(tensors["x"]), sum(p.numel() for p in net.parameters())), pca, stack)
+    n_parameters = sum(p.numel() for p in net.parameters())
+    return Begun(net, _decide(plan, len(tensors["x"]), n_parameters, face.alike), pca, stack)
 
 
 def learn(
@@ -319,21 +323,44 @@ def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.M
     return said, copy.deepcopy(own)
 
 
+def in_windows(rows: Rows, modality: str | None, options: Mapping[str, Any]) -> tuple[Rows, dict[str, Any]]:
+    """Recordings → their windows, before any are held out: neighbours share most of their steps."""
+    options = dict(options)
+    if (modality or rows.kind) not in ("series", "recordings"):
+        return rows, options
+    layout = Layout.fit(rows, **{name: options.pop(name) for name in LAYOUT if name in options})
+    if layout is None:
+        return rows, options
+    if "condition" in rows.beside:
+        raise SpecError("Recordings take no condition. Cut them into windows, one a row, with a label each.")
+    beside = {name: layout.cut(other) for name, other in rows.beside.items()}
+    return layout.cut(rows).replace(beside=beside), {**options, "layout": layout}
+
+
+#: What is said of recordings, among the options of the modality.
+LAYOUT = ("time", "series_id", "window", "stride", "kinds")
+
+
 def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it."""
     n = len(rows)
-    if plan.validation == AUTO:
+    if plan.validation == AUTO and rows.kind == "windows":
+        held = rows.data.enough(n // 10)
+    elif plan.validation == AUTO:
         held = max(n // 10, min(128, n // 4), 1)
     else:
         held = round(n * float(plan.validation))
     if held == 0 or n < 3:
         return rows, None
+    if rows.kind == "windows":
+        kept, out = rows.data.hold_out(held, np.random.default_rng(plan.seed))
+        return (rows.take(kept), rows.take(out)) if len(kept) > 1 else (rows, None)
     order = np.random.default_rng(plan.seed).permutation(n)
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
 
 
-def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
-    """Fill in what was left to us, from the number of rows and the size of the network."""
+def _decide(plan: Plan, n_rows: int, n_parameters: int, alike: float) -> Plan:
+    """Fill in what was left to us, from the number of rows, how alike they are, and the size of the network."""
     batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
     if batch_size == AUTO:
         # where time is short, many small steps get further than few large ones
@@ -341,7 +368,9 @@ def _decide(plan: Plan, n_rows: int, n_parameters: int) -> Plan:
         batch_size = int(2 ** np.clip(np.round(np.log2(n_rows / 40)), 4, most))
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
-        epochs = 100_000 if plan.max_time is not None else int(np.clip(np.ceil(4000 / steps), 10, 100))
+        epochs = (
+            100_000 if plan.max_time is not None else int(np.clip(np.ceil(_STEPS / min(alike, 4) / steps), 10, 100))
+        )
     if rate == AUTO:
         # smaller for small batches, whose gradients are noisy, and for large networks
         rate = 4e-3 * np.sqrt(np.clip(int(batch_size) / 64, 0.25, 1)) * min(1, 250_000 / n_parameters) ** 0.25

@@ -29,16 +29,18 @@ from isthmus.core.parts import Detector, Surprise, make
 from isthmus.core.pca import PCA
 from isthmus.core.posterior import Posterior
 from isthmus.core.two_sample import told_apart
-from isthmus.data.batches import in_order
+from isthmus.data.batches import Batch, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.data.sparse import dense
 from isthmus.data.targets import wanted_of, with_target, without_target
+from isthmus.data.windows import Paid, Windows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.fitting import (
     Prepared,
     begin,
     feed,
+    in_windows,
     keep_linear,
     learn,
     made,
@@ -50,6 +52,7 @@ from isthmus.fitting import (
 )
 from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
+from isthmus.modalities.recording import recording_remark
 from isthmus.recipes import modality_of
 from isthmus.spec import AUTO, Plan, Spec
 from isthmus.training.hooks import Hook
@@ -73,6 +76,10 @@ _TOLD_APART = 0.75
 #: Codes that this is measured on; fewer say nothing.
 _LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
 
+#: Held-out time of fewer windows' length than this says little about rare scores.
+_LEAST_WORTH = 20
+#: How often gaps are filled with what the network makes of what was filled in before.
+_PASSES = 10
 #: Held-out rows whose codes are kept to see later whether the world has changed, and numbers of each.
 _MOST_KNOWN, _MARKS = 500, 6
 #: Held-out rows from which the usual distance to what comes back is taken.
@@ -158,6 +165,11 @@ class Model:
         return self.net.bottleneck.n_numbers
 
     @property
+    def on_recordings(self) -> bool:
+        """Whether rows are steps of recordings, which are scored through the windows that hold them."""
+        return getattr(self.modality, "layout", None) is not None
+
+    @property
     def pca_size(self) -> int:
         """The components of PCA beside this model: as many as the code of a row has numbers that are not zero."""
         return self.latent_dim if self.pca is None else len(self.pca.components)
@@ -225,24 +237,30 @@ class Model:
         phases: dict[str, float] = {}
         plan, aside = plan or Plan(), np.zeros(0, int)
         with phase(phases, "read"):
-            rows = open_rows(source, strict=strict)
+            modality = modality or modality_of(recipe)
+            rows = open_rows(source, strict=strict, kind=modality)
             if target is not None:
-                rows = with_target(rows, open_rows(target, strict=strict))
+                rows = with_target(rows, open_rows(target, strict=strict, kind=modality))
             if condition is not None:
                 rows = with_condition(rows, condition)
-            everything = rows
-            if contamination is not None:
-                kind = modality or modality_of(recipe)
-                rows, aside = set_aside(rows, contamination, kind, modality_options or {}, plan.seed)
             if target is not None and validation_rows is not None:
                 raise SpecError("Rows that come in pairs are held out by their share, such as validation=0.1.")
+            hint = recording_remark(rows) if modality is None else None
+            rows, options = in_windows(rows, modality, modality_options or {})
+            everything = rows
+            if contamination is not None:
+                rows, aside = set_aside(rows, contamination, modality, options, plan.seed)
             kept, held = (
-                split(rows, plan) if validation_rows is None else (rows, open_rows(validation_rows, strict=strict))
+                split(rows, plan)
+                if validation_rows is None
+                else (rows, open_rows(validation_rows, strict=strict, kind=modality))
             )
+            if held is not None and "layout" in options:
+                held = held if held.kind == "windows" else options["layout"].cut(held)
             if len(kept) < 2:
                 raise DataError(f"{rows.origin} has {len(rows)} sample(s); fitting needs at least 2. Bring more rows.")
         with phase(phases, "prepare"):
-            fed = feed(kept, held, modality or modality_of(recipe), modality_options or {})
+            fed = feed(kept, held, modality, options)
         with devices.seeded(plan.seed):
             with phase(phases, "pca"):
                 begun = begin(
@@ -276,6 +294,8 @@ class Model:
             set_aside_rows=aside[:_MOST_ASIDE].tolist(),
             remarks=[
                 *(f"skipped {s.name}: {s.reason}" for s in rows.skipped),
+                *(rows.remarks if rows.kind == "windows" else ()),
+                *([hint] if hint else []),
                 *([_aside(aside, len(rows) + len(aside))] if contamination is not None else []),
                 *remarks,
                 *run.remarks,
@@ -289,6 +309,9 @@ class Model:
             model._calibrate(fed.tensors, fed.held)
         with phase(phases, "detector"):
             model._learn_to_detect(fed.tensors, fed.held)
+            if held is not None and fed.held is not None and held.kind == "windows":
+                model._calibrate_steps(held.data, without_target(fed.held))
+                record.remarks += _few_windows(held.data)
         if contamination not in (None, AUTO):
             record.contamination_score = float(np.quantile(model.score(everything), 1 - float(contamination)))
         record.seconds = time.perf_counter() - began
@@ -357,6 +380,53 @@ class Model:
             return
         self.calibration = np.sort(torch.cat(scores).numpy())
         self._usual = (usual / len(self.calibration)).float()
+
+    @torch.no_grad()
+    def _calibrate_steps(self, windows: Windows, held: Mapping[str, Tensor]) -> None:
+        """Score the steps of held-out windows as those of new recordings are: each once, where windows overlap."""
+        with devices.threads_for(self._work(), self.device):
+            found = torch.cat([self._paid(b) for b in in_order(held, self._chunk)]).cpu().numpy()
+        paid = windows.paid(found[:, :-1], found[:, -1])
+        # the edges of a stretch are held by few windows, whose mean is less sure than it will be at use
+        cover = np.concatenate(windows.cover())
+        inside = (2 * cover > cover.max()) & np.isfinite(paid.rest)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is never there
+            channels, rest = np.nanmean(paid.channels[inside], 0), np.nanmean(paid.rest[inside])
+        usual = Paid(np.nan_to_num(channels), np.asarray(rest))
+        self._usual = torch.from_numpy(np.append(usual.channels, usual.rest)).float()
+        self.calibration = np.sort(paid.filled(usual).score[inside])
+
+    def _paid(self, b: Mapping[str, Tensor]) -> Tensor:
+        """What windows bring to the score, (B, channels + 1): what is missing brings as much as the rest of its
+        channel, and the last is what belongs to none.
+        """
+        found = self._surprise(b)
+        channels = found.entries.sum(2)
+        if "observed" in b:
+            there = b["observed"].to(channels)
+            channels = (found.entries * there).sum(2) / there.mean(2).clamp(min=1e-9)
+        return torch.cat([channels, found.rest[:, None]], dim=1)
+
+    def paid(self, source: Any) -> Paid:
+        """What every row of recordings brings to its score: each channel (n, channels), and what belongs to none (n,).
+
+        What is missing costs what is usual.
+        """
+        windows = self.modality.samples(self.open(source)).data
+        assert isinstance(windows, Windows)
+        found = self._over(source, self._paid)
+        paid = windows.paid(found[:, :-1], found[:, -1])
+        channels, rest = self.usual_of_steps
+        return paid.filled(Paid(channels, np.asarray(rest))).at_rows(windows.recorded)
+
+    @property
+    def usual_of_steps(self) -> tuple[np.ndarray, float]:
+        """What held-out steps of recordings bring to their score on average: each channel, and what belongs to none."""
+        self._held_out_scores()
+        assert self._usual is not None
+        usual = self._usual.double().numpy()
+        return usual[:-1], float(usual[-1])
 
     def _codes(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The codes of rows, and what a decoder was shown of them in training: of noisy codes, a draw each."""
@@ -430,7 +500,7 @@ class Model:
 
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
-        rows = open_rows(source)
+        rows = self.open(source)
         return self.modality.from_tensors(torch.from_numpy(self._over(rows, self._mean)), rows)
 
     def score(self, source: Any) -> np.ndarray:
@@ -439,12 +509,16 @@ class Model:
         The detector ``likelihood`` says nats, as :meth:`nats` does; others say how many deviations a row stands above
         rows that were not fitted, on the scale of their logarithms.
         """
-        return self._over(source, lambda b: self._surprise(b, explain=False).score)
+        rows = self.open(source)
+        if self.on_recordings:
+            return self.paid(rows).score
+        return self._over(rows, lambda b: self._surprise(b, explain=False).score)
 
     def nats(self, source: Any) -> np.ndarray:
         """Negative log-likelihood of each row in nats, float64 (n,): higher is less likely.
 
-        It is −log p(x | z) plus what the code costs: its rate, or −log of the fitted prior's density.
+        It is −log p(x | z) plus what the code costs: its rate, or −log of the fitted prior's density. Of recordings it
+        is that of each window.
         """
         return self._over(source, self._nats)
 
@@ -578,12 +652,16 @@ class Model:
         """Squared error per row (in the network's features) of this model, same-size PCA and the mean row:
         against the ``target`` rows where they are given, else against the rows themselves.
         """
-        rows = open_rows(source)
-        rows = rows if target is None else with_target(rows, open_rows(target))
+        rows = self.open(source)
+        rows = rows if target is None else with_target(rows, self.open(target))
         tensors = tensors_of(rows, self.modality, self.conditions)
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
+
+    def open(self, source: Any, *, strict: bool = False) -> Rows:
+        """Anything that holds rows of the kind that this model takes."""
+        return open_rows(source, strict=strict, kind=self.modality.kind)
 
     def remarks(self, rows: Rows) -> list[str]:
         """What is unusual about these rows and still usable."""
@@ -617,10 +695,19 @@ class Model:
         self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
     ) -> Iterator[Tensor]:
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            for chunk in open_rows(source).chunks(8 * self._chunk):
+            for chunk in self.modality.samples(self.open(source)).chunks(8 * self._chunk):
                 for b in in_order(tensors_of(chunk, self.modality, self.conditions, steered=steered), self._chunk):
                     n = len(b["x"])
-                    yield function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu()
+                    b = self._completed({k: _filled(t).to(self.device) for k, t in b.items()})
+                    yield function(b)[:n].cpu()
+
+    def _completed(self, b: Batch) -> Batch:
+        """Windows with gaps, where the network never saw any: what is missing becomes what it makes of the rest."""
+        if "observed" not in b or self.net.spec.tell_missing or not self.on_recordings:
+            return b
+        for _ in range(_PASSES):
+            b = {**b, "x": torch.where(b["observed"], b["x"], self._mean(b))}
+        return b
 
     @property
     def _chunk(self) -> int:
@@ -754,6 +841,17 @@ def _filled(t: Tensor) -> Tensor:
     """
     missing = _FEW - len(t)
     return t if missing <= 0 else torch.cat([t, t.new_zeros(missing, *t.shape[1:])])
+
+
+def _few_windows(held: Windows) -> list[str]:
+    """What can be promised of steps, where little time was held out: neighbours say nearly the same."""
+    worth = int((np.concatenate(held.cover()) > 0).sum()) / held.length
+    if worth >= _LEAST_WORTH:
+        return []
+    return [
+        f"the time held out is {worth:.1f} windows long, and windows that overlap say nearly the same: p-values of "
+        "stamps are a rough guide. A longer recording helps, or a shorter window (--window)"
+    ]
 
 
 def _tie(scores: Any) -> Any:

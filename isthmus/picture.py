@@ -181,6 +181,87 @@ def histogram(
     return _picture(width, height, body)
 
 
+def timeline(
+    signals: Mapping[str, Sequence[float]],
+    score: Sequence[float],
+    *,
+    threshold: float | None = None,
+    flagged: Sequence[bool] | None = None,
+    stamps: Sequence[str] | None = None,
+    width: int = 900,
+) -> Picture:
+    """Signals over time, one under the other, and below them the score with its threshold; flagged stretches shaded.
+
+    A line that breaks off has nothing to show there. Of more steps than the paper has room for, each point holds
+    the least and the most of its own.
+    """
+    score = np.asarray(score, dtype=float)
+    n, rows, tall = len(score), [*signals.items(), ("score", score)], 92
+    if not n:
+        return _nothing("nothing to draw", width, 120)
+    height = 24 + (tall + 14) * len(rows) + 22
+    left, right = 62, 14
+    x = _Scale(0, max(n - 1, 1), left, width - right)
+    body = []
+    if flagged is not None and np.any(flagged):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flagged, dtype=int), [0]])))
+        for begin, end in edges.reshape(-1, 2):
+            a, b = x(np.array([begin - 0.5, end - 0.5]))
+            body.append(
+                f'<rect x="{max(a, left):.1f}" y="20" width="{max(min(b, width - right) - max(a, left), 1):.1f}" '
+                f'height="{height - 46}" fill="var(--red)" fill-opacity=".13"/>'
+            )
+    for i, (name, values) in enumerate(rows):
+        area = _Area(width, height, left=left, right=right, top=0, bottom=0)
+        area.top, area.bottom = 34 + i * (tall + 14), 34 + i * (tall + 14) + tall - 18
+        y = np.asarray(values, dtype=float)
+        there = y[np.isfinite(y)]
+        is_score = i == len(rows) - 1
+        body.append(_text(left, area.top - 5, name, kind="soft"))
+        if not len(there):
+            continue
+        both = there
+        if is_score and threshold is not None and math.isfinite(threshold):
+            both = np.append(there, threshold)
+        area.y = _Scale.over(both, area.bottom, area.top)
+        for tick in (area.y.low, area.y.high):
+            at = float(area.y(np.array([tick]))[0])
+            body.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{at:.1f}" y2="{at:.1f}"/>')
+            body.append(_text(left - 7, at + 4, tidy(tick), anchor="end", kind="soft"))
+        colour = "var(--orange)" if is_score else "var(--blue)"
+        body.append(f'<path class="line" style="stroke-width:1.2" stroke="{colour}" d="{_course(x, area.y, y)}"/>')
+        if is_score and threshold is not None and math.isfinite(threshold):
+            at = float(area.y(np.array([threshold]))[0])
+            body.append(
+                f'<line class="mark" stroke="var(--red)" x1="{left}" x2="{width - right}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            )
+    for k in range(5):
+        i = round(k * (n - 1) / 4)
+        anchor = "start" if k == 0 else "end" if k == 4 else "middle"
+        shown = str(stamps[i]) if stamps is not None else f"{i:,}"
+        body.append(_text(float(x(np.array([i]))[0]), height - 8, shown, anchor=anchor, kind="soft"))
+    return _picture(width, height, body)
+
+
+def _course(x: _Scale, y: _Scale, values: np.ndarray, most: int = 900) -> str:
+    """A path through all values, thinned so that every peak stays."""
+    where = np.arange(len(values))
+    if len(values) > 2 * most:
+        parts = np.array_split(where, most)
+        shown = np.nan_to_num(values, nan=0.0)
+        where = np.array(
+            [j for part in parts for j in sorted({part[shown[part].argmin()], part[shown[part].argmax()]})]
+        )
+    path, drawing = [], False
+    for j, a, b in zip(where, x(where), y(values[where]), strict=True):
+        if not np.isfinite(values[j]):
+            drawing = False
+            continue
+        path.append(f"{'L' if drawing else 'M'}{a:.1f} {b:.1f}")
+        drawing = True
+    return "".join(path)
+
+
 def rate_curve(
     x: Sequence[float],
     y: Sequence[float],

@@ -300,6 +300,10 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--text", multiple=True, metavar="COLUMN", help="A column that holds the text. May be repeated.")
 @click.option("--condition", multiple=True, metavar="COLUMN", help="A column that steers the decoder. May be repeated.")
+@click.option("--time", metavar="COLUMN", help="Series: the column of stamps, where it is not clear.")
+@click.option("--series-id", metavar="COLUMN", help="Series: the column that tells several series apart.")
+@click.option("--window", type=NumberOr(int), help="Series: steps of a window; by itself from the period.")
+@click.option("--stride", type=NumberOr(int), help="Series: steps between windows.")
 @click.option(
     "--contamination",
     type=NumberOr(float),
@@ -314,9 +318,9 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     """Fit an autoencoder to DATA and write it to one model file.
 
-    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz or .jsonl file, a .txt with a document on every line, a
-    folder or 'glob' of images or of .txt files, example:digits and the like, or - for CSV on standard input. What is
-    not said is chosen from the rows and printed.
+    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz, .jsonl or .wav file, a .txt with a document on every line, a
+    folder or 'glob' of images, recordings or .txt files, example:digits and the like, or - for CSV on standard input.
+    What is not said is chosen from the rows and printed.
     """
     check_output(output)
     if said["recipe"] not in RECIPES:
@@ -334,8 +338,11 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     from isthmus.training.progress import Progress
 
     began = time.perf_counter()
-    rows = open_rows(data, strict=said["strict"])
-    target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"])
+    of_time = any(said[name] is not None for name in ("time", "series_id", "window", "stride"))
+    implied = "series" if of_time else "text" if said["text"] else "table" if said["columns"] else None
+    kind = said["kind"] or implied
+    rows = open_rows(data, strict=said["strict"], kind=kind)
+    target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"], kind=kind)
     reading = time.perf_counter() - began
     for line in words.opened(rows) + ([] if target is None else words.opened(target)):
         voice.say(line)
@@ -363,7 +370,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         plan=plan,
         validation_rows=others,
         warm_start=None if said["warm_start"] == "none" else said["warm_start"],
-        modality=said["kind"] or ("text" if said["text"] else "table" if said["columns"] else None),
+        modality=kind,
         modality_options=options,
         condition=list(said["condition"]) or None,
         contamination=said["contamination"],
@@ -433,7 +440,7 @@ def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
         options["kinds"] = dict(said["columns"])
     if said["text"]:
         options["text"] = list(said["text"])
-    for name in ("size", "scaling"):
+    for name in ("size", "scaling", "time", "series_id", "window", "stride"):
         if said[name] is not None:
             options[name] = said[name]
     known = (*SINGLE, "penalties", "critic", "training", "modality")
@@ -534,12 +541,11 @@ def task_command(name: str, task: Task) -> click.Command:
             check_output(output, folders=not output.suffix)
         if task.follows and _follows(voice, model_path, output, device, said, options):
             return
-        from isthmus.data.source import open_rows
         from isthmus.model import open_model
 
         model = open_model(model_path, device=device)
         # rows are opened here, so that --strict holds for every task; what is no rows, the task opens itself
-        given = [open_rows(said[p.name], strict=strict) if p.name == "rows" else said[p.name] for p in inputs]
+        given = [model.open(said[p.name], strict=strict) if p.name == "rows" else said[p.name] for p in inputs]
         began = time.perf_counter()
         result = function(model, *given, **{p.name: said[p.name] for p in options})
         seconds = time.perf_counter() - began
@@ -677,7 +683,7 @@ def _show(
             files = result.save(output)
         rate = (
             f"{len(rows) / max(seconds, 1e-9):,.0f} rows/s"
-            if hasattr(rows, "__len__") and not isinstance(rows, str)
+            if hasattr(rows, "__len__") and not isinstance(rows, str) and rows.kind != "recordings"
             else f"{seconds:.1f} s"
         )
         shown = str(files[0]) if len(files) == 1 else f"{len(files):,} files in {output}"
@@ -814,13 +820,12 @@ def report(
     check_output(output)
     from isthmus.app import words
     from isthmus.app.report import write_report
-    from isthmus.data.source import open_rows
     from isthmus.model import open_model
 
     began = time.perf_counter()
     model = open_model(model_path)
     write_report(
-        model, open_rows(data), output,
+        model, model.open(data), output,
         name=model_path.name, false_alarm_rate=false_alarm_rate, labels=labels, most=most,
     )  # fmt: skip
     size, seconds = output.stat().st_size, time.perf_counter() - began

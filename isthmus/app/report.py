@@ -16,7 +16,6 @@ import torch
 
 from isthmus.app import words
 from isthmus.data.rows import Rows
-from isthmus.data.source import open_rows
 from isthmus.files import write_atomic
 from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, rate_curve, scatter, tidy
 from isthmus.tasks.compare import Comparison, compare, compared_at_fit
@@ -84,34 +83,40 @@ def render(
     """The report as HTML. ``labels`` are a column or a label per row, as in :func:`isthmus.tasks.detect.detect`: all
     labelled rows are judged, however few are drawn.
     """
-    rows = open_rows(rows)
+    rows = model.open(rows)
     known = judged = None
     if labels is not None:
-        rows, known = take_labels(rows, labels, lambda column: column in model.modality.names)
+        rows, known = take_labels(rows, labels, lambda column: column in model.modality.looks_at)
         every = model.score(rows)
         judged = judge(every, model.p_values(every), known, false_alarm_rate)
-    index = _sample(len(rows), min(most, max(200, _ENTRIES // int(np.prod(model.net.shape)))))
-    drawn = rows if len(index) == len(rows) else rows.take(index)
+    samples = model.modality.samples(rows)  # the windows of recordings
+    over_time = samples is not rows
+    index = _sample(len(samples), min(most, max(200, _ENTRIES // int(np.prod(model.net.shape)))))
+    drawn = samples if len(index) == len(samples) else samples.take(index)
     returned = _Returned.of(model, drawn)
-    found = detect(model, drawn, false_alarm_rate=false_alarm_rate) if model.calibration is not None else None
-    scores = found.scores if found else model.score(drawn)
+    asked = rows if over_time else drawn
+    found = detect(model, asked, false_alarm_rate=false_alarm_rate) if model.calibration is not None else None
+    scores = found.scores if found else model.nats(drawn) if over_time else model.score(drawn)
     if judged is not None and found is not None:
         line = by_labels(scores, judged)
         found = replace(found, anomalies=line.anomalies, threshold=line.threshold, how=line.how, judged=judged)
-    names = [rows.names[i] if rows.names else f"row {i}" for i in index]
+    names = [samples.names[i] if samples.names else f"{'window' if over_time else 'row'} {i}" for i in index]
     looked = health(model, drawn)
 
     figures = [*_training(model)]
     if model.net.likelihood.by_entry:
         figures.append(_what_returns(model, drawn, returned))
-    strange_too = None if known is None else scores[known[index] == ANOMALY]
-    figures += [_spread(model, scores, found, strange_too), _map(model, drawn, scores, names), _what_codes_do(looked)]
+    figures += [_over_time(found)] if over_time and found else []
+    strange_too = None if known is None else scores[(known if over_time else known[index]) == ANOMALY]
+    figures += [_spread(model, scores, found, strange_too)]
+    figures += [_map(model, drawn, model.nats(drawn) if over_time else scores, names), _what_codes_do(looked)]
+    names = list(found.rows.names) if over_time and found else names
     strange, pictured = _strangest(model, drawn, found, names)
     return _template().render(
         name=name,
         rows=rows,
-        n_drawn=len(index),
-        facts=_facts(model, found, len(index)),
+        n_drawn=len(rows) if over_time else len(index),
+        facts=_facts(model, found, len(found.scores) if found else len(index)),
         remarks=[str(finding) for finding in looked.findings],
         vitals=looked.figures(),
         compared=_beside(model, drawn, returned),
@@ -330,6 +335,15 @@ def _spread(model: Model, scores: np.ndarray, found: Detection | None, strange: 
         "Scores",
         caption,
         [histogram(groups, threshold=threshold, threshold_label=label, x_label="score")],
+    )
+
+
+def _over_time(found: Detection) -> Figure:
+    return Figure(
+        "Over time",
+        "The channels that matter most, and below them the score: a stamp scores what the windows that hold it score "
+        "on average, so a short event raises it for about a window on either side. Shaded is what was flagged.",
+        [found.plot()],
     )
 
 

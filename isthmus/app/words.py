@@ -36,7 +36,7 @@ def opened(rows: Rows) -> list[str]:
     return lines
 
 
-_KINDS = {"image": "image", "text": "text"}
+_KINDS = {"image": "image", "text": "text", "recordings": "recording"}
 
 
 def prepared(found: Prepared) -> list[str]:

@@ -81,13 +81,13 @@ class _Noise(nn.Module):
 
     def __init__(self, shape: Shape, sigma: float | str, per: str):
         super().__init__()
-        one_of("choice for 'per'", per, ["entry", "all"])
+        one_of("choice for 'per'", per, ["entry", "channel", "all"])
         if isinstance(sigma, str):
             one_of("sigma", sigma, ["analytic", "learned"])
         elif not sigma > 0:
             raise ValueError(f"sigma is above 0, 'analytic' or 'learned', got {sigma}")
         self.sigma, self.per = sigma, per
-        shape = shape if per == "entry" else (1,)
+        shape = {"entry": shape, "channel": (shape[0], *[1] * (len(shape) - 1)), "all": (1,)}[per]
         if sigma == "learned":
             self.log_var = nn.Parameter(torch.zeros(shape))
         else:
@@ -108,10 +108,19 @@ class _Noise(nn.Module):
     def settle(self, x: Tensor, mean: Tensor, observed: Tensor | None) -> None:
         """Fix the analytic σ² on held-out rows: never finer than a share of the data's spread."""
         if self.sigma == "analytic" and x.numel():
-            found = _variance_per_entry if self.per == "entry" else _variance
             spread = _variance((x - x.mean(0)).square(), observed)
-            self.variance.copy_(found((x - mean).square(), observed).clamp(min=_FINEST**2 * spread))
+            self.variance.copy_(self._found((x - mean).square(), observed).clamp(min=_FINEST**2 * spread))
             self.settled = True
+
+    def _found(self, squares: Tensor, observed: Tensor | None) -> Tensor:
+        if self.per == "all":
+            return _variance(squares, observed)
+        if self.per == "channel":
+            # every place of a channel is a row of its own
+            squares, observed = (
+                None if t is None else t.movedim(1, -1).reshape(-1, *self.variance.shape) for t in (squares, observed)
+            )
+        return _variance_per_entry(squares, observed)
 
 
 @dataclass
@@ -135,7 +144,8 @@ class Normal(Distribution):
 
 class Gaussian(Likelihood):
     """Real numbers. ``sigma`` is a number, ``"learned"`` or ``"analytic"``: the σ that fits best, found
-    from each batch while training and settled on held-out rows after it, ``per`` entry or for all.
+    from each batch while training and settled on held-out rows after it, ``per`` entry, per channel (the
+    first axis), or for all.
 
     ``link="sigmoid"`` keeps the mean in (0, 1).
     """

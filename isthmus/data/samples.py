@@ -1,4 +1,4 @@
-"""Example rows that come with scikit-learn, and with Python itself: nothing is downloaded."""
+"""Example rows that come with scikit-learn, with Python itself, or are made up: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -78,6 +78,30 @@ def _docstrings() -> Rows:
     return Rows("text", list(found), "example:docstrings", tuple(found.values()))
 
 
+def _pump() -> Rows:
+    """Three weeks of a pump, every ten minutes: days and weekends, a gap, and two days on which something is wrong."""
+    import numpy as np
+    import pyarrow as pa
+
+    from isthmus.data.rows import Rows
+
+    g, n, day = np.random.default_rng(0), 21 * 144, 144
+    step = np.arange(n)
+    shift = np.exp(-(((step % day) / day - 0.55) ** 2) / 0.02) * np.where(step // day % 7 < 5, 1.0, 0.35)
+    load = shift + 0.05 * g.normal(size=n)
+    current = 4 + 9 * load + 0.15 * g.normal(size=n)
+    # a bearing warms up behind the load
+    warm = np.convolve(load, np.exp(-np.arange(60) / 12) / 12)[:n]
+    temperature = 31 + 22 * warm + 0.3 * g.normal(size=n)
+    current[16 * day + 60 : 16 * day + 95] = current[16 * day + 60]  # a sensor that stands still
+    temperature[18 * day + 70 : 18 * day + 100] += 7  # a bearing that runs hot
+    when = np.datetime64("2024-05-06T00:00:00", "s") + 600 * step.astype("timedelta64[s]")
+    kept = np.ones(n, bool)
+    kept[5 * day + 30 : 5 * day + 48] = False
+    columns = {"time": when, "current": current.round(2), "temperature": temperature.round(1)}
+    return Rows("table", pa.table({name: values[kept] for name, values in columns.items()}), "example:pump")
+
+
 _UCI = "CC BY 4.0 (UCI Machine Learning Repository, through scikit-learn)"
 
 EXAMPLES: dict[str, Example] = {
@@ -90,6 +114,7 @@ EXAMPLES: dict[str, Example] = {
         "what some 2,600 functions of Python's standard library do, in their own words", "PSF-2.0 (Python)", _docstrings
     ),
     "iris": Example("150 flowers, 4 lengths", _UCI, _table("iris")),
+    "pump": Example("3 weeks of a pump, every 10 minutes, current and temperature", "made up (Apache-2.0)", _pump),
     "wine": Example("178 wines, 13 chemical measurements", _UCI, _table("wine")),
 }
 

@@ -21,6 +21,8 @@ def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list
     Without an ending the path is a folder, and images go into it one by one under their own ``names``.
     """
     path = Path(path)
+    if not path.suffix and isinstance(rows, list):
+        return _save_recordings(rows, path, names)
     if not path.suffix:
         return _save_images(np.asarray(rows), path, names)
     write = _WRITERS.get(path.suffix.lower())
@@ -132,6 +134,12 @@ def _sheet(images: Any, file: BinaryIO) -> None:
     file.write(_encoded(sheet.reshape(down * height, across * width, *images.shape[3:]), "PNG"))
 
 
+def _wav(rows: Any, file: BinaryIO) -> None:
+    from isthmus.data.sounds import write_sound
+
+    write_sound(rows, file)
+
+
 _WRITERS: dict[str, Callable[[Any, BinaryIO], None]] = {
     ".arrow": _feather,
     ".csv": _csv(","),
@@ -143,7 +151,22 @@ _WRITERS: dict[str, Callable[[Any, BinaryIO], None]] = {
     ".png": _sheet,
     ".tsv": _csv("\t"),
     ".txt": _text,
+    ".wav": _wav,
 }
+
+
+def _save_recordings(recordings: list[Any], folder: Path, names: Sequence[str] | None) -> list[Path]:
+    """Recordings one by one, each under its own name and in its own format; what has none is .npy."""
+    digits = len(str(max(len(recordings) - 1, 0)))
+    names = names or [f"{i:0{digits}}.npy" for i in range(len(recordings))]
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for recording, name in zip(recordings, names, strict=True):
+        path = folder / name
+        path = path if path.suffix.lower() in _WRITERS else path.with_name(f"{path.name}.npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written += save_rows(recording, path)
+    return written
 
 
 def _save_images(images: np.ndarray, folder: Path, names: Sequence[str] | None) -> list[Path]:

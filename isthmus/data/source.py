@@ -12,19 +12,21 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.rows import Rows, Skipped
+from isthmus.data.sounds import SUFFIXES as SOUNDS
 from isthmus.errors import DataError, FileError, RowTypeError
 
 
-def open_rows(source: Any, *, strict: bool = False) -> Rows:
+def open_rows(source: Any, *, strict: bool = False, kind: str | None = None) -> Rows:
     """Open a path, glob, ``example:`` name, ``-``, list of paths, array, tensor or data frame.
 
     Arguments:
         source: ``.csv .tsv .parquet .arrow .feather .npy .npz .jsonl`` (``file.npz:key`` chooses an array),
-            a ``.txt`` of which every line is a document, a folder, glob or list of pictures or of ``.txt``
-            files, ``example:digits``, ``-`` for a CSV on the standard input, an ndarray, a torch tensor, a
-            pandas, polars or other data frame, a ``pyarrow.Table``, a list of lists, a list of texts, a list
+            a ``.txt`` of which every line is a document, a ``.wav``, a folder, glob or list of pictures, recordings
+            or ``.txt`` files, ``example:digits``, ``-`` for a CSV on the standard input, an ndarray, a torch tensor,
+            a pandas, polars or other data frame, a ``pyarrow.Table``, a list of lists, a list of texts, a list
             of arrays that differ in length (series), or :class:`Rows`.
         strict: Refuse a folder that holds anything but sound pictures (or texts), instead of skipping the rest.
+        kind: ``"series"`` takes several files, frames or one row of numbers for recordings; WAV files always are.
 
     Raises:
         FileError: The file is missing, damaged, or not what its name says.
@@ -36,9 +38,11 @@ def open_rows(source: Any, *, strict: bool = False) -> Rows:
     if isinstance(source, Rows):
         rows = source
     elif isinstance(source, (str, os.PathLike)):
-        rows = _open_path(os.fspath(source), strict)
+        rows = _open_path(os.fspath(source), strict, kind)
     elif isinstance(source, (list, tuple)):
-        rows = _open_list(source, strict)
+        rows = _open_list(source, strict, kind)
+    elif kind == "series" and getattr(source, "ndim", None) == 1 and not hasattr(source, "iloc"):
+        rows = _recordings([("the array", source)], "the array")
     else:
         rows = _open_object(source)
     if len(rows) == 0:
@@ -52,7 +56,7 @@ def open_rows(source: Any, *, strict: bool = False) -> Rows:
 # --- paths ------------------------------------------------------------------------------------------
 
 
-def _open_path(said: str, strict: bool) -> Rows:
+def _open_path(said: str, strict: bool, kind: str | None) -> Rows:
     if said == "-":
         from isthmus.data.files import parse_csv
 
@@ -74,10 +78,10 @@ def _open_path(said: str, strict: bool) -> Rows:
 
     path = Path(said).expanduser()
     if path.is_dir():
-        return _open_folder(path, strict)
+        return _open_folder(path, strict, kind)
     if not path.exists():
         if glob.has_magic(said):
-            return _open_glob(said, strict)
+            return _open_glob(said, strict, kind)
         raise missing(path)
     if not path.is_file():
         raise FileError(f"{said!r} is neither a file nor a folder.")
@@ -85,22 +89,26 @@ def _open_path(said: str, strict: bool) -> Rows:
     if suffix in READERS:
         data, remarks = READERS[suffix](path)
         if isinstance(data, np.ndarray):
+            if kind == "series" and data.ndim == 1:
+                return _recordings([(path.name, data)], path.name)
             return _array(data, path.name)
         if isinstance(data, list):
             return Rows("text", data, path.name, remarks=tuple(remarks))
         return _table(data, path.name, remarks)
+    if suffix in SOUNDS:
+        return _open_recordings([path], [path.name], path.name, (), strict)
 
     from isthmus.data.pictures import ALLOWED, SUFFIXES
 
     if suffix in SUFFIXES:
         return _pictures([path], [path.name], path.name, (), strict)
     raise FileError(
-        f"isthmus cannot read {path.name!r}: files end in {' '.join(READERS)}, "
+        f"isthmus cannot read {path.name!r}: files end in {' '.join((*READERS, *SOUNDS))}, "
         f"pictures in {ALLOWED}. Export the rows to one of these, for instance CSV or Parquet."
     )
 
 
-def _open_folder(folder: Path, strict: bool) -> Rows:
+def _open_folder(folder: Path, strict: bool, kind: str | None) -> Rows:
     from isthmus.data.files import READERS
     from isthmus.data.pictures import ALLOWED, SUFFIXES, natural
 
@@ -108,29 +116,34 @@ def _open_folder(folder: Path, strict: bool) -> Rows:
     found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"]
     names = sorted((p.relative_to(folder).as_posix() for p in found), key=natural)
     pictures = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    recordings = _which_recordings(names, kind, bool(pictures))
+    if recordings:
+        others = [Skipped(name, "no recording") for name in names if name not in set(recordings)]
+        return _open_recordings([folder / name for name in recordings], recordings, str(folder), others, strict)
     if not pictures and (texts := [name for name in names if Path(name).suffix.lower() == ".txt"]):
         others = [Skipped(name, "not a text (.txt)") for name in names if name not in set(texts)]
         return _documents([folder / name for name in texts], texts, str(folder), others, strict)
     if not pictures:
         tables = [name for name in names if Path(name).suffix.lower() in READERS]
-        hint = f" It does hold {tables[0]!r}: open that file instead." if tables else ""
+        hint = f" It does hold {tables[0]!r}: open that file instead" if tables else ""
+        hint += ", or say --kind series if every file is a recording." if tables else ""
         raise FileError(f"The folder {str(folder)!r} holds no pictures ({ALLOWED}) and no texts (.txt).{hint}")
     others = [Skipped(name, f"not a picture ({ALLOWED})") for name in names if name not in set(pictures)]
     return _pictures([folder / name for name in pictures], pictures, str(folder), others, strict)
 
 
-def _open_glob(pattern: str, strict: bool) -> Rows:
+def _open_glob(pattern: str, strict: bool, kind: str | None) -> Rows:
     from isthmus.data.pictures import natural
 
     found = sorted((p for p in glob.glob(pattern, recursive=True) if os.path.isfile(p)), key=natural)
     if not found:
         raise FileError(f"No file matches {pattern!r} (from the folder {os.getcwd()!r}).")
     if len(found) == 1:
-        return _open_path(found[0], strict)
-    return _open_files(found, pattern, strict)
+        return _open_path(found[0], strict, kind)
+    return _open_files(found, pattern, strict, kind)
 
 
-def _open_files(paths: list[str], origin: str, strict: bool) -> Rows:
+def _open_files(paths: list[str], origin: str, strict: bool, kind: str | None) -> Rows:
     from isthmus.data.files import missing
     from isthmus.data.pictures import ALLOWED, SUFFIXES
 
@@ -138,13 +151,20 @@ def _open_files(paths: list[str], origin: str, strict: bool) -> Rows:
         if not os.path.exists(path):
             raise missing(Path(path))
     pictures = [path for path in paths if Path(path).suffix.lower() in SUFFIXES]
+    recordings = _which_recordings(paths, kind, bool(pictures))
+    if recordings:
+        others = [Skipped(path, "no recording") for path in paths if path not in set(recordings)]
+        # a name is what a file is called where it is written back, so not the whole path
+        names = [Path(path).name for path in recordings]
+        names = names if len(set(names)) == len(names) else recordings
+        return _open_recordings([Path(path) for path in recordings], names, origin, others, strict)
     if not pictures and (texts := [path for path in paths if Path(path).suffix.lower() == ".txt"]):
         others = [Skipped(path, "not a text (.txt)") for path in paths if path not in set(texts)]
         return _documents([Path(path) for path in texts], texts, origin, others, strict)
     if not pictures:
         raise FileError(
             f"Several files must be pictures ({ALLOWED}) or texts (.txt); got {len(paths)} files such as {paths[0]!r}. "
-            "Open tables one at a time, or join them into one file first."
+            "Open tables one at a time, or join them into one file first; recordings are told by --kind series."
         )
     others = [Skipped(path, f"not a picture ({ALLOWED})") for path in paths if path not in set(pictures)]
     return _pictures([Path(path) for path in pictures], pictures, origin, others, strict)
@@ -196,16 +216,83 @@ def _pictures(
     return Rows("image", [paths[i] for i in sound], origin, tuple(names[i] for i in sound), tuple(skipped))
 
 
+def _which_recordings(names: Sequence[str], kind: str | None, pictures: bool) -> list[str]:
+    """The files that are recordings: sounds, unless there are pictures, and anything readable for ``kind="series"``."""
+    from isthmus.data.files import READERS
+
+    endings = (*READERS, *SOUNDS) if kind == "series" else () if pictures else SOUNDS
+    return [name for name in names if Path(name).suffix.lower() in endings]
+
+
+def _open_recordings(
+    paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool
+) -> Rows:
+    """Files of recordings, one a file; what cannot be read is skipped and told."""
+    from isthmus.data.files import READERS
+    from isthmus.data.sounds import read_sound
+
+    found, remarks, skipped = [], [], list(others)
+    for path, name in zip(paths, names, strict=True):
+        suffix = path.suffix.lower()
+        try:
+            if suffix in SOUNDS:
+                found.append((name, read_sound(path)))
+            else:
+                data, said = READERS[suffix](path)
+                found.append((name, data))
+                remarks += said
+        except FileError as error:
+            if strict or len(paths) == 1:
+                raise
+            skipped.append(Skipped(name, str(error)))
+    if not found:
+        raise FileError(f"No recording in {origin} can be read: {skipped[-1].reason}")
+    return _recordings(found, origin, skipped, remarks)
+
+
+def _recordings(
+    found: Sequence[tuple[str, Any]], origin: str, skipped: Sequence[Skipped] = (), remarks: Sequence[str] = ()
+) -> Rows:
+    """Recordings by name, checked to be of one form: the same columns, or as many channels."""
+    from isthmus.data.sounds import Sound
+
+    forms: dict[Any, str] = {}
+    items = []
+    for name, item in found:
+        if hasattr(item, "detach"):
+            item = _from_torch(item)
+        if hasattr(item, "column_names"):
+            _table(item, name)
+            form: Any = "a table"
+        else:
+            array = item.samples if isinstance(item, Sound) else np.asarray(item)
+            if array.dtype.kind not in "biuf":
+                array = item = _as_floats(array, name)
+            if array.ndim not in (1, 2) or 0 in array.shape:
+                raise DataError(f"A recording is an array (time,) or (time, channels); {name} has shape {array.shape}.")
+            form = f"{1 if array.ndim == 1 else array.shape[1]} channel(s)"
+        forms.setdefault(form, name)
+        items.append(item)
+    if len(forms) > 1:
+        said = "; ".join(
+            f"{name} is {form}" if form == "a table" else f"{name} has {form}" for form, name in forms.items()
+        )
+        raise DataError(f"Recordings of {origin} are of one form; {said}. Leave out what does not belong.")
+    return Rows("recordings", items, origin, tuple(name for name, _ in found), tuple(skipped), tuple(remarks))
+
+
 # --- objects ----------------------------------------------------------------------------------------
 
 
-def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
+def _open_list(rows: Sequence[Any], strict: bool, kind: str | None) -> Rows:
     if not rows:
         raise DataError("Found 0 sample(s) in the list while a minimum of 1 is required. Pass at least one row.")
     if all(isinstance(row, str) for row in rows) and not _names_files(rows):
         return Rows("text", list(rows), f"the list of {len(rows)} texts")
     if all(isinstance(row, (str, os.PathLike)) for row in rows):
-        return _open_files([os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict)
+        return _open_files([os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict, kind)
+    if kind == "series" and all(hasattr(row, "columns") for row in rows):
+        return _recordings([(str(i), _frame(row)) for i, row in enumerate(rows)], "the list of recordings")
     if all(hasattr(row, "detach") for row in rows):
         rows = [_from_torch(row) for row in rows]
     try:

@@ -19,6 +19,9 @@ MODALITIES: dict[str, type[Modality]] = {
     "array": Array, "table": Table, "image": Image, "series": Series, "text": Text,
 }  # fmt: skip
 
+#: Rows of these kinds are taken by another modality than one of their own name.
+_OF = {"recordings": "series", "windows": "series"}
+
 
 def fit_modality(rows: Rows, kind: str | None = None, **options: Any) -> Modality:
     """The modality of ``rows``, or the one called ``kind``, learned from them.
@@ -27,7 +30,7 @@ def fit_modality(rows: Rows, kind: str | None = None, **options: Any) -> Modalit
     >>> fit_modality(open_rows("example:iris")).shape
     (4,)
     """
-    kind = kind or rows.kind
+    kind = kind or _OF.get(rows.kind, rows.kind)
     if kind not in MODALITIES:
         raise unknown("modality", kind, MODALITIES)
     known = [name for name in inspect.signature(MODALITIES[kind].fit).parameters if name != "rows"]
@@ -50,11 +53,12 @@ def modality_from_json(said: Mapping[str, Any]) -> Modality:
     if kind not in MODALITIES:
         raise unknown("modality", kind, MODALITIES)
     state = {name: value for name, value in said.items() if name != "kind"}
-    known = list(inspect.signature(MODALITIES[kind]).parameters)
+    known = inspect.signature(MODALITIES[kind]).parameters
     for name in state:
         if name not in known:
             raise unknown(f"part of the state of the modality {kind!r}", name, known)
-    if lacking := [name for name in known if name not in state]:
+    # what has a default came later than the first files
+    if lacking := [name for name, p in known.items() if name not in state and p.default is p.empty]:
         raise SpecError(
             f"The state of the modality {kind!r} lacks {', '.join(map(repr, lacking))}. The file is incomplete."
         )

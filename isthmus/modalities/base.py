@@ -38,6 +38,20 @@ class Modality(ABC):
     def names(self) -> list[str]:
         """What the entries of ``x`` are called, one name per entry of a flat shape; else empty."""
 
+    @property
+    def looks_at(self) -> list[str]:
+        """The columns of a table that are looked at."""
+        return self.names
+
+    def samples(self, rows: Rows) -> Rows:
+        """The rows as samples of the network, where those are others: the windows of recordings."""
+        return rows
+
+    @property
+    def alike(self) -> float:
+        """How many samples tell the same as one: windows of recordings overlap."""
+        return 1.0
+
     @abstractmethod
     def to_tensors(self, rows: Rows) -> dict[str, Tensor] | dict[str, Tensor | Sparse]:
         """Raw rows → ``{"x": float32 (n, *shape)}``, plus ``"observed"`` (bool, like x) if a cell is missing.

@@ -104,7 +104,7 @@ def decode(model: Model, codes: Any, *, condition: str | None = None) -> Returne
 
 def reconstruct(model: Model, rows: Any) -> Returned:
     """Rows → what comes back through the isthmus."""
-    rows = open_rows(rows)
+    rows = model.open(rows)
     return Returned(model.reconstruct(rows), rows.names)
 
 

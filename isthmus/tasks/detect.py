@@ -15,7 +15,6 @@ import torch
 
 from isthmus.data.rows import Rows
 from isthmus.data.sink import save_rows, to_pandas
-from isthmus.data.source import open_rows
 from isthmus.errors import SpecError
 from isthmus.tasks.base import Result
 from isthmus.tasks.judged import Judged, judge, take_labels
@@ -62,11 +61,22 @@ class Expectation:
     spread: np.ndarray | None
     _known: dict[int, tuple[Any, tuple[int, int, int]]] = field(default_factory=dict, repr=False)
 
+    @property
+    def names(self) -> list[str]:
+        """What the entries are called."""
+        return self.modality.names
+
+    @property
+    def tells(self) -> bool:
+        """Whether anything is said to be expected."""
+        return self.mean is not None
+
     def prepare(self, rows: Sequence[int]) -> None:
         """Bring many rows into their own units at once, which is quicker than one by one."""
         new = [int(i) for i in rows if int(i) not in self._known]
-        if not new or self.mean is None:
+        if not new or not self.tells:
             return
+        assert self.mean is not None
         mean, n = torch.from_numpy(self.mean[new]), len(new)
         away = 0 if self.spread is None else torch.from_numpy(self.spread)
         raw = self.modality.from_tensors(torch.cat([mean, mean - away, mean + away]))
@@ -74,12 +84,10 @@ class Expectation:
 
     def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
         """The observed cell and the expected one ± the usual deviation, as people would write them."""
-        if self.mean is None:
-            return "", ""
         self.prepare([i])
         raw, places = self._known[i]
         expected, low, high = (self._cell(raw, place, j) for place in places)
-        said, wanted = _words(observed, expected)
+        said, wanted = told_apart(observed, expected)
         if self.spread is not None and _is_number(low) and _is_number(high) and self.spread.ravel()[j] > 0:
             half = (float(high) - float(low)) / 2
             if half > 0:
@@ -116,12 +124,14 @@ class Detection(Result):
     how: str
     more: list[str] = field(default_factory=list)
     judged: Judged | None = None
-    expectation: Expectation | None = None
+    expectation: Any = None
+    #: Whether rows are the stamps of recordings (isthmus.tasks.stamps).
+    over_time: bool = False
 
     @property
     def names(self) -> list[str]:
         """What entries are called, where they have names."""
-        return [] if self.expectation is None else self.expectation.modality.names
+        return [] if self.expectation is None else self.expectation.names
 
     @property
     def gained(self) -> np.ndarray:
@@ -138,11 +148,13 @@ class Detection(Result):
 
     def reasons(self, i: int) -> list[Reason]:
         """The entries that contributed most to row ``i``, strongest first; none where nothing stands out."""
-        return reasons(self._gained(i), float(self.rest[i] - self.usual_rest), self.names, lambda j: self._told(i, j))
+        beyond = "the course of time" if self.over_time else "the combination of columns"
+        rest = float(self.rest[i] - self.usual_rest)
+        return reasons(self._gained(i), rest, self.names, lambda j: self._told(i, j), beyond)
 
     def _told(self, i: int, j: int) -> tuple[str, str]:
         assert self.expectation is not None
-        if self.expectation.mean is None:
+        if not self.expectation.tells:
             return "", ""
         data, name = self.rows.data, self.names[j]
         cell = data[name][i].as_py() if self.rows.kind == "table" else data[i].ravel()[j]
@@ -191,6 +203,10 @@ class Detection(Result):
 
     def summary(self) -> list[str]:
         lines = self.verdict()
+        if self.over_time:
+            from isthmus.tasks.stamps import told
+
+            return lines + told(self)
         for i in self.worst():
             if self.anomalies[i]:
                 name = self.rows.names[i] if self.rows.names else f"row {i}"
@@ -214,7 +230,11 @@ class Detection(Result):
         }  # fmt: skip
 
     def plot(self) -> Picture:
-        """The histogram of scores with the threshold."""
+        """The histogram of scores with the threshold; of recordings, the signal with the score under it."""
+        if self.over_time:
+            from isthmus.tasks.stamps import drawn
+
+            return drawn(self)
         from isthmus.picture import histogram
 
         return histogram(self.scores, threshold=self.threshold if np.isfinite(self.threshold) else None)
@@ -248,12 +268,12 @@ def detect(
     asked = [name for name, said in (("fdr", fdr), ("budget", budget), ("labels", labels)) if said is not None]
     if len(asked) > 1:
         raise SpecError(f"{' and '.join(asked)} each choose the threshold, and one can: say one of them.")
-    rows = open_rows(rows)
+    rows = model.open(rows)
     bare, known = rows, None
     if labels is not None:
-        bare, known = take_labels(rows, labels, lambda name: name in model.modality.names)
-    entries, rest, mean = model.contributions(bare)
-    scores = entries.reshape(entries.shape[0], -1).sum(1, dtype=np.float64) + rest
+        bare, known = take_labels(rows, labels, lambda name: name in model.modality.looks_at)
+    brought = _over_time(model, bare, rows) if model.on_recordings else _row_by_row(model, bare, rows)
+    scores = brought["contributions"].reshape(len(brought["rest"]), -1).sum(1, dtype=np.float64) + brought["rest"]
     p_values = model.p_values(scores)
     judged = None if known is None else judge(scores, p_values, known, false_alarm_rate)
     if fdr is not None:
@@ -266,31 +286,45 @@ def detect(
     else:
         line = by_rate(model, p_values, false_alarm_rate)
     shifted = all_strange(p_values, false_alarm_rate)
-    usual, usual_rest = model.usual
     return Detection(
         scores=scores,
         p_values=p_values,
         anomalies=line.anomalies,
-        contributions=entries,
-        rest=rest,
         false_alarm_rate=false_alarm_rate,
         threshold=line.threshold,
         n_calibration=_n(model),
-        rows=rows,
-        usual=usual,
-        usual_rest=usual_rest,
         how=line.how,
         more=line.more + ([shifted] if shifted else []),
         judged=judged,
-        expectation=Expectation(model.modality, mean, model.spread) if model.modality.names else None,
+        **brought,
     )
 
 
+def _row_by_row(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
+    """What rows bring to their scores, and what is shown of them; ``bare`` are those that the model takes."""
+    entries, rest, mean = model.contributions(bare)
+    usual, usual_rest = model.usual
+    expectation = Expectation(model.modality, mean, model.spread) if model.modality.names else None
+    return {"contributions": entries, "rest": rest, "usual": usual, "usual_rest": usual_rest, "rows": rows,
+            "expectation": expectation}  # fmt: skip
+
+
+def _over_time(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
+    """The same of recordings, for every stamp."""
+    from isthmus.tasks.stamps import over_time
+
+    return over_time(model, bare, rows)
+
+
 def reasons(
-    gained: np.ndarray, rest: float, names: Sequence[str], told: Callable[[int], tuple[str, str]]
+    gained: np.ndarray,
+    rest: float,
+    names: Sequence[str],
+    told: Callable[[int], tuple[str, str]],
+    beyond: str = "the combination of columns",
 ) -> list[Reason]:
     """The entries that contributed most, strongest first. ``gained`` (*shape) and ``rest`` are above the usual;
-    ``told`` says of entry j what it was and what was expected.
+    ``told`` says of entry j what it was and what was expected; ``beyond`` is what belongs to no entry.
     """
     gained = gained.clip(min=0)
     total = float(gained.sum() + max(rest, 0.0))
@@ -304,7 +338,7 @@ def reasons(
         if gained[j] > 0.05 * total
     ]
     if max(rest, 0.0) > 0.05 * total:
-        found.append(Reason("the combination of columns", "", "", rest / total))
+        found.append(Reason(beyond, "", "", rest / total))
     return sorted(found, key=lambda reason: -reason.share)[:TOP]
 
 
@@ -316,10 +350,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
 
 
-def _words(observed: Any, expected: Any) -> tuple[str, str]:
+def told_apart(observed: Any, expected: Any) -> tuple[str, str]:
     """Two cells with as many digits as it takes to tell them apart.
 
-    >>> _words(9123456.0, 4000), _words(1.0, 1.00002), _words("tcp", None)
+    >>> told_apart(9123456.0, 4000), told_apart(1.0, 1.00002), told_apart("tcp", None)
     (('9.123e+06', '4000'), ('1', '1.00002'), ("'tcp'", 'missing'))
     """
     for digits in (4, 6, 9):

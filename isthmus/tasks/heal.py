@@ -30,7 +30,7 @@ def fit(source: Any, recipe: str = "plain", *, told: Callable[[str], Any] = lamb
     step in words; ``record.healing`` keeps the steps.
     """
     began = time.perf_counter()
-    rows = open_rows(source, strict=asked.get("strict", False))
+    rows = open_rows(source, strict=asked.get("strict", False), kind=asked.get("modality"))
     if asked.get("condition") is not None:
         rows = with_condition(rows, asked["condition"])
         asked["condition"] = None

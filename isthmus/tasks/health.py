@@ -12,7 +12,6 @@ import numpy as np
 from isthmus import devices
 from isthmus.core.vitals import Vitals, measure
 from isthmus.data.sink import save_rows, to_pandas
-from isthmus.data.source import open_rows
 from isthmus.errors import DataError
 from isthmus.files import write_atomic
 from isthmus.picture import Picture
@@ -149,7 +148,7 @@ class Health(Result):
 
 def health(model: Model, rows: Any) -> Health:
     """Look at a model on rows and say what is wrong, what matters most first, each with its remedy."""
-    rows = open_rows(rows)
+    rows = model.open(rows)
     if len(rows) < 2:
         raise DataError(f"{rows.origin} has {len(rows)} row(s); health needs at least 2. Bring more rows.")
     drawn, vitals = look(model, rows)

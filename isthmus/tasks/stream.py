@@ -105,6 +105,11 @@ class Follower:
                 "The decoder of this model is steered by a condition, and rows one at a time come without. "
                 "Hand it whole tables: isthmus detect MODEL DATA."
             )
+        if model.on_recordings:
+            raise DataError(
+                "A stamp of a recording is scored by the windows that hold it, so stamps cannot come one by one. "
+                "Hand over whole stretches: isthmus detect MODEL DATA."
+            )
         self.threshold = model.threshold(rate)  # and the error where no rows were held out
         assert model.calibration is not None
         # the window begins with held-out rows, in no order, and these leave it first

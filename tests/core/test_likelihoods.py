@@ -290,10 +290,19 @@ def test_the_nats_of_a_mixed_row_are_one_unit():
     torch.testing.assert_close(nats, torch.tensor([[math.log(6), math.log(2), 0.5 * math.log(2 * math.pi)]]))
 
 
-@pytest.mark.parametrize("per", ["entry", "all"])
+@pytest.mark.parametrize("per", ["entry", "channel", "all"])
 def test_no_column_is_believed_to_be_exact(per):
     """What comes back to the last digit gets the σ of 3 % of the rows' deviation, so that a digit is no anomaly."""
     likelihood = LIKELIHOODS["gaussian"]((4,), (3,), per=per)
     x = 7 * torch.randn(500, 3)
     likelihood.calibrate(x, None, x + 1e-6)
     torch.testing.assert_close(likelihood.noise().sqrt().mean(), torch.tensor(0.03 * 7), rtol=0.1, atol=0)
+
+
+def test_a_channel_has_one_sigma_of_all_that_is_there():
+    likelihood = LIKELIHOODS["gaussian"]((4,), (2, 50), per="channel")
+    errors = torch.randn(400, 2, 50) * torch.tensor([1.0, 3.0])[:, None]
+    observed = torch.rand(400, 2, 50) < 0.7
+    likelihood.calibrate(torch.where(observed, errors, 0.0), observed, torch.zeros(400, 2, 50))
+    assert likelihood.noise().shape == (2, 1)
+    torch.testing.assert_close(likelihood.noise().sqrt()[:, 0], torch.tensor([1.0, 3.0]), rtol=0.03, atol=0)

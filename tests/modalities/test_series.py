@@ -7,7 +7,7 @@ from isthmus import Autoencoder
 from isthmus.app.cli import main
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError
-from isthmus.modalities import MODALITIES, fit_modality
+from isthmus.modalities import MODALITIES, fit_modality, modality_from_json, modality_to_json
 from isthmus.modalities.series import Series
 from isthmus.recipes import RECIPES
 
@@ -93,6 +93,15 @@ def test_the_longest_may_be_held_out():
     series = fit_modality(rows.take(range(1, 4)))
     assert series.shape == (1, 12)
     assert series.to_tensors(rows.take([0]))["x"].shape == (1, 1, 12)
+
+
+def test_what_was_written_before_there_were_recordings_opens():
+    x = BROUGHT["(n, time, channels)"]
+    said = modality_to_json(Series.fit(open_rows(x)))
+    for name in ("layout", "detrend", "normalise"):
+        del said[name]
+    series = modality_from_json(said)
+    assert np.allclose(series.from_tensors(series.to_tensors(open_rows(x))["x"]), x, atol=1e-5)
 
 
 def test_columns_of_a_table_are_steps():

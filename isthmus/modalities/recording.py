@@ -1,0 +1,556 @@
+"""Recordings: long runs of numbers over time, read onto an even grid and cut into windows.
+
+.. math:: \\text{at}_i = \\frac{t_i - t_0}{\\Delta}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from isthmus.data.rows import Rows
+from isthmus.data.sounds import Sound
+from isthmus.data.windows import Recorded, Windows, period
+from isthmus.errors import DataError, SpecError, unknown
+from isthmus.spec import AUTO
+
+#: Names of a column of numbers that is the time, where nothing is said.
+TIMES = ("time", "timestamp", "datetime", "date", "ts", "t")
+#: A window is about this long: the multiple of the period that is nearest.
+WINDOW = 128
+#: A recording has room for this many windows at least, one behind the other.
+_ROOM = 4
+#: Windows are a 64th of their length apart, further where there would be more than this many, at most a quarter.
+_OVERLAP, _MANY, _LEAST_OVERLAP = 64, 5_000, 4
+#: A window holds so many numbers at most, over all channels, but is at least so many steps long.
+_WIDEST, _SHORTEST = 1024, 16
+#: What is further apart than this many steps are two pieces.
+_APART = 1000
+#: Stamps this near to the grid, in steps, stand on it; values are read between two stamps that are this near.
+_ON, _BETWEEN = 0.05, 1.75
+
+
+class Layout:
+    """How a person's recordings are laid out, and the windows that they are cut into.
+
+    Arguments:
+        time: Name of the column of stamps; None where the order of rows is the time.
+        series_id: Name of the column that tells several series apart; None for one.
+        channels: Names of the columns of numbers; None where they have none.
+        step: Seconds (or units of a numeric time) between steps; None where there are no stamps.
+        window: Steps of a window.
+        stride: Steps between windows.
+        dtype: NumPy name of the raw numbers; those of a table are float64.
+        period: The period in steps that was found, for :meth:`describe`.
+    """
+
+    def __init__(
+        self,
+        time: str | None,
+        series_id: str | None,
+        channels: list[str] | None,
+        step: float | None,
+        window: int,
+        stride: int,
+        dtype: str = "float64",
+        period: int | None = None,
+    ):
+        self.time, self.series_id = time, series_id
+        self.channels = None if channels is None else list(channels)
+        self.step, self.window, self.stride, self.dtype, self.period = step, window, stride, dtype, period
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Rows,
+        *,
+        time: str | None = None,
+        series_id: str | None = None,
+        window: int | str | None = None,
+        stride: int | str | None = None,
+        kinds: Mapping[str, str] | None = None,
+    ) -> Self | None:
+        """The layout of ``rows``; None where every row is a window already: an array or a list without ``window``
+        or ``stride``, or a table without any column of time.
+        """
+        for name, said in (("window", window), ("stride", stride)):
+            if said not in (None, AUTO) and (isinstance(said, bool) or not isinstance(said, int) or said < 1):
+                raise SpecError(f"{name} is a whole number of steps or 'auto'; got {said!r}.")
+        table = rows.data if rows.kind == "table" else None
+        if rows.kind == "recordings":
+            table = next((item for item in rows.data if hasattr(item, "column_names")), None)
+        if table is not None:
+            time = time_column(table, time, rows.origin)
+            if series_id is not None and series_id not in table.column_names:
+                raise unknown("column", series_id, table.column_names, DataError)
+        elif time is not None or series_id is not None:
+            raise SpecError(f"{rows.origin} has no columns, so none can be the time or tell series apart.")
+        said = (time, series_id, window, stride)
+        if rows.kind != "recordings" and all(one is None for one in said):
+            return None
+        left_out = _left_out(kinds or {}, table)
+        channels = None
+        if table is not None:
+            channels = [name for name in table.column_names if name not in {time, series_id} | left_out]
+            _check_channels(table, channels, rows.origin)
+        self = cls(time, series_id, channels, None, 1, 1)
+        if table is None:
+            first = _items(rows)[0][1]
+            self.dtype = np.asarray(first.samples if isinstance(first, Sound) else first).dtype.name
+        self.step = self._usual_step(rows)
+        recorded = self.read(rows)
+        longest = max(map(len, recorded.pieces))
+        if longest < 4:
+            raise DataError(f"{rows.origin} is {longest} step(s) long: too short to be cut into windows.")
+        if window in (None, AUTO):
+            self.period = period(recorded.pieces, max(8, min(longest // 3, 2 * WINDOW)))
+            self.window = _window(self.period, longest, recorded.pieces[0].shape[1])
+        else:
+            self.window = int(window)
+            if self.window < 2 or self.window > longest:
+                raise DataError(
+                    f"window={self.window}, and the longest recording of {rows.origin} is {longest:,} steps. "
+                    f"Choose from 2 to {longest}, or say window='auto'."
+                )
+        if stride in (None, AUTO):
+            steps = sum(map(len, recorded.pieces))
+            sparse = min(self.window // _LEAST_OVERLAP, math.ceil(steps / _MANY))
+            self.stride = max(1, self.window // _OVERLAP, sparse)
+        else:
+            self.stride = int(stride)
+            if self.stride > self.window:
+                raise SpecError(
+                    f"stride={stride} is more than the window of {self.window} steps, so some would be in no window. "
+                    f"Choose at most {self.window}."
+                )
+        return self
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def cut(self, rows: Rows) -> Rows:
+        """Recordings → their windows, as rows; what was decided is in the remarks."""
+        recorded = self.read(rows)
+        windows = Windows.cut(recorded, self.window, self.stride)
+        short = sum(len(piece) < self.window for piece in recorded.pieces)
+        remarks = [*rows.remarks, *recorded.remarks]
+        if short:
+            remarks.append(
+                f"{short:,} of {len(recorded.pieces):,} stretches are shorter than a window of {self.window} steps; "
+                "what is behind their end is taken as missing."
+            )
+        return Rows("windows", windows, rows.origin, skipped=rows.skipped, remarks=tuple(remarks))
+
+    def read(self, rows: Rows) -> Recorded:
+        """Put every recording of ``rows`` onto the grid."""
+        pieces: list[np.ndarray] = []
+        which, at, told = [], [], _Told()
+        for name, values, stamps in self._tracks(rows):
+            where = np.arange(len(values), dtype=np.float64) if stamps is None else self._places(name, stamps, told)
+            begin = _pieces_begin(where)
+            ends = np.append(begin[1:], len(where))
+            order = np.argsort(where, kind="stable")
+            mine, place = np.empty(len(where), np.int64), np.empty(len(where))
+            for a, b in zip(begin, ends, strict=True):
+                some = order[a:b]
+                from_first = where[some] - where[some[0]]
+                mine[some], place[some] = len(pieces), from_first
+                pieces.append(_on_grid(from_first, values[some]) if stamps is not None else values[some])
+            which.append(mine)
+            at.append(place)
+        return Recorded(tuple(pieces), *self._in_rows(rows, which, at), remarks=told.lines(self))
+
+    def _tracks(self, rows: Rows) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+        """Every series by itself: its name, values (time, channels), and stamps in seconds, if it has any."""
+        for name, item in _items(rows):
+            if not hasattr(item, "column_names"):
+                yield name, self._values_of(item, name), None
+                continue
+            values = self._columns(item, name)
+            stamps = None if self.time is None else seconds(item, self.time, name)
+            for label, some in _groups(item, self.series_id, name):
+                title = name if label is None else f"{name}, {label}"
+                yield title, values[some], None if stamps is None else stamps[some]
+
+    def _in_rows(self, rows: Rows, which: list[np.ndarray], at: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the tracks, one behind the other, in the order of the rows that they came from."""
+        piece, place = np.concatenate(which), np.concatenate(at)
+        if self.series_id is None:
+            return piece, place
+        order, first = [], 0
+        for name, item in _items(rows):
+            order += [first + some for _, some in _groups(item, self.series_id, name)]
+            first += item.num_rows
+        back = np.argsort(np.concatenate(order), kind="stable")
+        return piece[back], place[back]
+
+    def _values_of(self, item: Any, name: str) -> np.ndarray:
+        if isinstance(item, Sound):
+            if self.step is not None and abs(item.rate * self.step - 1) > 1e-6:
+                raise DataError(
+                    f"{name} has {item.rate:,} samples a second; this model was fitted on {1 / self.step:,.0f}. "
+                    "Bring it to that rate first."
+                )
+            item = item.samples
+        values = np.asarray(item)
+        if values.ndim not in (1, 2):
+            raise DataError(f"A recording is an array (time,) or (time, channels); {name} has shape {values.shape}.")
+        return (values[:, None] if values.ndim == 1 else values).astype(np.float64)
+
+    def _columns(self, table: Any, name: str) -> np.ndarray:
+        assert self.channels is not None
+        needed = [*self.channels, *(column for column in (self.time, self.series_id) if column)]
+        if lacking := [column for column in needed if column not in table.column_names]:
+            raise DataError(
+                f"{name} lacks the column(s) {', '.join(map(repr, lacking[:5]))}; it has "
+                f"{', '.join(map(repr, table.column_names[:12]))}."
+            )
+        _check_channels(table, self.channels, name)
+        import pyarrow as pa
+
+        cells = [table[column].cast(pa.float64()).to_numpy() for column in self.channels]
+        return np.column_stack(cells)
+
+    def _usual_step(self, rows: Rows) -> float | None:
+        """Seconds from step to step: the mean of the ordinary distances between stamps."""
+        rates = {item.rate for _, item in _items(rows) if isinstance(item, Sound)}
+        if len(rates) > 1:
+            raise DataError(
+                f"The sounds of {rows.origin} have different rates ({', '.join(map(str, sorted(rates)))} samples a "
+                "second). Bring them to one."
+            )
+        if rates:
+            return 1 / rates.pop()
+        if self.time is None:
+            return None
+        found = []
+        for _, _, stamps in self._tracks(rows):
+            apart = np.diff(np.sort(stamps))
+            found.append(apart[apart > 0])
+        apart = np.concatenate(found)
+        if not len(apart):
+            raise DataError(
+                f"The column {self.time!r} of {rows.origin} says the same everywhere, so it tells no order. "
+                "Is it the time? Several series in one file are told apart by series_id (--series-id COLUMN)."
+            )
+        usual = float(np.median(apart))
+        near = apart[np.abs(apart - usual) <= 0.5 * usual]
+        return float(near.mean())
+
+    def _places(self, name: str, stamps: np.ndarray, told: _Told) -> np.ndarray:
+        """Steps of the grid at which stamps stand; whole numbers where they all nearly do."""
+        assert self.step is not None
+        apart = np.diff(stamps)
+        twice = int((np.diff(np.sort(stamps)) == 0).sum())
+        if twice > 0.3 * len(stamps):
+            raise DataError(
+                f"{twice:,} of the {len(stamps):,} stamps of {name} are there more than once. If they are of several "
+                "series, say which column tells them apart: series_id (--series-id COLUMN)."
+            )
+        where = (stamps - stamps.min()) / self.step
+        whole = np.round(where)
+        even = bool((np.abs(where - whole) <= _ON).all())
+        told.look(name, stamps, apart, twice, even, self.step)
+        return whole if even else where
+
+    # -- giving back ----------------------------------------------------------------------------
+
+    def table(self, rows: Rows) -> Any:
+        """The rows as a person brought them, as one table; with the file, series or step where no column says it."""
+        import pyarrow as pa
+
+        if rows.kind == "table":
+            return rows.data
+        found = []
+        several = len(_items(rows)) > 1
+        for name, item in _items(rows):
+            if hasattr(item, "column_names"):
+                columns = {c: item[c] for c in item.column_names}
+                n = item.num_rows
+            else:
+                values = item.samples if isinstance(item, Sound) else np.asarray(item)
+                n = len(values)
+                columns = {"step": np.arange(n)}
+                if isinstance(item, Sound):
+                    columns["seconds"] = np.arange(n) / item.rate
+                names = self.names(1 if values.ndim == 1 else values.shape[1])
+                columns |= dict(zip(names, values.reshape(n, -1).T, strict=True))
+            columns = ({"series": [name] * n} if several and "series" not in columns else {}) | columns
+            found.append(pa.table(columns))
+        try:
+            return pa.concat_tables(found, promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # some other column changes its type from file to file
+            needed = [c for c in ("series", self.time, self.series_id, *self.names(0)) if c in found[0].column_names]
+            return pa.concat_tables([one.select(needed) for one in found], promote_options="permissive")
+
+    def give_back(self, rows: Rows, values: np.ndarray, dtype: Any) -> Any:
+        """Numbers of every row (n, channels) in the form of ``rows``, with their stamps and everything else."""
+        back, first = [], 0
+        for _, item in _items(rows):
+            n = len(item) if not hasattr(item, "num_rows") else item.num_rows
+            some = values[first : first + n]
+            first += n
+            if hasattr(item, "column_names"):
+                for j, channel in enumerate(self.channels or []):
+                    item = item.set_column(item.column_names.index(channel), channel, [some[:, j]])
+                back.append(item)
+            else:
+                some = dtype(some)
+                back.append(
+                    item.of(some.reshape(item.samples.shape))
+                    if isinstance(item, Sound)
+                    else some.reshape(np.shape(item))
+                )
+        if rows.kind == "recordings" or isinstance(rows.data, list):
+            return back if len(back) > 1 else back[0]
+        return np.stack(back) if getattr(rows.data, "ndim", 2) == 3 else back[0]
+
+    def names(self, channels: int) -> list[str]:
+        """What channels are called."""
+        if self.channels is not None:
+            return self.channels
+        return ["value"] if channels == 1 else [f"channel {j}" for j in range(channels)]
+
+    def when(self, rows: Rows) -> list[str]:
+        """What each row is called: its series, where there are several, and its stamp or step."""
+        found = []
+        for name, item in _items(rows):
+            first = name if len(_items(rows)) > 1 else ""
+            if self.time is not None:
+                labels = [str(stamp) for stamp in item[self.time].to_pylist()]
+            elif isinstance(item, Sound):
+                labels = [f"{i / item.rate:.3f} s" for i in range(len(item))]
+            else:
+                n = item.num_rows if hasattr(item, "num_rows") else len(item)
+                labels = [f"step {i}" for i in range(n)]
+            if self.series_id is not None:
+                labels = [f"{s} {label}" for s, label in zip(item[self.series_id].to_pylist(), labels, strict=True)]
+            found += [f"{first} {label}".strip() for label in labels]
+        return found
+
+    def describe(self) -> list[str]:
+        many = f"{self.window} steps ({duration(self.window * self.step)})" if self.step else f"{self.window} steps"
+        why = f", from a period of {self.period} steps" if self.period else ""
+        return [f"Windows of {many}{why}, one every {self.stride} step(s); what comes back is per stamp."]
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+class _Told:
+    """What was noticed about stamps, over all series, as sentences."""
+
+    def __init__(self) -> None:
+        self.gaps, self.longest, self.between, self.twice, self.back = 0, 0.0, "", 0, ""
+        self.n_back, self.uneven, self.range = 0, 0, (math.inf, 0.0)
+
+    def look(self, name: str, stamps: np.ndarray, apart: np.ndarray, twice: int, even: bool, step: float) -> None:
+        self.twice += twice
+        if (back := np.flatnonzero(apart < 0)).size:
+            self.n_back += len(back)
+            self.back = self.back or f"row {back[0] + 1} of {name}"
+        ordered = np.sort(stamps)
+        apart = np.diff(ordered)
+        wide = apart > _BETWEEN * step
+        if wide.any():
+            self.gaps += int(wide.sum())
+            widest = int(apart.argmax())
+            if apart[widest] > self.longest:
+                self.longest = float(apart[widest])
+                self.between = f"row {widest} to {widest + 1} of {name}" if not back.size else name
+        if not even:
+            self.uneven += 1
+            near = apart[(apart > 0) & ~wide]
+            if len(near):
+                self.range = (min(self.range[0], float(near.min())), max(self.range[1], float(near.max())))
+
+    def lines(self, layout: Layout) -> tuple[str, ...]:
+        said, step = [], layout.step
+        if self.uneven:
+            low, high = self.range
+            said.append(
+                f"stamps are uneven ({duration(low)} to {duration(high)} apart), so values were read off "
+                f"every {duration(step)} between them."
+            )
+        if self.gaps:
+            said.append(
+                f"{self.gaps:,} gap(s) in time, the longest {duration(self.longest)} ({self.between}); what lies in "
+                "them is taken as missing."
+            )
+        if self.twice:
+            said.append(f"{self.twice:,} stamp(s) are there twice; the mean of what they hold was taken.")
+        if self.n_back:
+            said.append(f"time runs backwards {self.n_back:,} time(s), first at {self.back}; it was put in order.")
+        return tuple(said)
+
+
+def recording_remark(rows: Rows) -> str | None:
+    """That a table looks like a recording, where it strictly does: one column of stamps in order, all else numbers."""
+    if rows.kind != "table":
+        return None
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    stamps = [f.name for f in rows.data.schema if types.is_timestamp(f.type)]
+    others = [f.type for f in rows.data.schema if f.name not in stamps]
+    if len(stamps) != 1 or not others or not all(types.is_floating(t) or types.is_integer(t) for t in others):
+        return None
+    column = rows.data[stamps[0]]
+    if column.null_count or len(column) < 2 or (np.diff(column.cast(pa.int64()).to_numpy()) <= 0).any():
+        return None
+    return (
+        f"its rows follow each other in time ({stamps[0]!r}): --kind series (modality='series') looks at how they do, "
+        "this looks at each row alone"
+    )
+
+
+def time_column(table: Any, said: str | None, origin: str) -> str | None:
+    """The column of stamps: the one that is said, or the only one of such a type, or one of such a name."""
+    import pyarrow.types as types
+
+    if said is not None:
+        if said not in table.column_names:
+            raise unknown("column", said, table.column_names, DataError)
+        return said
+    stamps = [f.name for f in table.schema if types.is_temporal(f.type) and not types.is_duration(f.type)]
+    if len(stamps) > 1:
+        raise DataError(
+            f"{origin} has {len(stamps)} columns of time ({', '.join(map(repr, stamps[:5]))}). "
+            "Say which one counts: time=COLUMN (--time COLUMN)."
+        )
+    named = [name for name in table.column_names if name.lower() in TIMES]
+    return (stamps or named or [None])[0]
+
+
+def seconds(table: Any, name: str, origin: str) -> np.ndarray:
+    """A column of stamps, dates or numbers as float seconds (units, for numbers) since its own first."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    column = table[name].combine_chunks()
+    if column.null_count:
+        raise DataError(
+            f"{column.null_count:,} cell(s) of the time column {name!r} of {origin} are missing. "
+            "Leave such rows out: nothing says when they were."
+        )
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        try:
+            column = column.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            raise DataError(
+                f"The time column {name!r} of {origin} holds text such as {column[0].as_py()!r}, which is no stamp. "
+                "Write stamps as 2024-01-31 12:00:00, or as numbers."
+            ) from None
+    if types.is_floating(column.type) or types.is_integer(column.type):
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if not np.isfinite(values).all():
+            raise DataError(f"The time column {name!r} of {origin} holds numbers that are not finite.")
+        return values - values.min()
+    if not types.is_temporal(column.type):
+        raise DataError(f"The time column {name!r} of {origin} is {column.type}, which is no time.")
+    if types.is_time(column.type):
+        whole = column.cast(pa.time64("ns")).cast(pa.int64())
+    else:
+        whole = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    numbers = whole.to_numpy(zero_copy_only=False)
+    # differences of whole numbers first: seconds since 1970 leave few digits for what is behind the point
+    return (numbers - numbers.min()) * (1e-9 if types.is_time(column.type) else 1e-6)
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(300), duration(5400), duration(0.001), duration(172800)
+    ('5 min', '1.5 h', '1 ms', '2 d')
+    """
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e3:.3g} ms"
+
+
+def _items(rows: Rows) -> list[tuple[str, Any]]:
+    """The recordings that were brought, each with its name."""
+    if rows.kind == "recordings":
+        return list(zip(rows.names or [str(i) for i in range(len(rows.data))], rows.data, strict=True))
+    if rows.kind == "table":
+        return [(rows.origin, rows.data)]
+    if isinstance(rows.data, list) or rows.data.ndim == 3:
+        return [(str(i), item) for i, item in enumerate(rows.data)]
+    return [(rows.origin, rows.data)]
+
+
+def _groups(table: Any, series_id: str | None, name: str) -> list[tuple[str | None, np.ndarray]]:
+    """The rows of each series of a table, in their order."""
+    if series_id is None:
+        return [(None, np.arange(table.num_rows))]
+    codes = table[series_id].combine_chunks().dictionary_encode()
+    if codes.null_count:
+        raise DataError(f"{codes.null_count:,} cell(s) of the column {series_id!r} of {name} are missing.")
+    which = codes.indices.to_numpy()
+    order = np.argsort(which, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
+    return [(str(codes.dictionary[int(which[some[0]])].as_py()), some) for some in parts]
+
+
+def _left_out(kinds: Mapping[str, str], table: Any) -> set[str]:
+    """The columns that a person wants to be left out."""
+    for name, kind in kinds.items():
+        if table is not None and name not in table.column_names:
+            raise unknown("column", name, table.column_names, DataError)
+        if kind not in ("ignore", "numeric"):
+            raise SpecError(f"Columns of recordings are numeric or left out: {name}=ignore; got {name}={kind}.")
+    return {name for name, kind in kinds.items() if kind == "ignore"}
+
+
+def _check_channels(table: Any, channels: list[str], name: str) -> None:
+    import pyarrow.types as types
+
+    if not channels:
+        raise DataError(f"{name} has no column of numbers beside the time.")
+    for channel in channels:
+        type_ = table.schema.field(channel).type
+        if not (types.is_floating(type_) or types.is_integer(type_) or types.is_boolean(type_) or types.is_null(type_)):
+            raise DataError(
+                f"Channels are numbers; the column {channel!r} of {name} is {type_}. Leave it out "
+                f"(--column {channel}=ignore), or say what it is: --series-id {channel} or --time {channel}."
+            )
+
+
+def _pieces_begin(where: np.ndarray) -> np.ndarray:
+    """Where new pieces begin among rows in the order of time: at the start, and behind very long gaps."""
+    return np.append(0, 1 + np.flatnonzero(np.diff(np.sort(where)) > _APART))
+
+
+def _on_grid(at: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values at places in ascending order, which may not be whole, → those of every step; NaN in gaps."""
+    if (np.diff(at) == 0).any():
+        at, first = np.unique(at, return_index=True)
+        there = np.isfinite(values)
+        n_there = np.add.reduceat(there, first, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = np.add.reduceat(np.where(there, values, 0), first, axis=0) / n_there
+    grid = np.full((math.ceil(at[-1] - 1e-9) + 1, values.shape[1]), np.nan)
+    if (at == np.round(at)).all():
+        grid[at.astype(np.int64)] = values
+        return grid
+    steps = np.arange(len(grid), dtype=np.float64)
+    after = np.clip(np.searchsorted(at, steps), 1, len(at) - 1)
+    before = after - 1
+    apart = at[after] - at[before]
+    share = np.clip((steps - at[before]) / apart, 0, 1)[:, None]
+    between = (1 - share) * values[before] + share * values[after]
+    # beyond the last stamp and within a gap nothing is known, but right beside a stamp its own value is
+    nearest = np.where(np.abs(steps - at[before]) <= np.abs(at[after] - steps), before, after)
+    known = apart <= _BETWEEN
+    beside = np.abs(at[nearest] - steps) <= 0.5
+    grid[known] = between[known]
+    grid[~known & beside] = values[nearest[~known & beside]]
+    return grid
+
+
+def _window(period: int | None, longest: int, channels: int) -> int:
+    """The multiple of the period that is nearest to ``WINDOW``, in so far as the recordings have room."""
+    length = WINDOW if period is None or period > 1.5 * WINDOW else period * max(1, round(WINDOW / period))
+    return max(2, min(length, longest // _ROOM, max(_SHORTEST, _WIDEST // channels)))
