@@ -21,9 +21,7 @@ def _results(settings: Settings) -> dict:
     """AUROC per picture and per pixel: ours, PCA's, nearest neighbours' of raw patches; the same pictures."""
     Autoencoder = autoencoder()
     with np.load(data.folder("magnetic_tile") / "magnetic_tile_128.npz") as file:
-        images, masks, labels, groups = (
-            file[name] for name in ("images", "masks", "labels", "near_duplicate_group")
-        )
+        images, masks, labels, groups = (file[name] for name in ("images", "masks", "labels", "near_duplicate_group"))
     known = np.unique(groups)
     half = np.random.default_rng(settings.seed).permutation(known)[: len(known) // 2]
     fitted = np.isin(groups, half) & (labels == 0)

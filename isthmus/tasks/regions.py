@@ -1,6 +1,6 @@
 """Heat map → mask → boxes, and boxes as the tools that train detectors read them.
 
-A box is ``(left, top, width, height)`` in pixels of the picture; COCO keeps it so, YOLO wants the centre and the size as
+A box is ``(left, top, width, height)`` in pixels of the picture; COCO keeps it so, YOLO wants centre and size as
 shares of the picture's.
 """
 
@@ -46,7 +46,10 @@ def boxes_of(mask: np.ndarray) -> list[Box]:
 
 def coco(names: Sequence[str], sizes: Sequence[tuple[int, int]], boxes: Sequence[Sequence[Box]]) -> dict[str, Any]:
     """Pictures of (height, width) with their boxes, as COCO's detection format."""
-    images = [{"id": i + 1, "file_name": n, "height": s[0], "width": s[1]} for i, (n, s) in enumerate(zip(names, sizes))]
+    images = [
+        {"id": i + 1, "file_name": n, "height": s[0], "width": s[1]}
+        for i, (n, s) in enumerate(zip(names, sizes, strict=True))
+    ]
     every = [(i + 1, box) for i, some in enumerate(boxes) for box in some]
     annotations = [
         {"id": k + 1, "image_id": i, "category_id": 1, "bbox": list(box), "area": box[2] * box[3], "iscrowd": 0}

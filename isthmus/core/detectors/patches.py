@@ -37,6 +37,8 @@ _PLACES = 32
 #: Training pictures that are learned from, evenly spread: large and small.
 _MOST_LARGE, _MOST_SMALL = 600, 20_000
 _FOLDS = 4
+#: Deviations up to which a feature has a say in what whole pictures explain: a defect must not bend all of the rest.
+_MOST = 3.0
 #: Pictures that are turned into features at once.
 _CHUNK = 64
 
@@ -104,7 +106,8 @@ class Patches(Detector):
         self.variances = values.flip(0)[:k].clamp(min=floor).float()
         self.noise = values.flip(0)[k:].mean().clamp(min=floor).float()
         self.factor = f.new_zeros(0)
-        self.edge = torch.cat([self._map(some)[0].flatten() for some in f.split(1024)]).sort().values[-1 - f[:, 0].numel() // 1000]
+        map_ = torch.cat([self._map(some)[0].flatten() for some in f.split(1024)])
+        self.edge = map_.sort().values[-1 - len(map_) // 1000]
 
     def _settle_large(self, f: Tensor, x: Tensor) -> None:
         n, spread = len(f), (f - self.centre).square().mean(0)
@@ -120,22 +123,24 @@ class Patches(Detector):
             seen, out = torch.where(of != fold)[0], torch.where(of[:n] == fold)[0]
             if len(out):
                 basis = _leading(every[seen], gram[seen][:, seen], self.components)[0]
-                left[out] = a[out] - (a[out] @ basis.T) @ basis
+                left[out] = a[out] - (a[out].clamp(-_MOST, _MOST) @ basis.T) @ basis
         self.basis, self.variances = _leading(every, gram, self.components)
         left = left.view(n, -1, *self.grid).permute(2, 3, 0, 1).flatten(0, 1)  # (places, n, channels)
-        covariance = left.mT @ left / n
-        # a tenth of the mean place's: few pictures do not settle a covariance
-        mean = covariance.mean(0)
-        ridge = 1e-3 * mean.diagonal() + 1e-6
-        self.factor = torch.linalg.cholesky(0.9 * covariance + 0.1 * mean + torch.diag(ridge))
-        self.noise = f.new_zeros(())
-        map_ = torch.linalg.solve_triangular(self.factor, left.mT, upper=False).square().sum(1)
-        self.edge = map_.flatten().sort().values[-1 - map_.numel() // 1000]
+        self.factor, self.noise = _factor(left), left.new_zeros(())
+        # how high usual places reach is seen where the covariance, too, was learned from other pictures
+        heights = []
+        for fold in range(_FOLDS):
+            seen, out = torch.where(of[:n] != fold)[0], torch.where(of[:n] == fold)[0]
+            if len(out):
+                white = torch.linalg.solve_triangular(_factor(left[:, seen]), left[:, out].mT, upper=False)
+                heights.append(white.square().sum(1).flatten())
+        every_place = torch.cat(heights).sort().values
+        self.edge = every_place[-1 - len(every_place) // 1000]
 
     def _map(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """Features → how strange each place is (B, h, w), and what the code costs (B,)."""
         a = ((f - self.centre) / self.scale).flatten(1)
-        code = a @ self.basis.T
+        code = (a if self.small else a.clamp(-_MOST, _MOST)) @ self.basis.T
         left = (a - code @ self.basis).view(len(f), -1, *self.grid)
         if self.small:
             return left.square().sum(1) / self.noise, (code.square() / self.variances).sum(1)
@@ -171,6 +176,15 @@ class Patches(Detector):
         return float(self.edge) * (cells / pixels if self.small else 1 / pixels)
 
 
+def _factor(left: Tensor) -> Tensor:
+    """What is left at each place (places, n, channels) → L with Σ = L Lᵀ, a tenth of it that of the mean place: few
+    pictures do not settle a covariance.
+    """
+    covariance = left.mT @ left / left.shape[1]
+    mean = covariance.mean(0)
+    return torch.linalg.cholesky(0.9 * covariance + 0.1 * mean + torch.diag(1e-3 * mean.diagonal() + 1e-6))
+
+
 def _leading(rows: Tensor, gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The leading components (k, D) of rows (n, D), by the products of the rows, and their variances."""
     values, vectors = torch.linalg.eigh(gram.double())
@@ -201,7 +215,8 @@ def _surface(x: Tensor, grid: Shape) -> Tensor:
     x = torch.log(x.clamp(min=0) + 0.05)
     x = x - x.mean((2, 3), keepdim=True)
     fine = x - _blur(_blur(x))
-    x = x / fine.std((2, 3), keepdim=True).mean(1, keepdim=True).clamp(min=1e-3)
+    # the mean size, not the deviation, which one bright scratch would lift for the whole picture
+    x = x / fine.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3) * 0.8
     pyramid = [x]
     while len(pyramid) < 6 and min(pyramid[-1].shape[2:]) > 2:
         pyramid.append(_half(_blur(pyramid[-1])))

@@ -33,7 +33,7 @@ def test_a_planted_scratch_is_found_at_its_place(large):
     x = textures(40, seed=1)
     usual = large(None, x)
     for i in range(40):
-        x[i, 0, 20 + i // 2, 10:22] = 1.0
+        x[i, 0, 20 + i // 2, 10:22] += 0.15
     found = large(None, x)
     assert (found.score > usual.score.max()).float().mean() > 0.95
     at = found.entries[:, 0].flatten(1).argmax(1)
@@ -42,9 +42,9 @@ def test_a_planted_scratch_is_found_at_its_place(large):
     assert ((column - 16).abs() <= 12).float().mean() > 0.95
     above = (found.entries[:, 0] >= large.line()).flatten(1)
     assert above.any(1).float().mean() > 0.95
-    assert above.float().mean() < 0.3
+    assert above.float().mean() < 0.1
     # of fresh usual pictures few pixels lie above the line
-    assert (usual.entries[:, 0] >= large.line()).float().mean() < 0.02
+    assert (usual.entries[:, 0] >= large.line()).float().mean() < 0.002
 
 
 @torch.no_grad()
