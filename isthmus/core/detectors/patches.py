@@ -164,7 +164,7 @@ class Patches(Detector):
         else:
             score = flat.topk(max(1, round(self.top * flat.shape[1])), 1)[0].mean(1, dtype=torch.float64)
         share = F.interpolate(map_[:, None], size=self.shape[1:], mode="bilinear", align_corners=False)
-        # of a small picture the cells add up; of a large one their mean does, and the rest is what the highest have more
+        # cells of a small picture add up; of a large one their mean is told, and the rest is what the highest add
         total = (flat.sum(1) if self.small else flat.mean(1)) / share.flatten(1).sum(1).clamp(min=1e-12)
         entries = (share * total[:, None, None, None] / self.shape[0]).expand(-1, *self.shape).contiguous()
         rest = score - entries.flatten(1).sum(1, dtype=torch.float64)
