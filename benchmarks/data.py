@@ -81,6 +81,12 @@ def table_names() -> list[str]:
     return sorted(path.stem for path in folder("tabular_anomaly").glob("*.npz"))
 
 
+def table(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a table, and which are anomalous."""
+    with np.load(folder("tabular_anomaly") / f"{name}.npz") as file:
+        return file["X"], file["y"].astype(bool)
+
+
 def table_split(name: str, seed: int) -> Split:
     """A random half of the normal rows to fit, the other half and the anomalies to test.
 
@@ -88,8 +94,7 @@ def table_split(name: str, seed: int) -> Split:
     rows are drawn alike: false alarms could not be counted if a row that comes a thousand times fell
     on one side. An anomaly that equals a fitted row is left out: no detector could tell it apart.
     """
-    with np.load(folder("tabular_anomaly") / f"{name}.npz") as file:
-        rows, labels = file["X"], file["y"].astype(bool)
+    rows, labels = table(name)
     distinct = {label: np.unique(rows[labels == label], axis=0) for label in (False, True)}
     generator = np.random.default_rng(seed)
     normal, anomalous = generator.permutation(distinct[False]), generator.permutation(distinct[True])

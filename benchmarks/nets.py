@@ -23,6 +23,7 @@ SEED_NET = {
     "learning_rate": 1e-3,
     "validation": 0,
     "warm_start": None,
+    "detector": "likelihood",  # as little of one as the others have
     "verbose": 0,
 }
 
@@ -44,3 +45,6 @@ HINTON_SALAKHUTDINOV = {
 PYOD_NET = {"recipe": "plain", "latent_dim": 32, **mirrored(64), "warm_start": None, "verbose": 0}
 
 DEFAULTS = {"recipe": "plain", "verbose": 0}
+
+#: The network's own score, where what is measured is not detection and nobody beside us detects.
+NATS = {"detector": "likelihood"}

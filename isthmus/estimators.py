@@ -49,6 +49,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         penalties: a part or a list of them, added to the objective.
         condition: the column (or columns) of a data frame that steers the decoder; labels beside an array are
             handed to ``fit`` and to what decodes: ``fit(X, condition=labels)``.
+        contamination: the share of the rows that may be anomalies, or ``"auto"``: the strangest are set aside before
+            anything is learned (``record_.set_aside_rows`` tells which). None takes all rows for usual.
         epochs, batch_size, learning_rate: ``"auto"`` decides from the number of rows.
         max_time: seconds after which training stops, with the schedule fitted to it.
         validation: the fraction of rows to hold out (early stopping, calibration, comparison), or rows.
@@ -67,8 +69,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         model_: the fitted :class:`isthmus.Model`, with everything else that it can do.
         record_: what happened while fitting.
         offset_: ``decision_function`` is ``score_samples`` minus this: the threshold of a 1 % false-alarm rate,
-            or where fewer than 99 rows were held out, the one that flags the strangest of them; with none, the
-            score that 99 % of the training rows stay below.
+            or with ``contamination`` the score that this share of the rows is above. Where fewer than 99 rows
+            calibrate, it flags the strangest of them; where none do, the score that 99 % of the training rows stay
+            below is taken.
         n_features_in_, feature_names_in_: as in scikit-learn, for arrays and data frames.
 
     Scores follow scikit-learn: *higher is more normal*, and ``predict`` says 1 for normal, −1 for anomalies.
@@ -91,6 +94,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         detector: str | Mapping[str, Any] | None = None,
         critic: str | Mapping[str, Any] | None = None,
         condition: str | Sequence[str] | None = None,
+        contamination: float | str | None = None,
         epochs: int | str = AUTO,
         batch_size: int | str = AUTO,
         learning_rate: float | str = AUTO,
@@ -114,6 +118,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.corruption = corruption
         self.penalties = penalties
         self.condition = condition
+        self.contamination = contamination
         self.objective = objective
         self.prior = prior
         self.detector = detector
@@ -164,6 +169,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             validation_rows=None if fraction else self.validation,
             warm_start=None if not self.warm_start else str(self.warm_start),
             condition=self.condition if condition is None else condition,
+            contamination=self.contamination,
             modality=self.modality,
             device=self.device,
             hooks=[Progress()] if self.verbose else [],
@@ -196,6 +202,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
             # too few held-out rows for a hundredth: then the strangest of them is the first that is flagged
             rate = 0.01 if len(model.calibration) >= 99 else 2 / (len(model.calibration) + 1)
             self.offset_ = -model.threshold(rate)
+        if model.record.contamination_score is not None:
+            self.offset_ = -model.record.contamination_score
 
     def _remember_features(self, X: Any, rows: Rows) -> None:
         if rows.kind == "table":

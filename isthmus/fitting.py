@@ -27,11 +27,13 @@ from isthmus.conditions import Conditions
 from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
-from isthmus.core.detectors import DETECTORS
+from isthmus.core.detectors import DETECTORS, Neighbours
 from isthmus.core.parts import Bottleneck, Detector, make
-from isthmus.core.pca import PCA, fit_pca, linear_effect
+from isthmus.core.pca import PCA, fit_lsa, fit_pca, linear_effect
+from isthmus.core.recognition import recognised
 from isthmus.data.batches import InMemory, in_order
 from isthmus.data.rows import Rows
+from isthmus.data.sparse import Sparse, dense
 from isthmus.data.targets import wanted_of
 from isthmus.errors import SpecError
 from isthmus.modalities import fit_modality, modality_to_json
@@ -43,12 +45,22 @@ from isthmus.training.loop import chunk_rows, train
 from isthmus.training.run import Epoch, Run
 from isthmus.training.stacked import Stack
 
+#: What finds anomalies among rows that hold some: these may be near each other, so many neighbours are asked.
+WIDE = Part("neighbours", {"k": 0.1, "local": 0.0, "most": 2048})
+#: Quarters of a normal curve's upper half beyond which a row is set aside: 2.5 deviations.
+_STRANGE = 2.5 / 0.6745
 #: PCA looks at this many rows, or at this many per column if that is more; beyond, nothing changes.
 _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 #: The time of a detector that learns, as a share of ``max_time``, on top of it.
 _DETECTOR_SHARE = 0.2
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
-_MOST_START = 4096
+_MOST_START, _START_ENTRIES = 4096, 1 << 25
+#: The time of a decoder that is trained again, as a share of ``max_time``, on top of it.
+_AGAIN_SHARE = 0.5
+#: Held-out rows that are torn in two.
+_MOST_HALVES = 1000
+#: LSA looks at this many rows.
+_MOST_LSA = 100_000
 
 
 @dataclass(frozen=True)
@@ -102,8 +114,48 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
     return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions))
 
 
+def set_aside(
+    rows: Rows, contamination: float | str, modality: str | None, options: Mapping[str, Any], seed: int
+) -> tuple[Rows, np.ndarray]:
+    """The rows without those that hardly any other is near, and where these stood.
+
+    ``contamination`` is their share; ``"auto"`` takes those whose log-distance lies beyond what the upper half of a
+    normal curve would hold. Distances are to a tenth of the rows, since anomalies are often near each other.
+
+    Raises:
+        SpecError: a share that is none.
+    """
+    said = contamination
+    if said != AUTO and (isinstance(said, bool | str) or not 0 < float(said) < 0.5):
+        raise SpecError(f"contamination is a share above 0 and below 0.5, or 'auto', got {said!r}. Say 0.05, or None.")
+    fed = feed(rows, None, modality, options)
+    if fed.modality.sparse:
+        raise SpecError("Distances between rows of text set none aside. Leave contamination out.")
+    suited = {name: part for name, part in fed.modality.parts().items() if name != "detector"}
+    probe = _probe(compose(kind=fed.modality.kind, suited=suited), fed.modality.shape).eval()
+    wide = Neighbours(probe.shape, probe.likelihood.features_shape, **WIDE.options)
+    with torch.no_grad():
+        wide.settle(probe, fed.tensors, torch.Generator().manual_seed(seed))
+        chunks = in_order(fed.tensors, chunk_rows(probe))
+        scores = torch.cat([wide(probe, b["x"], b.get("observed"), explain=False).score for b in chunks]).numpy()
+    if said == AUTO:
+        middle, upper = np.quantile(scores, (0.5, 0.75))
+        strange = scores > middle + _STRANGE * (upper - middle)
+    else:
+        strange = np.zeros(len(scores), bool)
+        strange[np.argsort(-scores, kind="stable")[: round(float(said) * len(scores))]] = True
+    return rows.take(~strange), np.flatnonzero(strange)
+
+
 def begin(
-    fed: Fed, recipe: str, parts: Mapping[str, Any], plan: Plan, latent_dim: int | str, warm_start: str | None
+    fed: Fed,
+    recipe: str,
+    parts: Mapping[str, Any],
+    plan: Plan,
+    latent_dim: int | str,
+    warm_start: str | None,
+    *,
+    contaminated: bool = False,
 ) -> Begun:
     """Compose the parts, decide what was left open, build the network and set it to where it begins."""
     said, own = _split_own(parts)
@@ -122,8 +174,12 @@ def begin(
             "Nothing is said to steer the recipe 'conditional'. Say condition='COLUMN' (--condition COLUMN), "
             "or a label for each row."
         )
+    if contaminated and said.get("detector") is None and spec.detector.kind in ("neighbours", "committee"):
+        spec = spec.replace(detector=WIDE)
     hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
     spec = spec.replace(tell_missing="observed" in tensors or hides)
+    if face.sparse and spec.detector.kind != "likelihood":
+        raise SpecError(f"The detector {spec.detector.kind!r} looks at dense rows; rows of text take 'likelihood'.")
     probe = _probe(spec, face.shape)
     _check_range(probe, wanted_of(tensors))
     # a random start without held-out rows has no use for it
@@ -139,8 +195,8 @@ def begin(
         pca = _fit_pca(probe, wanted_of(tensors), numbers)  # the code is a map: PCA beside it has as many
     if pca is not None and spec.warm_start == "pca" and net.starts_linear:
         net.start_at_pca(*_steered_pca(probe, tensors, pca))
-    step = -(-len(tensors["x"]) // _MOST_START)
-    net.start_from(**{name: t[::step] for name, t in tensors.items()})
+    most = max(64, min(_MOST_START, _START_ENTRIES // int(np.prod(face.shape))))
+    net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
     return Begun(net, _decide(plan, len(tensors["x"]), sum(p.numel() for p in net.parameters())), pca, stack)
 
 
@@ -179,6 +235,46 @@ def learn(
     if stack is not None and checkpoint is not None:
         stack.clear(checkpoint)
     return run, remarks
+
+
+def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) -> tuple[Run | None, list[str]]:
+    """Go back to the linear start where its codes are better than the trained ones; the run that this took, and what
+    was found.
+
+    A loss cannot judge that: the decoder has learned to read the trained codes alone. So held-out rows are torn in
+    two, where they can be, and the trained codes have to let halves find each other better, by two standard errors.
+    Behind an encoder that stays linear the decoder is trained again.
+    """
+    net, pca = begun.net, begun.pca
+    halves = fed.modality.halves(held.take(np.arange(min(len(held), _MOST_HALVES))))
+    if halves is None or pca is None or net.spec.warm_start != "pca" or not net.starts_linear or net.encoder.frozen:
+        return None, []
+    torn = [fed.modality.to_tensors(half) for half in halves]
+
+    def recognise() -> Tensor:
+        with torch.inference_mode():
+            codes = [[net.encode(b["x"].to(fed.device)) for b in in_order(half, chunk_rows(net))] for half in torn]
+        return recognised(*(torch.cat(half) for half in codes))
+
+    trained = {name: value.clone() for name, value in net.state_dict().items()}
+    after = recognise()
+    net.start_at_pca(pca)
+    before = recognise()
+    name, gain = net.likelihood.linear_model, after - before
+    said = (
+        f"held-out rows were torn in two, and halves found each other (mean 1 ÷ place) to {float(after.mean()):.1%} by "
+        f"the trained codes and to {float(before.mean()):.1%} by those of {name}"
+    )
+    if float(gain.mean()) > 2 * float(gain.std(correction=0)) / len(gain) ** 0.5:
+        net.load_state_dict(trained)
+        return None, [said]
+    net.encoder.frozen = True
+    with phase(phases, "train again"):
+        plan, limit = begun.plan, begun.plan.max_time and _AGAIN_SHARE * begun.plan.max_time
+        hooks: list[Hook] = [Guard(), KeepBest(plan.patience), *([Watch(limit)] if limit else [])]
+        batches = InMemory(fed.tensors, int(plan.batch_size), plan.seed)
+        run = train(net, batches, plan.replace(max_time=limit), held_out=fed.held, hooks=hooks)
+    return run, [f"{said}: the codes are those of {name}, and the decoder alone was trained"]
 
 
 def teach(net: Net, tensors: Mapping[str, Tensor], plan: Plan) -> Detector:
@@ -263,13 +359,17 @@ def _probe(spec: Spec, shape: tuple[int, ...]) -> Net:
 
 
 def _check_range(probe: Net, tensors: Mapping[str, Tensor]) -> None:
-    problem = probe.likelihood.problem(tensors["x"])
+    x = tensors["x"]
+    problem = probe.likelihood.problem(x.values[None] if isinstance(x, Sparse) else x)
     if problem:
         raise SpecError(f"The likelihood does not fit the rows: {problem}.")
 
 
 def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -> PCA:
     n, width = len(tensors["x"]), int(np.prod(probe.likelihood.features_shape))
+    wanted = 128 if latent_dim == AUTO else int(latent_dim)
+    if isinstance(tensors["x"], Sparse):
+        return fit_lsa(*tensors["x"][:: -(-n // _MOST_LSA)].parts(), width, wanted)
     step = max(1, n // max(_MOST_PCA, _PCA_PER_COLUMN * width))
     some = {name: t[::step] for name, t in tensors.items()}
 
@@ -277,12 +377,12 @@ def _fit_pca(probe: Net, tensors: Mapping[str, Tensor], latent_dim: int | str) -
         for b in in_order(some, chunk_rows(probe)):
             yield probe.likelihood.represent(b["x"], b.get("observed")).flatten(1)
 
-    return fit_pca(chunks, 128 if latent_dim == AUTO else int(latent_dim))
+    return fit_pca(chunks, wanted)
 
 
 def _steered_pca(probe: Net, tensors: Mapping[str, Tensor], pca: PCA) -> tuple[PCA, Tensor | None]:
     """The components to begin at, and a condition's own effect: the components are of what it leaves over."""
-    if "condition" not in tensors:
+    if "condition" not in tensors or isinstance(tensors["x"], Sparse):
         return pca, None
     some = {name: t[:: max(1, len(t) // _MOST_PCA)] for name, t in tensors.items()}
     x = probe.likelihood.represent(some["x"], some.get("observed")).flatten(1)
@@ -321,7 +421,8 @@ def _fingerprint(spec: Spec, plan: Plan, fed: Fed) -> str:
     for tensors in (fed.tensors, fed.held or {}):
         for name, t in sorted(tensors.items()):
             digest.update(f"{name}{tuple(t.shape)}".encode())
-            digest.update(t.cpu().contiguous().numpy().data)
+            for piece in t.parts() if isinstance(t, Sparse) else [t]:
+                digest.update(piece.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

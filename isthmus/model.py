@@ -7,9 +7,10 @@ What it learned about the rows travels with the weights in one file.
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,22 @@ from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
+from isthmus.data.sparse import dense
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.errors import DataError, FileError, SpecError
-from isthmus.fitting import Prepared, begin, feed, learn, made, phase, split, teach, tensors_of
+from isthmus.fitting import (
+    Prepared,
+    begin,
+    feed,
+    keep_linear,
+    learn,
+    made,
+    phase,
+    set_aside,
+    split,
+    teach,
+    tensors_of,
+)
 from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
 from isthmus.recipes import modality_of
@@ -46,8 +60,12 @@ from isthmus.training.run import Epoch
 _MOST_CALIBRATION = 100_000
 #: Training rows whose codes the prior is fitted to, and those whose error is held against the held-out rows'.
 _MOST_PRIOR, _MOST_ERROR = 10_000, 4096
+#: Numbers in sparse rows that a noise level is settled on.
+_MOST_ENTRIES = 1 << 26
 #: Training rows that calibrate beside those held out, where the detector can score them as if it had not seen them.
 _MOST_FRESH = 20_000
+#: Rows that were set aside and are listed in the file.
+_MOST_ASIDE = 1000
 #: Numbers in the codes that the prior is fitted to: fewer rows where codes are wide.
 _MOST_CODES = 1 << 25
 #: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
@@ -90,6 +108,11 @@ class Record:
     #: The score that 99 % of the training rows stay below, where none were held out.
     usual_score: float | None = None
     remarks: list[str] = field(default_factory=list)
+    #: Training rows that were set aside because they may be anomalies: how many, and which (the first of them).
+    set_aside: int = 0
+    set_aside_rows: list[int] = field(default_factory=list)
+    #: The score that the share of ``contamination`` is above, of all rows.
+    contamination_score: float | None = None
     #: What was wrong, what was changed for it, and what came of it: a step each (isthmus.tasks.heal).
     healing: list[dict[str, Any]] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
@@ -166,6 +189,7 @@ class Model:
         modality: str | None = None,
         modality_options: Mapping[str, Any] | None = None,
         condition: Any = None,
+        contamination: float | str | None = None,
         device: str = "auto",
         hooks: Sequence[Hook] = (),
         callbacks: Sequence[Callable[[Epoch], Any]] = (),
@@ -184,8 +208,11 @@ class Model:
             latent_dim: numbers per code; ``"auto"`` asks PCA how many explain 70 % of the variance.
             parts: place → part (a name, ``{"kind": ..., option: value}``, or an ``nn.Module`` body).
             validation_rows: rows to hold out, instead of a fraction of ``source``.
-            modality: ``"array"``, ``"table"``, ``"image"`` or ``"series"``, where the rows' own kind is not meant.
+            modality: ``"array"``, ``"table"``, ``"image"``, ``"series"`` or ``"text"``, where the rows' own kind is
+                not meant.
             condition: what steers the decoder: the name of a column (or several), or a label for each row.
+            contamination: the share of the rows that may be anomalies, or ``"auto"``: the strangest are set aside, and
+                a detector that anomalies among the rows do not fool is the default. None takes all rows for usual.
             callbacks: called after every epoch; returning True stops the training.
             prepared: called once everything is decided, before the training begins.
             checkpoint: where to keep the state of the training; with ``resume`` it goes on from there.
@@ -196,13 +223,17 @@ class Model:
         """
         began = time.perf_counter()
         phases: dict[str, float] = {}
-        plan = plan or Plan()
+        plan, aside = plan or Plan(), np.zeros(0, int)
         with phase(phases, "read"):
             rows = open_rows(source, strict=strict)
             if target is not None:
                 rows = with_target(rows, open_rows(target, strict=strict))
             if condition is not None:
                 rows = with_condition(rows, condition)
+            everything = rows
+            if contamination is not None:
+                kind = modality or modality_of(recipe)
+                rows, aside = set_aside(rows, contamination, kind, modality_options or {}, plan.seed)
             if target is not None and validation_rows is not None:
                 raise SpecError("Rows that come in pairs are held out by their share, such as validation=0.1.")
             kept, held = (
@@ -214,7 +245,9 @@ class Model:
             fed = feed(kept, held, modality or modality_of(recipe), modality_options or {})
         with devices.seeded(plan.seed):
             with phase(phases, "pca"):
-                begun = begin(fed, recipe, parts or {}, plan, latent_dim, warm_start)
+                begun = begin(
+                    fed, recipe, parts or {}, plan, latent_dim, warm_start, contaminated=contamination is not None
+                )
             net, plan = begun.net, begun.plan
             if prepared is not None:
                 prepared(Prepared(net, fed.modality, len(kept), 0 if held is None else len(held)))
@@ -224,6 +257,9 @@ class Model:
                 begun, fed, phases, began, hooks=hooks, callbacks=callbacks,
                 checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume,
             )  # fmt: skip
+            if held is not None:
+                again, found = keep_linear(begun, fed, held, phases)
+                run, remarks = again or run, remarks + found
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,
@@ -236,8 +272,11 @@ class Model:
             best_epoch=best.number,
             error=best.error,
             stopped=run.stopped,
+            set_aside=len(aside),
+            set_aside_rows=aside[:_MOST_ASIDE].tolist(),
             remarks=[
                 *(f"skipped {s.name}: {s.reason}" for s in rows.skipped),
+                *([_aside(aside, len(rows) + len(aside))] if contamination is not None else []),
                 *remarks,
                 *run.remarks,
                 *net.bottleneck.remarks(),
@@ -250,6 +289,8 @@ class Model:
             model._calibrate(fed.tensors, fed.held)
         with phase(phases, "detector"):
             model._learn_to_detect(fed.tensors, fed.held)
+        if contamination not in (None, AUTO):
+            record.contamination_score = float(np.quantile(model.score(everything), 1 - float(contamination)))
         record.seconds = time.perf_counter() - began
         return model
 
@@ -274,13 +315,18 @@ class Model:
                 # of a wide code a row uses few numbers: PCA beside it gets as many
                 self.pca = self.pca.first(max(1, round(float((means != 0).flatten(1).sum(1).float().mean()))))
             record.code_variance = means.flatten(1).var(0, correction=0).tolist()
-            back = [self._mean(b) for b in in_order(settle, self._chunk)]
-            net.likelihood.calibrate(settle["x"], settle.get("observed"), torch.cat(back))
+            spread = held is not None and bool(self.modality.names) and not self.modality.sparse
+            back = torch.zeros(0)
+            if net.likelihood.calibrates or spread:
+                few_enough = _MOST_ENTRIES // int(np.prod(net.shape)) if self.modality.sparse else len(settle["x"])
+                some = dense({name: t[: max(1, few_enough)] for name, t in settle.items()})
+                back = torch.cat([self._mean(b) for b in in_order(some, self._chunk)])
+                net.likelihood.calibrate(some["x"], some.get("observed"), back)
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is not None:
                 record.pca_error, record.mean_error = self._linear_errors(held)
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
-                self._spread = _usual_distance(settle, torch.cat(back)) if self.modality.names else None
+                self._spread = _usual_distance(settle, back) if spread else None
                 some = {name: t[:_MOST_KNOWN] for name, t in settle.items()}
                 self._known_codes = code_marks(self._codes(some)[0], self.code_variance).cpu()
                 self.held_nats = np.sort(nats.cpu().numpy())
@@ -297,15 +343,20 @@ class Model:
     def _calibrate_detector(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         n, most = len(tensors["x"]), _MOST_FRESH
         index = torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).round().long()
-        known = [] if held is None else [self._surprise(b) for b in in_order(held, self._chunk)]
-        fresh = [self.detector.fresh(self.net, tensors, some.to(self.device)) for some in index.split(self._chunk)]
-        found = Surprise.cat(known + [one for one in fresh if one is not None]) if known or fresh[0] else None
-        if found is None:
-            scores = torch.cat([self._surprise(b).score for b in in_order(tensors, self._chunk)])
-            self.record.usual_score = float(scores[:_MOST_CALIBRATION].quantile(0.99))
+        known = () if held is None else (self._surprise(b) for b in in_order(held, self._chunk))
+        fresh = (self.detector.fresh(self.net, tensors, some.to(self.device)) for some in index.split(self._chunk))
+        scores, usual = [], torch.zeros(int(np.prod(self.net.shape)) + 1, dtype=torch.float64)
+        for found in itertools.chain(known, fresh):
+            if found is not None:
+                scores.append(found.score.double().cpu())
+                # summed as they come: entries of all these rows would be as many as rows times entries
+                usual += torch.cat([found.entries.flatten(1).sum(0), found.rest.sum()[None]]).double().cpu()
+        if not scores:
+            of_all = torch.cat([self._surprise(b).score for b in in_order(tensors, self._chunk)])
+            self.record.usual_score = float(of_all[:_MOST_CALIBRATION].quantile(0.99))
             return
-        self._usual = torch.cat([found.entries.flatten(1).mean(0), found.rest.mean()[None]]).float().cpu()
-        self.calibration = np.sort(found.score.double().cpu().numpy())
+        self.calibration = np.sort(torch.cat(scores).numpy())
+        self._usual = (usual / len(self.calibration)).float()
 
     def _codes(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The codes of rows, and what a decoder was shown of them in training: of noisy codes, a draw each."""
@@ -330,16 +381,16 @@ class Model:
                 "Fit again with validation=0.1."
             )
         by_pca = by_mean = count = 0.0
-        there: Tensor | float
         for b in in_order(tensors, self._chunk):
             x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
             clean = wanted_of(b)
             wanted = self.net.likelihood.represent(clean["x"], clean.get("observed")).flatten(1).cpu()
-            there = 1.0
+            there = None
             if "observed" in clean:
                 there = self.net.likelihood.reach(clean["observed"]).flatten(1).cpu().to(x)
-            by_pca += float(((wanted - self.pca.reconstruct(x)).square() * there).sum())
-            by_mean += float(((wanted - self.pca.mean).square() * there).sum())
+            error = self.net.likelihood.error
+            by_pca += float(error(wanted, there, self.pca.reconstruct(x)).sum())
+            by_mean += float(error(wanted, there, self.pca.mean.expand_as(wanted)).sum())
             count += len(x)
         return by_pca / count, by_mean / count
 
@@ -397,19 +448,40 @@ class Model:
         """
         return self._over(source, self._nats)
 
-    def contributions(self, source: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def contributions(self, source: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """Where the score comes from: per entry (n, *shape), what belongs to none (n,), which add up to it, and the
         expected x (n, *shape).
+
+        Of sparse rows the entries are a ``scipy.sparse`` array, and nothing is said to be expected.
         """
 
         def explain(b: Mapping[str, Tensor]) -> Tensor:
             found = self._surprise(b)
             return torch.cat([found.entries.flatten(1), found.rest[:, None], self._mean(b).flatten(1)], dim=1)
 
+        if self.modality.sparse:
+            return self._few_contributions(source)
         found = self._over(source, explain)
         n = int(np.prod(self.net.shape))
         entries, rest, mean = found[:, :n], found[:, n], found[:, n + 1 :]
         return entries.reshape(-1, *self.net.shape), rest, mean.reshape(-1, *self.net.shape)
+
+    def _few_contributions(self, source: Any) -> tuple[Any, np.ndarray, None]:
+        """The same of sparse rows: what is not there brings nothing, and what is expected of each of ten thousand words
+        is more than anybody reads.
+        """
+        import scipy.sparse
+
+        entries, costs = [], []
+
+        def explain(b: Mapping[str, Tensor]) -> Tensor:
+            found = self._surprise(b)
+            return torch.cat([found.entries.flatten(1), found.rest[:, None]], dim=1)
+
+        for found in self._chunks_of(source, explain):
+            entries.append(scipy.sparse.csr_array(found[:, :-1].numpy()))
+            costs.append(found[:, -1].numpy())
+        return scipy.sparse.vstack(entries, format="csr"), np.concatenate(costs), None
 
     def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:
         """log p(x) of each row in nats, float64 (n,), of a variational model: higher is likelier.
@@ -507,7 +579,8 @@ class Model:
         against the ``target`` rows where they are given, else against the rows themselves.
         """
         rows = open_rows(source)
-        tensors = self.tensors(rows if target is None else with_target(rows, open_rows(target)))
+        rows = rows if target is None else with_target(rows, open_rows(target))
+        tensors = tensors_of(rows, self.modality, self.conditions)
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
@@ -520,8 +593,11 @@ class Model:
         return self.net.decode(self.net.encode(b["x"], b.get("observed")), b.get("condition")).mean
 
     def tensors(self, rows: Rows, *, steered: bool = True) -> dict[str, Tensor]:
-        """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``."""
-        return tensors_of(rows, self.modality, self.conditions, steered=steered)
+        """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``.
+
+        Dense, so of a few rows at a time where rows are sparse.
+        """
+        return dense(tensors_of(rows, self.modality, self.conditions, steered=steered))
 
     def _surprise(self, b: Mapping[str, Tensor], explain: bool = True) -> Surprise:
         return self.detector(self.net, b["x"], b.get("observed"), b.get("condition"), explain=explain)
@@ -535,14 +611,16 @@ class Model:
         self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
     ) -> np.ndarray:
         """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
-        rows = open_rows(source)
-        found = []
+        return torch.cat(list(self._chunks_of(source, function, steered=steered))).numpy()
+
+    def _chunks_of(
+        self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
+    ) -> Iterator[Tensor]:
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            for chunk in rows.chunks(8 * self._chunk):
-                for b in in_order(self.tensors(chunk, steered=steered), self._chunk):
+            for chunk in open_rows(source).chunks(8 * self._chunk):
+                for b in in_order(tensors_of(chunk, self.modality, self.conditions, steered=steered), self._chunk):
                     n = len(b["x"])
-                    found.append(function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu())
-        return torch.cat(found).numpy()
+                    yield function({k: _filled(t).to(self.device) for k, t in b.items()})[:n].cpu()
 
     @property
     def _chunk(self) -> int:
@@ -564,6 +642,7 @@ class Model:
             "conditions": self.conditions and self.conditions.to_json(),
             "record": asdict(self.record),
             "pca_total": self.pca.total if self.pca else None,
+            "pca_centred": self.pca is None or self.pca.centred,
         }
         tensors = {f"net/{name}": value for name, value in self.net.state_dict().items()}
         tensors |= {f"detector/{name}": value for name, value in self.detector.state_dict().items()}
@@ -611,7 +690,7 @@ def open_model(
         pca = None
         if "pca/mean" in tensors:
             mean, components, variances = (tensors[f"pca/{n}"] for n in ("mean", "components", "variances"))
-            pca = PCA(mean, components, variances, header["pca_total"])
+            pca = PCA(mean, components, variances, header["pca_total"], header.get("pca_centred", True))
     except SpecError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -655,6 +734,18 @@ def _usual_distance(tensors: Mapping[str, Tensor], back: Tensor) -> Tensor:
     # in blocks of columns, because torch takes quantiles of so many numbers at most
     found = [block.nanquantile(0.683, dim=0) for block in away.split(2048, dim=1)]
     return torch.cat(found).nan_to_num(0.0).cpu()
+
+
+def _aside(which: np.ndarray, n: int) -> str:
+    """Which rows were set aside, in words.
+
+    >>> _aside(np.array([3, 8]), 100), _aside(np.zeros(0), 100)
+    ('set 2 of 100 rows (2.0%) aside as possible anomalies: rows 3, 8', 'no row was set aside as a possible anomaly')
+    """
+    if not len(which):
+        return "no row was set aside as a possible anomaly"
+    listed = ", ".join(str(i) for i in which[:10]) + (", …" if len(which) > 10 else "")
+    return f"set {len(which):,} of {n:,} rows ({len(which) / n:.1%}) aside as possible anomalies: rows {listed}"
 
 
 def _filled(t: Tensor) -> Tensor:

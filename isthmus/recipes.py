@@ -88,6 +88,8 @@ RECIPES: dict[str, Recipe] = {
     "jumprelu": Recipe("a dictionary in which every feature learns the threshold from which on it counts",
                        {**_SPARSE, "bottleneck": "jumprelu", "objective": {"kind": "elbo", "beta": 1.0},
                         "likelihood": {"sigma": 0.3}}),
+    "lsa": Recipe("text: latent semantic analysis as it is, for documents that say the same in nearly the same words",
+                  {"encoder": {"kind": "bag", "widths": [], "frozen": True}}, modality="text"),
     "vaegan": Recipe("variational with a critic that sees what looks made: sharper reconstructions and samples",
                      {**_VAE, "critic": "data"}, by_kind={"image": {"encoder": _MAPS, "decoder": _MAPS}}),
     "factor": Recipe("variational with a critic that keeps the numbers of a code independent of each other",
@@ -95,7 +97,7 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 #: Bodies that can carry a linear path beside the deep one.
-_WITH_LINEAR_PATH = ("conv", "mlp", "recurrent", "temporal", "transformer")
+_WITH_LINEAR_PATH = ("bag", "conv", "mlp", "recurrent", "temporal", "transformer")
 
 
 def modality_of(recipe: str) -> str | None:

@@ -38,6 +38,7 @@ CONTESTANTS = {
     "tutorial": Entry("tutorial.py", OURS, "torch"),
     "tensor_dataset": Entry("tensor_dataset.py", OURS, "torch"),
     "pyod": Entry("pyod_autoencoder.py", THEIRS, "pyod"),
+    "pyod_tables": Entry("pyod_tables.py", THEIRS, "pyod"),
     "pythae": Entry("pythae_autoencoder.py", THEIRS, "pythae"),
     "jax": Entry("jax_scan.py", THEIRS, "jax"),
 }

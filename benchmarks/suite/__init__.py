@@ -3,8 +3,10 @@
 from benchmarks.suite import (
     adaptive,
     adversarial,
+    anomaly_tables,
     defects,
     detection,
+    detection_speed,
     features,
     generation,
     health,
@@ -20,6 +22,7 @@ from benchmarks.suite import (
     sparse,
     startup,
     tables,
+    text,
     time_to_quality,
     training_speed,
 )
@@ -36,9 +39,11 @@ GROUPS = {
     "features": features.FIGURES,
     "nsl_kdd": nsl_kdd.FIGURES,
     "tables": tables.FIGURES,
+    "anomaly_tables": anomaly_tables.FIGURES,
     "detection": detection.FIGURES,
     "defects": defects.FIGURES,
     "one_class_mnist": one_class_mnist.FIGURES,
+    "detection_speed": detection_speed.FIGURES,
     "quantized": quantized.FIGURES,
     "adaptive": adaptive.FIGURES,
     "resume": resume.FIGURES,
@@ -46,5 +51,6 @@ GROUPS = {
     "adversarial": adversarial.FIGURES,
     "recipes": recipes.FIGURES,
     "health": health.FIGURES,
+    "text": text.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

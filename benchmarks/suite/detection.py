@@ -18,7 +18,7 @@ import io
 from dataclasses import dataclass
 from functools import cache, partial
 from statistics import mean
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -163,14 +163,16 @@ def _stream(settings: Settings) -> Measured:
     lines = [",".join(f"{cell:.6g}" for cell in row).encode() + b"\n" for row in rows[5_000:]]
     runs = []
     for _ in range(settings.pick(3, 1)):
-        stream, said = _OneByOne(lines), []
+        stream, said, began = _OneByOne(lines), [], process_time()
         follow(model, stream, io.StringIO(), said.append, as_json=True)  # type: ignore[arg-type]
         took = np.diff(stream.asked)[10:]  # the first ones warm the caches
-        runs.append({"rows_per_second": 1 / took.mean(), "said": said,
+        own = len(stream.asked) / (process_time() - began)  # what other processes do not take from
+        runs.append({"rows_per_second": 1 / took.mean(), "rows_per_processor_second": own, "said": said,
                      **{f"p{q}_ms": float(np.quantile(took, q / 100) * 1e3) for q in (50, 99, 100)}})  # fmt: skip
     best = max(runs, key=lambda run: run["rows_per_second"])
+    note = f"{best['rows_per_processor_second']:,.0f} a second of processor time"
     return Measured(best["rows_per_second"], runs, f"synthetic: {n:,} × {COLUMNS}, a line of CSV at a time",
-                    settings.seed, memory_mb=peak_memory_mb(), note=f"p99 {best['p99_ms']:.2f} ms")  # fmt: skip
+                    settings.seed, memory_mb=peak_memory_mb(), note=note)  # fmt: skip
 
 
 def stream_rows(settings: Settings) -> Measured:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +13,16 @@ from benchmarks.figures import Bar, Figure, Measured, Settings
 from benchmarks.record import peak_memory_mb
 from benchmarks.suite._estimator import autoencoder
 
+#: The one that F1 is counted at: as many false alarms as the 95th percentile of usual rows gives.
+FALSE_ALARM_RATE = 0.05
 NOT_FEATURES = ["attack", "difficulty", "is_attack"]
 
 
-def auroc(settings: Settings) -> Measured:
+@cache
+def evaluate(settings: Settings) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """A run a seed, and the floors."""
     import pandas as pd
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
     Autoencoder = autoencoder()
     place = data.folder("nsl_kdd")
@@ -28,18 +34,25 @@ def auroc(settings: Settings) -> Measured:
     runs = []
     for seed in range(settings.pick(3, 1)):
         model = Autoencoder(random_state=seed, verbose=0, **settings.pick({}, {"epochs": 1})).fit(normal)
-        scores = model.detect(test).scores
+        found = model.detect(test, false_alarm_rate=FALSE_ALARM_RATE)
+        scores = found.scores
         runs.append(
             {
                 "seed": seed,
                 "auroc": roc_auc_score(labels, scores),
                 "average_precision": average_precision_score(labels, scores),
+                "f1": f1_score(labels, found.anomalies),
                 "latent_dim": model.transform(normal[:2]).shape[1],
             }
         )
     floor = {f"pca-{size}_auroc": roc_auc_score(labels, _pca(normal, test, size)) for size in (8, 16)}
+    return runs, floor
+
+
+def measured(what: str, settings: Settings) -> Measured:
+    runs, floor = evaluate(settings)
     return Measured(
-        value=mean(run["auroc"] for run in runs),
+        value=mean(run[what] for run in runs),
         runs=[*runs, floor],
         data="nsl_kdd",
         seed=[run["seed"] for run in runs],
@@ -58,4 +71,7 @@ def _pca(normal, test, size: int) -> np.ndarray:
     return floors.PCA.fit(standard(fitted)).error(standard(rows), size)
 
 
-FIGURES = {"auroc": Figure("AUROC on the test part", auroc, Bar(at_least=0.962))}
+FIGURES = {
+    "auroc": Figure("AUROC on the test part", partial(measured, "auroc"), Bar(at_least=0.970)),
+    "f1": Figure(f"F1 at a false-alarm rate of {FALSE_ALARM_RATE:.0%}", partial(measured, "f1"), Bar(at_least=0.90)),
+}

@@ -288,7 +288,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @click.option(
     "--kind",
-    type=click.Choice(["array", "table", "image", "series"]),
+    type=click.Choice(["array", "table", "image", "series", "text"]),
     help="What the rows are, where that is not clear.",
 )
 @click.option(
@@ -298,7 +298,13 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     type=Setting("age=numeric"),
     help="A column's kind: NAME=numeric, boolean, categorical or ignore.",
 )
+@click.option("--text", multiple=True, metavar="COLUMN", help="A column that holds the text. May be repeated.")
 @click.option("--condition", multiple=True, metavar="COLUMN", help="A column that steers the decoder. May be repeated.")
+@click.option(
+    "--contamination",
+    type=NumberOr(float),
+    help="The share of rows that may be anomalies, or auto: the strangest are set aside before anything is learned.",
+)
 @click.option("--size", type=Size(), help="Resize images to height x width.")
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
@@ -308,8 +314,9 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     """Fit an autoencoder to DATA and write it to one model file.
 
-    DATA is a .csv, .tsv, .parquet, .arrow, .npy or .npz file, a folder or 'glob' of images, example:digits
-    and the like, or - for CSV on standard input. What is not said is chosen from the rows and printed.
+    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz or .jsonl file, a .txt with a document on every line, a
+    folder or 'glob' of images or of .txt files, example:digits and the like, or - for CSV on standard input. What is
+    not said is chosen from the rows and printed.
     """
     check_output(output)
     if said["recipe"] not in RECIPES:
@@ -356,9 +363,10 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         plan=plan,
         validation_rows=others,
         warm_start=None if said["warm_start"] == "none" else said["warm_start"],
-        modality=said["kind"] or ("table" if said["columns"] else None),
+        modality=said["kind"] or ("text" if said["text"] else "table" if said["columns"] else None),
         modality_options=options,
         condition=list(said["condition"]) or None,
+        contamination=said["contamination"],
         device=said["device"],
         hooks=[] if voice.quiet else [Progress()],
         prepared=announce,
@@ -423,6 +431,8 @@ def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
     options: dict[str, Any] = {}
     if said["columns"]:
         options["kinds"] = dict(said["columns"])
+    if said["text"]:
+        options["text"] = list(said["text"])
     for name in ("size", "scaling"):
         if said[name] is not None:
             options[name] = said[name]

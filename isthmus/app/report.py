@@ -19,7 +19,7 @@ from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.files import write_atomic
 from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, rate_curve, scatter, tidy
-from isthmus.tasks.compare import Comparison, compared_at_fit
+from isthmus.tasks.compare import Comparison, compare, compared_at_fit
 from isthmus.tasks.detect import Detection, detect
 from isthmus.tasks.health import Health, health
 from isthmus.tasks.judged import ANOMALY, Judged, judge, take_labels
@@ -101,7 +101,9 @@ def render(
     names = [rows.names[i] if rows.names else f"row {i}" for i in index]
     looked = health(model, drawn)
 
-    figures = [*_training(model), _what_returns(model, drawn, returned)]
+    figures = [*_training(model)]
+    if model.net.likelihood.by_entry:
+        figures.append(_what_returns(model, drawn, returned))
     strange_too = None if known is None else scores[known[index] == ANOMALY]
     figures += [_spread(model, scores, found, strange_too), _map(model, drawn, scores, names), _what_codes_do(looked)]
     strange, pictured = _strangest(model, drawn, found, names)
@@ -112,7 +114,7 @@ def render(
         facts=_facts(model, found, len(index)),
         remarks=[str(finding) for finding in looked.findings],
         vitals=looked.figures(),
-        compared=_beside(model, returned),
+        compared=_beside(model, drawn, returned),
         about={title: lines for title, lines in words.about_lines(model).items() if title != "held out"},
         n_train=model.record.n_train,
         trained_on=model.record.origin,
@@ -235,21 +237,23 @@ def _images(model: Model, rows: Rows) -> Figure:
     )
 
 
-def _beside(model: Model, returned: _Returned) -> list[tuple[str, list[tuple[str, float, float, float]]]]:
+def _beside(model: Model, rows: Rows, returned: _Returned) -> list[tuple[str, list[tuple[str, float, float, float]]]]:
     """(rows, [(model, error per row, share of variance, width of a bar)]), the held-out rows and these."""
-    here = Comparison(
-        float(returned.ours.sum()) / returned.n_rows,
-        float("nan") if returned.pca is None else float(returned.pca.sum()) / returned.n_rows,
-        float(returned.mean.sum()) / returned.n_rows,
-        model.latent_dim,
-    )
+    if model.net.likelihood.by_entry:
+        pca = float("nan") if returned.pca is None else float(returned.pca.sum()) / returned.n_rows
+        here = Comparison(
+            float(returned.ours.sum()) / returned.n_rows, pca, float(returned.mean.sum()) / returned.n_rows,
+            model.latent_dim,
+        )  # fmt: skip
+    elif model.pca is not None:
+        here = compare(model, rows)
     tables = []
     for title, found in (("Held-out rows", compared_at_fit(model)), ("These rows", here)):
         if found is None or returned.pca is None:
             continue
         named = (
             ("autoencoder", found.autoencoder),
-            (f"PCA-{found.latent_dim}", found.pca),
+            (f"{found.linear}-{found.latent_dim}", found.pca),
             ("mean row", found.mean),
         )
         # the mean row's bar would shrink the two that are to be compared
@@ -275,6 +279,7 @@ def _training(model: Model) -> list[Figure]:
         )  # fmt: skip
     if any(e["held_out"] is not None for e in history):
         losses["held out"] = (epochs, [e["held_out"] for e in history])
+    linear, by_entry = model.net.likelihood.linear_model, model.net.likelihood.by_entry
     charts = [line_chart(losses, x_label="epoch", y_label="loss, nats per row", log=False, height=230)]
     caption = (
         "Above, the loss: look for a held-out line that turns upwards while training still falls. That is "
@@ -284,12 +289,20 @@ def _training(model: Model) -> list[Figure]:
     if errors:
         marks = {}
         if model.record.pca_error is not None:
-            marks[f"PCA-{model.pca_size}"] = model.record.pca_error
+            marks[f"{linear}-{model.pca_size}"] = model.record.pca_error
         series = {"autoencoder": tuple(zip(*errors, strict=True))}
         charts.append(
-            line_chart(series, marks=marks, x_label="epoch", y_label="squared error per held-out row", height=230)
+            line_chart(
+                series,
+                marks=marks,
+                x_label="epoch",
+                y_label=f"{'squared error' if by_entry else 'nats'} per held-out row",
+                height=230,
+            )
         )
-        caption += " Below, the error on held-out rows: it should end beneath the dashed line, PCA of the same size."
+        caption += (
+            f" Below, the error on held-out rows: it should end beneath the dashed line, {linear} of the same size."
+        )
     return [Figure("Training", caption, charts)]
 
 
@@ -433,9 +446,13 @@ def _facts(model: Model, found: Detection | None, n: int) -> list[tuple[str, str
     facts = [(f"{model.latent_dim}", f"numbers per code, for rows of {int(np.prod(model.net.shape)):,}")]
     compared = compared_at_fit(model)
     if compared is not None:
-        facts.append((f"{compared.explained(compared.autoencoder):.1%}", "of the variance of held-out rows comes back"))
+        facts.append(
+            (f"{compared.explained(compared.autoencoder):.1%}", f"of the {compared.spread} of held-out rows comes back")
+        )
         change = 1 - compared.ratio
-        facts.append((f"{abs(change):.0%}", f"{'below' if change >= 0 else 'above'} the error of same-size PCA"))
+        facts.append(
+            (f"{abs(change):.0%}", f"{'below' if change >= 0 else 'above'} the error of same-size {compared.linear}")
+        )
     if found is not None:
         flagged = int(found.anomalies.sum())
         facts.append(

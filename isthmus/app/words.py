@@ -36,7 +36,7 @@ def opened(rows: Rows) -> list[str]:
     return lines
 
 
-_KINDS = {"image": "image"}
+_KINDS = {"image": "image", "text": "text"}
 
 
 def prepared(found: Prepared) -> list[str]:
@@ -93,7 +93,7 @@ def parts(net: Net) -> str:
     if spec.critic:
         said.append(f"critic {_part(spec.critic)}")
     if spec.warm_start == "pca" and net.starts_linear:
-        said.append("started at PCA")
+        said.append(f"started at {net.likelihood.linear_model}")
     return ", ".join(said)
 
 

@@ -42,6 +42,11 @@ from isthmus.core.priors import PRIORS
 from isthmus.errors import SpecError
 from isthmus.spec import AUTO, Part, Spec
 
+#: What the learning rate of a decoder alone is multiplied by.
+_HURRY = 4.0
+#: How far sparse rows' directions are drawn to one size at the start: 0 leaves them, 1 whitens.
+_EVENED = 0.25
+
 #: Every menu by the name of its place in a spec.
 MENUS: dict[str, Mapping[str, type]] = {
     "corruption": CORRUPTIONS,
@@ -209,9 +214,11 @@ class Net(nn.Module):
         return self.spec.corruption.kind != "identity" or self.bottleneck.rated
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters that each loss moves."""
+        """The parameters that each loss moves; an encoder that is frozen stays as it is, and so does its head."""
         critic = list(self.critic.parameters()) if self.critic is not None else []
         ours = {id(p) for p in critic}
+        if self.encoder.frozen:
+            ours |= {id(p) for part in (self.encoder, self.bottleneck) for p in part.parameters()}
         groups = {"main": [p for p in self.parameters() if id(p) not in ours and p.requires_grad]}
         if critic:
             groups["critic"] = critic
@@ -219,7 +226,10 @@ class Net(nn.Module):
 
     def pace(self, group: str) -> float:
         """What the learning rate is multiplied by for a parameter group."""
-        return self.critic.pace if group == "critic" else 1.0
+        if group == "critic":
+            return self.critic.pace
+        # behind codes that stay, one layer has a convex loss: it may hurry, and on few rows it has to
+        return _HURRY if self.encoder.frozen else 1.0
 
     # -- at use: deterministic ------------------------------------------------------------------
 
@@ -236,8 +246,11 @@ class Net(nn.Module):
         return self.likelihood(self.decoder(z))
 
     def squared_error(self, x: Tensor, observed: Tensor | None, p: Distribution) -> Tensor:
-        """‖features − expectation‖² over the observed entries, (B,): what every model can be compared by."""
-        return self.residual(x, observed, p.expected).square().flatten(1).sum(1)
+        """‖features − expectation‖² over the observed entries, (B,), or the likelihood's own measure instead of it:
+        what every model can be compared by.
+        """
+        there = None if observed is None else self.likelihood.reach(observed)
+        return self.likelihood.error(self.likelihood.represent(x, observed), there, p.expected)
 
     def residual(self, x: Tensor, observed: Tensor | None, expected: Tensor) -> Tensor:
         """Features less their expectation (B, *features_shape), 0 where nothing was observed."""
@@ -248,6 +261,8 @@ class Net(nn.Module):
         """What the code costs (B,): its rate, or where it has none −log of the fitted prior's density."""
         if self.prior.learned:
             return self.prior.rate(code)
+        if not (self.bottleneck.rated or self.likelihood.prices_code):
+            return code.rate
         return code.rate if self.bottleneck.rated else -self.prior.log_prob(code.z)
 
     # -- where training begins ------------------------------------------------------------------
@@ -275,19 +290,22 @@ class Net(nn.Module):
         if self.tied:
             scales = torch.ones(k)
         elif not self.bottleneck.rated:
-            scales = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
+            common = pca.variances.mean().clamp(min=1e-12).sqrt().expand(k)
+            # of words the first few directions are what all documents share, and would rule every cosine
+            scales = common if pca.centred else common * (scales / common) ** _EVENED
         down = torch.zeros(dim, n_in)
         up = torch.zeros(len(pca.mean), dim + self.spec.condition_dim)
         shift = torch.zeros(dim)
         down[:k, : len(pca.mean)] = pca.components / scales[:, None]
         up[:, :k] = pca.components.T * scales
-        shift[:k] = -(pca.components @ pca.mean) / scales
+        middle = pca.mean if pca.centred else torch.zeros_like(pca.mean)
+        shift[:k] = -(pca.components @ middle) / scales
         if effect is not None:  # less what the code, which is of x as it is, already carries of it
             up[:, dim:] = effect - pca.components.T @ (pca.components @ effect)
         if k < dim:  # fewer components than codes: the rest begin at random, small
             nn.init.normal_(down[k:, : len(pca.mean)], std=len(pca.mean) ** -0.5 * 0.1)
         self.bottleneck.start_linear(self.encoder, down, shift)
-        self.likelihood.start_linear(self.decoder, up, pca.mean)
+        self.likelihood.start_linear(self.decoder, up, middle)
 
     @torch.no_grad()
     def start_from(self, **batch: Tensor) -> None:

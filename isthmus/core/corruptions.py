@@ -57,6 +57,32 @@ class Masking(Corruption):
         return f"rate={self.rate}"
 
 
+class Words(Corruption):
+    """Every entry that is not zero is dropped with probability ``rate``, and the rest brought to the row's length.
+
+    The encoder is not told: a word that is not there looks the same whether it was dropped or never written.
+
+    References:
+        Chen et al., Marginalized Denoising Autoencoders for Domain Adaptation, 2012 (dropping words of a bag).
+    """
+
+    def __init__(self, *, rate: float = 0.5):
+        super().__init__()
+        self.rate = _share(rate)
+
+    def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
+        rows = x.flatten(1)
+        at = rows.nonzero(as_tuple=True)  # few are: to draw for the others would take longer than the network
+        kept = torch.rand(len(at[0]), device=x.device) >= self.rate
+        left = torch.zeros_like(rows)
+        left[at] = rows[at] * kept
+        length = rows.norm(dim=1, keepdim=True) / left.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return Corrupted((left * length.clamp(max=1e6)).reshape(x.shape))
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
 class Patches(Corruption):
     """Square patches of ``patch`` pixels (blocks of time, of columns) are hidden, all channels of them together.
 
@@ -174,4 +200,5 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     "salt_and_pepper": SaltAndPepper,
     "spans": Spans,
     "swap": Swap,
+    "words": Words,
 }

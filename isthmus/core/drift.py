@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Stakes. Smaller ones would win from the error that a bag of some thousand rows has by itself.
+#: Stakes: large ones win soon from large changes, small ones late from small ones.
 _STAKES = np.array([-1.8, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 1.8])
-#: Values per statistic that new ones are ranked among; by then the mean rank errs by 0.003.
-_BAG = 10_000
+#: Places on which numbers are counted: fine in the middle of what is known, coarse far out. All that ever came is kept
+#: so in little memory; a sample of it would err in its mean rank for ever, and a long stream would win from that.
+_PLACES, _FINE = 4096, 400
 
 
 class Watch:
@@ -33,7 +34,12 @@ class Watch:
 
     def __init__(self, known: list[np.ndarray], *, false_rate: float = 1e-6, seed: int = 0):
         self.false_rate, self.generator = false_rate, np.random.default_rng(seed)
-        self.bags = [np.sort(self.generator.permutation(bag)[:_BAG].astype(np.float64)) for bag in known]
+        self.middle = np.array([np.median(values) for values in known])
+        spread = np.array([np.subtract(*np.quantile(values, (0.75, 0.25))) for values in known])
+        self.unit = np.where(spread > 0, spread, 1.0)
+        self.counts = np.stack(
+            [np.bincount(self._place(values, j), minlength=_PLACES) for j, values in enumerate(known)]
+        )
         # each number is watched for a shift (its rank) and for a change of width (how far its rank is from the middle)
         self.wealth = np.zeros((len(known), 2, len(_STAKES)))
         self.n_rows = 0
@@ -45,7 +51,7 @@ class Watch:
 
     def see(self, values: np.ndarray) -> bool:
         """Take in rows (b, k) in their order; has a change shown by now? Then the watch begins anew, knowing none."""
-        p = np.stack([self._ranks(j, values[:, j]) for j in range(len(self.bags))], axis=1)
+        p = np.stack([self._ranks(j, values[:, j]) for j in range(len(self.counts))], axis=1)
         bets = np.stack([p, 2 * np.abs(p - 0.5)], axis=2)[..., None]
         factors = 1 + _STAKES * (bets - 0.5)  # (b, k, 2, stakes)
         grown = factors.cumprod(0)
@@ -55,22 +61,22 @@ class Watch:
         self.wealth, self.n_rows = wealth[-1], self.n_rows + len(values)
         changed = bool((wealth.mean(axis=(1, 2, 3)) >= 1 / self.false_rate).any())
         if changed:
-            self.bags = [bag[:0] for bag in self.bags]
+            self.counts[:] = 0
             self.wealth, self.n_rows = np.zeros_like(self.wealth), 0
         return changed
 
-    def _ranks(self, j: int, new: np.ndarray) -> np.ndarray:
+    def _place(self, values: np.ndarray, j: int) -> np.ndarray:
+        at = _PLACES / 2 + _FINE * np.arcsinh((values - self.middle[j]) / self.unit[j])
+        return np.clip(at, 0, _PLACES - 1).astype(np.int64)
+
+    def _ranks(self, j: int, values: np.ndarray) -> np.ndarray:
         """Where each new value stands among those before it, from 0 (above all) to 1; ties are broken at random."""
-        bag = self.bags[j]
-        room = max(0, _BAG - len(bag))
-        above = len(bag) - np.searchsorted(bag, new, side="right")
-        equal = len(bag) - np.searchsorted(bag, new, side="left") - above
-        joined = np.minimum(np.arange(len(new)), room)  # how many new ones stand in the bag when this one comes
-        if room:
-            earlier = np.arange(len(new))[None, :] < joined[:, None]
-            above = above + ((new[None, :] > new[:, None]) & earlier).sum(1)
-            equal = equal + ((new[None, :] == new[:, None]) & earlier).sum(1)
-            joining = np.sort(new[:room])
-            self.bags[j] = np.insert(bag, np.searchsorted(bag, joining), joining)
-        u = self.generator.random(len(new))
-        return (above + u * (equal + 1)) / (len(bag) + joined + 1)
+        new, counts = self._place(values, j), self.counts[j]
+        so_far = counts.cumsum()
+        # those of this block that came before
+        earlier = np.tri(len(new), k=-1, dtype=bool)
+        above = so_far[-1] - so_far[new] + ((new[None, :] > new[:, None]) & earlier).sum(1)
+        equal = counts[new] + ((new[None, :] == new[:, None]) & earlier).sum(1)
+        np.add.at(counts, new, 1)
+        total = so_far[-1] + np.arange(len(new))
+        return (above + self.generator.random(len(new)) * (equal + 1)) / (total + 1)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isthmus.core.networks.dense import Head
-from isthmus.core.parts import Body, Distribution, Likelihood, Shape, one_of
+from isthmus.core.parts import Body, Distribution, Likelihood, Shape, Trace, one_of
 
 #: The smallest share of the overall variance that one entry is believed to have, and how many rows
 #: that belief weighs: a column that the held-out rows happen to repeat exactly is not certain for ever.
@@ -29,6 +29,8 @@ _FLOOR, _BELIEF = 1e-3, 10.0
 _FINEST = 0.03
 #: At a linear start, probabilities are kept this far from 0 and 1, and what is divided by them further.
 _EDGE, _SLOPE_EDGE = 1e-3, 0.02
+#: The share of a document that words nobody expects are believed to have together.
+_UNSEEN = 0.05
 
 
 def _masked(nats: Tensor, observed: Tensor | None) -> Tensor:
@@ -410,9 +412,112 @@ class Categorical(Likelihood):
         return f"levels={self.levels}"
 
 
+@dataclass
+class Shares(Distribution):
+    """One draw after the other from the same few thousand words: log-shares (B, entries) of the first of ``width``."""
+
+    logs: Tensor
+    amount: Tensor  # the usual sum of a row, in whose unit expectations are
+    length: Tensor  # the usual number of words
+    width: int
+
+    @property
+    def mean(self) -> Tensor:
+        return self._beside(self.logs.exp() * self.amount)
+
+    @property
+    def expected(self) -> Tensor:
+        return self.mean
+
+    def log_probs(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        words = (x if observed is None else x * observed)[:, : self.logs.shape[1]]
+        # every row counts as one of the usual length: else the longest documents would be the strangest
+        weights = words * (self.length / words.sum(1, keepdim=True).clamp(min=1e-12))
+        return self._beside(weights * self.logs)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """As many words as a row usually has, each worth the same."""
+        n = max(1, round(float(self.length)))
+        drawn = self.logs.exp().multinomial(n, replacement=True, generator=generator)
+        counts = torch.zeros_like(self.logs).scatter_add_(1, drawn, torch.ones(drawn.shape, device=drawn.device))
+        return self._beside(counts * (self.amount / n))
+
+    def _beside(self, of_words: Tensor) -> Tensor:
+        """With zeros for the entries of which it does not speak."""
+        return F.pad(of_words, (0, self.width - of_words.shape[1]))
+
+
+class Multinomial(Likelihood):
+    r"""Weighed words of documents: how the weight of a row divides among them.
+
+    .. math:: -\log p(x \mid z) = -n \sum_j \tfrac{x_j}{\sum_k x_k} \log \mathrm{softmax}(W z + b)_j
+
+    n is the usual number of words (Σx)² / Σx² of a row, for all alike. It speaks of the first ``entries`` of a row
+    alone; others (letters within words) are for the encoder.
+    """
+
+    linear_model = "LSA"
+    spread = "deviance"
+    prices_code = False
+    amount: Tensor
+    length: Tensor
+
+    def __init__(self, in_shape: Shape, shape: Shape, *, entries: int | None = None):
+        super().__init__()
+        if len(shape) != 1:
+            raise ValueError(f"a multinomial likelihood is for flat rows, got {tuple(shape)}")
+        self.features_shape = tuple(shape)
+        self.entries = shape[0] if entries is None else int(entries)
+        if not 1 <= self.entries <= shape[0]:
+            raise ValueError(f"entries is in 1 … {shape[0]}, got {entries}")
+        self.head = Head(in_shape, (self.entries,))
+        for name in ("amount", "length"):
+            self.register_buffer(name, torch.ones(()))
+
+    def forward(self, h: Tensor) -> Shares:
+        return Shares(self.head(h).log_softmax(1), self.amount, self.length, self.features_shape[0])
+
+    def start_from(self, trace: Trace) -> None:
+        """Begin at the shares that words have in all rows together; what a code adds to them is to be learned."""
+        words = trace.x[:, : self.entries]
+        sums = words.sum(1)
+        self.amount.copy_(sums.mean().clamp(min=1e-6))
+        self.length.copy_((sums.square() / words.square().sum(1).clamp(min=1e-12)).mean().clamp(min=1.0))
+        if self.head.layer is not None:
+            # a word that these few rows lack is rare, not impossible
+            shares = words.mean(0) + 0.1 / len(words)
+            self.head.layer.bias.copy_((shares / shares.sum()).log())
+
+    @torch.no_grad()
+    def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
+        """The encoder's end alone: a softmax is far from linear, and finds its way in a few steps."""
+        assert self.head.layer is not None
+        self.head.layer.weight.zero_()
+
+    def error(self, shown: Tensor, there: Tensor | None, expected: Tensor) -> Tensor:
+        """Nats per row (B,) beyond those of its own shares, n Σ share log(share / expected), 0 where both agree."""
+        words, expected = shown[:, : self.entries], expected[:, : self.entries].clamp(min=0)
+        if there is not None:
+            words = words * there[:, : self.entries]
+        words = words / words.sum(1, keepdim=True).clamp(min=1e-12)
+        # an expectation that is no distribution (that of a linear model) is made one, with a little for every word
+        floor = _UNSEEN / self.entries
+        expected = (1 - _UNSEEN) * expected / expected.sum(1, keepdim=True).clamp(min=1e-12) + floor
+        return (torch.xlogy(words, words) - torch.xlogy(words, expected)).sum(1) * self.length.to(words)
+
+    def problem(self, x: Tensor) -> str | None:
+        if x.min() >= 0:
+            return None
+        return f"a multinomial likelihood divides weights, none of which is below 0; the rows hold {x.min():g}"
+
+    def extra_repr(self) -> str:
+        return f"entries={self.entries}"
+
+
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
     "gaussian": Gaussian,
     "mixed": Mixed,
+    "multinomial": Multinomial,
 }

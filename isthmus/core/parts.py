@@ -180,6 +180,8 @@ class Body(Piece):
     out_shape: Shape
     #: Is the output the input itself, flattened? Then the head behind it is the whole network of its side.
     passes: ClassVar[bool] = False
+    #: Does an encoder stay where it begins? Then so do the codes, and the decoder alone is trained.
+    frozen: bool = False
     #: What it is between its two ends, for people, where a list of its layers would be long. None lists them.
     drawn: str | None = None
     #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
@@ -246,6 +248,11 @@ class Likelihood(Piece):
     features_shape: Shape
     #: Is the expectation the head's output itself?
     direct: bool = False
+    #: The linear model that stands beside ours, and what of the rows comes back: both for people.
+    linear_model: ClassVar[str] = "PCA"
+    spread: ClassVar[str] = "variance"
+    #: Does a score count how unusual a code is that has no rate? Not where rows that say little have the usual codes.
+    prices_code: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, h: Tensor) -> Distribution: ...
@@ -262,9 +269,27 @@ class Likelihood(Piece):
         """A mask over x as a mask over the features."""
         return mask
 
+    def error(self, shown: Tensor, there: Tensor | None, expected: Tensor) -> Tensor:
+        """How far an expectation is from the features (B, *features_shape), (B,): what every model is compared by.
+
+        The squared error over what is ``there``, unless another measure is this likelihood's own.
+        """
+        apart = shown - expected
+        return (apart if there is None else apart * there).square().flatten(1).sum(1)
+
     def start_linear(self, body: Body, weight: Tensor, mean: Tensor) -> None:
         """Begin as ``expected ≈ weight z + mean`` along the body's linear path, features flattened, to first order."""
         raise SpecError(f"{type(self).__name__} has no linear start. Say warm_start=None.")
+
+    @property
+    def by_entry(self) -> bool:
+        """Whether the error is a sum over entries, each of which is well or badly returned by itself."""
+        return type(self).error is Likelihood.error
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether training leaves anything open, so that :meth:`calibrate` has something to do."""
+        return type(self).calibrate is not Likelihood.calibrate
 
     def calibrate(self, x: Tensor, observed: Tensor | None, mean: Tensor) -> None:
         """Settle what training left open (a noise level), on held-out rows and their reconstructions."""

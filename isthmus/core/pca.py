@@ -9,10 +9,11 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from isthmus.core.networks.dense import product
 
@@ -22,19 +23,25 @@ _EXACT = 2048
 
 @dataclass(frozen=True)
 class PCA:
-    """``mean`` (D,), ``components`` (k, D) by falling ``variances`` (k,), and the ``total`` variance."""
+    """``mean`` (D,), ``components`` (k, D) by falling ``variances`` (k,), and the ``total`` variance.
+
+    Not ``centred``, it is LSA: directions from the origin, which mean squares take the place of variances for.
+    """
 
     mean: Tensor
     components: Tensor
     variances: Tensor
     total: float
+    centred: bool = True
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """(n, D) → (n, D)."""
+        if not self.centred:
+            return x @ self.components.T @ self.components
         return (x - self.mean) @ self.components.T @ self.components + self.mean
 
     def first(self, k: int) -> PCA:
-        return PCA(self.mean, self.components[:k], self.variances[:k], self.total)
+        return replace(self, components=self.components[:k], variances=self.variances[:k])
 
     def dim_for(self, share: float) -> int:
         """How many components explain this share of the total variance."""
@@ -66,6 +73,38 @@ def fit_pca(chunks: Callable[[], Iterable[Tensor]], k: int) -> PCA:
     total_variance = float(covariance.diagonal().sum())
     components = vectors.flip(1)[:, :k].T.float().contiguous()
     return PCA(mean, _signed(components), variances.flip(0)[:k].clamp(min=0).float(), total_variance)
+
+
+def fit_lsa(starts: Tensor, columns: Tensor, values: Tensor, width: int, k: int) -> PCA:
+    """Latent semantic analysis of rows of which nearly all entries are zero: nothing of their size becomes dense.
+
+    Row i has ``values`` in ``columns`` from place ``starts[i]`` to ``starts[i + 1]``. The mean is left in: without it
+    every zero of a document would say something.
+
+    References:
+        Deerwester, Dumais, Furnas, Landauer, Harshman, Indexing by Latent Semantic Analysis, 1990.
+    """
+    count = len(starts) - 1
+    k = max(1, min(k, width, count - 1))
+    rows = torch.arange(count).repeat_interleave(starts.diff())
+    columns, order = columns.long(), columns.sort(stable=True).indices
+    of_column = torch.searchsorted(columns[order], torch.arange(width))
+
+    def down(basis: Tensor) -> Tensor:
+        return embedding_bag(columns, basis, starts[:-1], mode="sum", per_sample_weights=values)
+
+    def back(image: Tensor) -> Tensor:
+        return embedding_bag(rows[order], image, of_column, mode="sum", per_sample_weights=values[order])
+
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(width, min(k + 10, width, count), generator=generator))[0]
+    for _ in range(3):
+        basis, triangle = torch.linalg.qr(back(down(basis)))
+    left, squares, _ = torch.linalg.svd(triangle)
+    mean = torch.zeros(width, dtype=torch.float64).index_add_(0, columns, values.double()) / count
+    total = float(values.double().square().sum()) / count
+    components = (basis @ left)[:, :k].T.contiguous()
+    return PCA(mean.float(), _signed(components), squares[:k] / count, total, centred=False)
 
 
 def linear_effect(condition: Tensor, x: Tensor) -> Tensor:

@@ -121,8 +121,10 @@ def measure(net: Net, tensors: Mapping[str, Tensor], chunk: int = 1024) -> Vital
     return Vitals(
         n_rows=len(found["x"]),
         error=float(found["error"].mean()),
-        spread=_spread(found["x"], found["there"]),
-        noise=_share(_error_of(net, noise, noise_codes, chunk), _spread(found["x"][::step], found["there"][::step])),
+        spread=_spread(net, found["x"], found["there"]),
+        noise=_share(
+            _error_of(net, noise, noise_codes, chunk), _spread(net, found["x"][::step], found["there"][::step])
+        ),
         rms=(float(found["error"].sum()) / max(float(found["there"].sum()), 1.0)) ** 0.5,
         sigma=float(found["sigma"].mean()) ** 0.5 if "sigma" in found else None,
         beta=_beta(net, {name: t[:chunk] for name, t in some.items()}),
@@ -225,10 +227,10 @@ def _gap(net: Net, found: Mapping[str, Tensor]) -> PriorGap | None:
     return prior_gap(net.prior, z)
 
 
-def _spread(x: Tensor, there: Tensor) -> float:
-    """The squared error per row of answering with the mean (x is 0 where nothing is there)."""
+def _spread(net: Net, x: Tensor, there: Tensor) -> float:
+    """The error per row of answering with the mean (x is 0 where nothing is there)."""
     middle = x.sum(0) / there.sum(0).clamp(min=1)
-    return float(((x - middle).square() * there).sum()) / len(x)
+    return float(net.likelihood.error(x, there, middle.expand_as(x)).mean())
 
 
 def _share(error: float, spread: float) -> float:

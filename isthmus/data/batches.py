@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from isthmus.data.sparse import Sparse, dense
+
 Batch = dict[str, Tensor]
 
 
@@ -34,7 +36,7 @@ class InMemory:
     Every row is seen once per epoch. Batches differ by at most one row, so none is too small to learn from.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], batch_size: int, seed: int = 0):
+    def __init__(self, tensors: Mapping[str, Tensor | Sparse], batch_size: int, seed: int = 0):
         self.tensors, self.seed = dict(tensors), seed
         self.n_rows = len(next(iter(self.tensors.values())))
         self.steps = max(1, -(-self.n_rows // batch_size))
@@ -48,11 +50,11 @@ class InMemory:
         order = torch.randperm(self.n_rows, generator=generator)
         order = order.to(next(iter(self.tensors.values())).device)
         for rows in order.tensor_split(self.steps)[start:]:
-            yield {name: t.index_select(0, rows) for name, t in self.tensors.items()}
+            yield dense({name: t.index_select(0, rows) for name, t in self.tensors.items()})
 
 
-def in_order(tensors: Mapping[str, Tensor], size: int) -> Iterator[Batch]:
-    """The rows as they stand, ``size`` at a time, without copying."""
+def in_order(tensors: Mapping[str, Tensor | Sparse], size: int) -> Iterator[Batch]:
+    """The rows as they stand, ``size`` at a time, without copying; sparse ones become dense here."""
     n_rows = len(next(iter(tensors.values())))
     for start in range(0, n_rows, size):
-        yield {name: t[start : start + size] for name, t in tensors.items()}
+        yield dense({name: t[start : start + size] for name, t in tensors.items()})

@@ -1,4 +1,4 @@
-"""Read one file of rows: CSV, Parquet, Arrow, ``.npy`` or ``.npz``, or say in a sentence why not."""
+"""Read one file of rows: CSV, Parquet, Arrow, NumPy, JSON lines or text, or say in a sentence why not."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ _MAGIC = {
     b"\xff\xd8\xff": "a JPEG picture",
     b"%PDF": "a PDF document",
 }
+
+#: Bytes that stand in no text: neither spaces nor the escapes of terminals.
+_CONTROLS = bytes(sorted({*range(32), 127} - {8, 9, 10, 11, 12, 13, 27}))
 
 
 def missing(path: Path) -> FileError:
@@ -139,6 +142,18 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(1 << 18)
+
+
+def binary_reason(head: bytes) -> str | None:
+    """Why the beginning of a file is not that of a text; None where it may be one."""
+    for magic, what in _MAGIC.items():
+        if head.startswith(magic):
+            return f"looks like {what}"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return None
+    # a stray control letter happens; a text that has one in a hundred bytes is none
+    stray = len(head) - len(head.translate(None, _CONTROLS))
+    return "holds binary data" if b"\x00" in head or stray > len(head) / 100 else None
 
 
 def _encoding(head: bytes, origin: str) -> str:
@@ -290,6 +305,18 @@ def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
         return read(file)[0]
 
 
+def _read_text(path: Path) -> tuple[Any, list[str]]:
+    from isthmus.data.documents import read_lines
+
+    return read_lines(path)
+
+
+def _read_jsonl(path: Path) -> tuple[pa.Table, list[str]]:
+    from isthmus.data.documents import read_jsonl
+
+    return read_jsonl(path)
+
+
 #: Ending → reader of a path, giving the data and the decisions taken.
 READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
     ".csv": _guarded(_read_csv, "CSV"),
@@ -299,4 +326,6 @@ READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
     ".feather": _guarded(_read_arrow, "Feather"),
     ".npy": _guarded(_read_npy, ".npy"),
     ".npz": _guarded(_read_npz, ".npz"),
+    ".jsonl": _guarded(_read_jsonl, "JSON lines"),
+    ".txt": _guarded(_read_text, "text"),
 }

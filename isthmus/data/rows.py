@@ -24,8 +24,8 @@ class Rows:
     """Raw rows of one kind.
 
     ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``), ``"image"``
-    (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``) or ``"series"`` (a list of
-    ndarrays ``(time,)`` or ``(time, channels)`` that differ in length). ``names``
+    (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``), ``"series"`` (a list of
+    ndarrays ``(time,)`` or ``(time, channels)`` that differ in length) or ``"text"`` (a list of str). ``names``
     are the files of a folder, else None. ``origin`` is how messages call the rows. ``remarks`` are
     the decisions taken while opening that a person would want to know. ``beside`` are other rows that
     belong to these, one to one, and go where they go (``"condition"``: what steers the decoder; ``"target"``:
@@ -88,7 +88,9 @@ class Rows:
         return self.replace(data=data, names=names, beside=beside)
 
     def of_one_length(self) -> Rows:
-        """These rows, unless they are series that differ in length, which few can take."""
+        """These rows, unless they are series that differ in length, or texts, which few can take."""
+        if self.kind == "text":
+            raise DataError(f"{self.origin} holds texts, which only the modality 'text' can take. Fit with it.")
         if self.kind == "series":
             raise DataError(
                 f"The rows of {self.origin} differ in length, which only the modality 'series' can take. "

@@ -1,4 +1,4 @@
-"""Example rows that come with scikit-learn: nothing is downloaded."""
+"""Example rows that come with scikit-learn, and with Python itself: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -45,6 +45,39 @@ def _table(name: str) -> Callable[[], Rows]:
     return load
 
 
+#: Modules of the standard library whose functions and classes tell what they do.
+_TOLD = (
+    "argparse", "ast", "asyncio", "calendar", "collections", "concurrent.futures", "configparser", "contextlib", "csv",
+    "datetime", "decimal", "difflib", "email.message", "enum", "fractions", "ftplib", "functools", "glob", "gzip",
+    "heapq", "html", "http.client", "http.cookiejar", "imaplib", "inspect", "io", "ipaddress", "itertools", "json",
+    "locale", "logging", "mailbox", "math", "mimetypes", "multiprocessing.pool", "numbers", "operator", "os", "pathlib",
+    "pickle", "platform", "plistlib", "poplib", "queue", "random", "selectors", "shelve", "shutil", "smtplib", "socket",
+    "sqlite3", "ssl", "statistics", "string", "subprocess", "tarfile", "tempfile", "textwrap", "threading", "time",
+    "tokenize", "traceback", "types", "typing", "unittest", "urllib.parse", "urllib.request", "uuid", "wave", "weakref",
+    "xml.dom.minidom", "xml.etree.ElementTree", "zipfile",
+)  # fmt: skip
+
+
+def _docstrings() -> Rows:
+    import importlib
+    import inspect
+
+    from isthmus.data.rows import Rows
+
+    found: dict[str, str] = {}  # by text: what several names share is one document
+    for module in _TOLD:
+        for name, thing in sorted(vars(importlib.import_module(module)).items()):
+            if name.startswith("_") or name in ("io", "re") or not callable(thing):  # typing's own, which warn
+                continue
+            members = sorted(vars(thing).items()) if inspect.isclass(thing) else []
+            for called, member in [(name, thing), *((f"{name}.{key}", m) for key, m in members if key[0] != "_")]:
+                told = inspect.getdoc(member) if callable(member) else None
+                first = " ".join((told or "").split("\n\n")[0].split())
+                if len(first.split()) >= 4:
+                    found.setdefault(first, f"{module}.{called}")
+    return Rows("text", list(found), "example:docstrings", tuple(found.values()))
+
+
 _UCI = "CC BY 4.0 (UCI Machine Learning Repository, through scikit-learn)"
 
 EXAMPLES: dict[str, Example] = {
@@ -53,6 +86,9 @@ EXAMPLES: dict[str, Example] = {
         "442 patients, 10 measurements", "Efron et al. 2004, through scikit-learn (BSD-3)", _table("diabetes")
     ),
     "digits": Example("1,797 handwritten digits, 8 x 8 grey", _UCI, _digits),
+    "docstrings": Example(
+        "what some 2,600 functions of Python's standard library do, in their own words", "PSF-2.0 (Python)", _docstrings
+    ),
     "iris": Example("150 flowers, 4 lengths", _UCI, _table("iris")),
     "wine": Example("178 wines, 13 chemical measurements", _UCI, _table("wine")),
 }

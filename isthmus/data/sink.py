@@ -14,9 +14,10 @@ from isthmus.files import write_atomic
 
 
 def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list[Path]:
-    """Save an ndarray, a ``pyarrow.Table``, images or a list of series; return the files written.
+    """Save an ndarray, a ``pyarrow.Table``, images, a list of series or of texts; return the files written.
 
-    ``.csv .tsv .parquet .arrow .feather .npy .npz`` hold any rows that fit them, ``.png`` a sheet of images.
+    ``.csv .tsv .parquet .arrow .feather .npy .npz`` hold any rows that fit them, ``.txt`` texts, ``.png`` a sheet of
+    images.
     Without an ending the path is a folder, and images go into it one by one under their own ``names``.
     """
     path = Path(path)
@@ -41,11 +42,13 @@ def to_pandas(table: Any) -> Any:
 
 
 def as_table(rows: Any) -> Any:
-    """Rows of any kind as a ``pyarrow.Table``: columns x0, x1, …, or one whose cells are whole series."""
+    """Rows of any kind as a ``pyarrow.Table``: columns x0, x1, …, or one whose cells are whole series or texts."""
     import pyarrow as pa
 
     if isinstance(rows, pa.Table):
         return rows
+    if _are_texts(rows):
+        return pa.table({"text": rows})
     if isinstance(rows, list):
         return pa.table({"series": [row.tolist() for row in rows]})
     flat = np.asarray(rows).reshape(len(rows), -1)
@@ -75,12 +78,24 @@ def _feather(rows: Any, file: BinaryIO) -> None:
 
 
 def _of_one_length(rows: Any) -> None:
-    if isinstance(rows, list):
+    if isinstance(rows, list) and not _are_texts(rows):
         raise FileError("Series of unequal length have no columns: write them as .parquet, .arrow or .jsonl.")
+
+
+def _are_texts(rows: Any) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, str) for row in rows)
+
+
+def _text(rows: Any, file: BinaryIO) -> None:
+    if not _are_texts(rows):
+        raise FileError("A .txt holds a text on every line, and these rows are none: write them as .csv or .npy.")
+    file.write("".join(f"{' '.join(row.splitlines())}\n" for row in rows).encode())
 
 
 def _array(rows: Any) -> np.ndarray:
     _of_one_length(rows)
+    if _are_texts(rows):
+        raise FileError("Texts are no numbers: write them as .txt, .csv or .jsonl.")
     if isinstance(rows, np.ndarray):
         return rows
     try:
@@ -127,6 +142,7 @@ _WRITERS: dict[str, Callable[[Any, BinaryIO], None]] = {
     ".parquet": _parquet,
     ".png": _sheet,
     ".tsv": _csv("\t"),
+    ".txt": _text,
 }
 
 

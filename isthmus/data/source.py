@@ -19,11 +19,12 @@ def open_rows(source: Any, *, strict: bool = False) -> Rows:
     """Open a path, glob, ``example:`` name, ``-``, list of paths, array, tensor or data frame.
 
     Arguments:
-        source: ``.csv .tsv .parquet .arrow .feather .npy .npz`` (``file.npz:key`` chooses an array), a
-            folder, glob or list of pictures, ``example:digits``, ``-`` for a CSV on the standard input,
-            an ndarray, a torch tensor, a pandas, polars or other data frame, a ``pyarrow.Table``, a
-            list of lists, a list of arrays that differ in length (series), or :class:`Rows`.
-        strict: Refuse a folder that holds anything but sound pictures, instead of skipping the rest.
+        source: ``.csv .tsv .parquet .arrow .feather .npy .npz .jsonl`` (``file.npz:key`` chooses an array),
+            a ``.txt`` of which every line is a document, a folder, glob or list of pictures or of ``.txt``
+            files, ``example:digits``, ``-`` for a CSV on the standard input, an ndarray, a torch tensor, a
+            pandas, polars or other data frame, a ``pyarrow.Table``, a list of lists, a list of texts, a list
+            of arrays that differ in length (series), or :class:`Rows`.
+        strict: Refuse a folder that holds anything but sound pictures (or texts), instead of skipping the rest.
 
     Raises:
         FileError: The file is missing, damaged, or not what its name says.
@@ -85,6 +86,8 @@ def _open_path(said: str, strict: bool) -> Rows:
         data, remarks = READERS[suffix](path)
         if isinstance(data, np.ndarray):
             return _array(data, path.name)
+        if isinstance(data, list):
+            return Rows("text", data, path.name, remarks=tuple(remarks))
         return _table(data, path.name, remarks)
 
     from isthmus.data.pictures import ALLOWED, SUFFIXES
@@ -105,10 +108,13 @@ def _open_folder(folder: Path, strict: bool) -> Rows:
     found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"]
     names = sorted((p.relative_to(folder).as_posix() for p in found), key=natural)
     pictures = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    if not pictures and (texts := [name for name in names if Path(name).suffix.lower() == ".txt"]):
+        others = [Skipped(name, "not a text (.txt)") for name in names if name not in set(texts)]
+        return _documents([folder / name for name in texts], texts, str(folder), others, strict)
     if not pictures:
         tables = [name for name in names if Path(name).suffix.lower() in READERS]
         hint = f" It does hold {tables[0]!r}: open that file instead." if tables else ""
-        raise FileError(f"The folder {str(folder)!r} holds no pictures ({ALLOWED}).{hint}")
+        raise FileError(f"The folder {str(folder)!r} holds no pictures ({ALLOWED}) and no texts (.txt).{hint}")
     others = [Skipped(name, f"not a picture ({ALLOWED})") for name in names if name not in set(pictures)]
     return _pictures([folder / name for name in pictures], pictures, str(folder), others, strict)
 
@@ -132,13 +138,48 @@ def _open_files(paths: list[str], origin: str, strict: bool) -> Rows:
         if not os.path.exists(path):
             raise missing(Path(path))
     pictures = [path for path in paths if Path(path).suffix.lower() in SUFFIXES]
+    if not pictures and (texts := [path for path in paths if Path(path).suffix.lower() == ".txt"]):
+        others = [Skipped(path, "not a text (.txt)") for path in paths if path not in set(texts)]
+        return _documents([Path(path) for path in texts], texts, origin, others, strict)
     if not pictures:
         raise FileError(
-            f"Several files must be pictures ({ALLOWED}); got {len(paths)} files such as {paths[0]!r}. "
+            f"Several files must be pictures ({ALLOWED}) or texts (.txt); got {len(paths)} files such as {paths[0]!r}. "
             "Open tables one at a time, or join them into one file first."
         )
     others = [Skipped(path, f"not a picture ({ALLOWED})") for path in paths if path not in set(pictures)]
     return _pictures([Path(path) for path in pictures], pictures, origin, others, strict)
+
+
+def _documents(
+    paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool
+) -> Rows:
+    """Files as documents, one each."""
+    from isthmus.data.documents import read_document
+
+    skipped, documents, sound, remarks = list(others), [], [], []
+    for path, name in zip(paths, names, strict=True):
+        try:
+            text, remark = read_document(path)
+        except FileError as error:
+            skipped.append(Skipped(name, str(error)))
+            continue
+        documents.append(text)
+        sound.append(name)
+        if remark:
+            remarks.append(f"{name} is {remark}.")
+    _refuse_skipped(skipped, origin, strict)
+    if not sound:
+        raise FileError(f"No text in {origin} can be read: {skipped[0].name!r} {skipped[0].reason}.")
+    return Rows("text", documents, origin, tuple(sound), tuple(skipped), tuple(remarks))
+
+
+def _refuse_skipped(skipped: Sequence[Skipped], origin: str, strict: bool) -> None:
+    if strict and skipped:
+        first = skipped[0]
+        more = f" {len(skipped) - 1} more file(s) cannot be used either." if len(skipped) > 1 else ""
+        raise FileError(
+            f"{first.name!r} in {origin} cannot be used: {first.reason}.{more} Remove it, or say strict=False."
+        )
 
 
 def _pictures(
@@ -148,12 +189,7 @@ def _pictures(
 
     reasons = check_pictures(paths)
     skipped = (*others, *(Skipped(name, why) for name, why in zip(names, reasons, strict=True) if why))
-    if strict and skipped:
-        first = skipped[0]
-        more = f" {len(skipped) - 1} more file(s) cannot be used either." if len(skipped) > 1 else ""
-        raise FileError(
-            f"{first.name!r} in {origin} cannot be used: {first.reason}.{more} Remove it, or say strict=False."
-        )
+    _refuse_skipped(skipped, origin, strict)
     sound = [i for i, why in enumerate(reasons) if not why]
     if not sound:
         raise FileError(f"No picture in {origin} can be read: {skipped[0].name!r} is {skipped[0].reason}.")
@@ -166,6 +202,8 @@ def _pictures(
 def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
     if not rows:
         raise DataError("Found 0 sample(s) in the list while a minimum of 1 is required. Pass at least one row.")
+    if all(isinstance(row, str) for row in rows) and not _names_files(rows):
+        return Rows("text", list(rows), f"the list of {len(rows)} texts")
     if all(isinstance(row, (str, os.PathLike)) for row in rows):
         return _open_files([os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict)
     if all(hasattr(row, "detach") for row in rows):
@@ -184,6 +222,19 @@ def _open_list(rows: Sequence[Any], strict: bool) -> Rows:
         # numpy made text of every number, so the columns are rebuilt from the cells
         return _table(_columns({f"x{j}": [row[j] for row in rows] for j in range(array.shape[1])}), "the list")
     return _array(array, "the list")
+
+
+def _names_files(rows: Sequence[str]) -> bool:
+    """Whether strings are the paths of files, there or misspelt, rather than texts."""
+    from isthmus.data.files import READERS
+    from isthmus.data.pictures import SUFFIXES
+
+    endings = {*READERS, *SUFFIXES}
+    # a few tell: a list is all paths or all texts, and looking for a million files takes long
+    some = [row for row in rows[:20] if len(row) < 4096 and "\n" not in row and "\0" not in row]
+    if any(os.path.isfile(os.path.expanduser(row)) for row in some):
+        return True
+    return len(some) == len(rows[:20]) and all(Path(row).suffix.lower() in endings and " " not in row for row in some)
 
 
 def _series(rows: Sequence[np.ndarray]) -> Rows:
@@ -232,6 +283,8 @@ def _from_torch(tensor: Any) -> np.ndarray:
 
 def _array(array: np.ndarray, origin: str) -> Rows:
     array = np.asarray(array)
+    if array.ndim == 1 and array.dtype.kind in "UO" and len(array) and all(isinstance(cell, str) for cell in array):
+        return Rows("text", [str(cell) for cell in array], origin)
     if array.dtype.names:
         return _table(_columns({name: array[name] for name in array.dtype.names}), origin)
     if array.dtype.kind == "c":

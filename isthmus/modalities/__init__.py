@@ -13,8 +13,11 @@ from isthmus.modalities.base import Modality
 from isthmus.modalities.image import Image
 from isthmus.modalities.series import Series
 from isthmus.modalities.table import Table
+from isthmus.modalities.text import Text
 
-MODALITIES: dict[str, type[Modality]] = {"array": Array, "table": Table, "image": Image, "series": Series}
+MODALITIES: dict[str, type[Modality]] = {
+    "array": Array, "table": Table, "image": Image, "series": Series, "text": Text,
+}  # fmt: skip
 
 
 def fit_modality(rows: Rows, kind: str | None = None, **options: Any) -> Modality:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from isthmus.data.rows import Rows
+    from isthmus.data.sparse import Sparse
 
 
 class Modality(ABC):
@@ -19,6 +20,8 @@ class Modality(ABC):
     """
 
     kind: ClassVar[str]
+    #: Is nearly all of x zero, so that it is kept, and explained, by the few entries that are not?
+    sparse: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -36,10 +39,11 @@ class Modality(ABC):
         """What the entries of ``x`` are called, one name per entry of a flat shape; else empty."""
 
     @abstractmethod
-    def to_tensors(self, rows: Rows) -> dict[str, Tensor]:
+    def to_tensors(self, rows: Rows) -> dict[str, Tensor] | dict[str, Tensor | Sparse]:
         """Raw rows → ``{"x": float32 (n, *shape)}``, plus ``"observed"`` (bool, like x) if a cell is missing.
 
-        Missing cells are 0 in ``x``. Categories are their level's number.
+        Missing cells are 0 in ``x``. Categories are their level's number. Where nearly all of ``x`` is zero it may
+        be :class:`~isthmus.data.sparse.Sparse`.
         """
 
     @abstractmethod
@@ -59,8 +63,14 @@ class Modality(ABC):
 
     def remarks(self, rows: Rows) -> list[str]:
         """What is unusual about these rows and still usable, such as new categories, one sentence each."""
-        # the one method here that has an answer of its own: most modalities have nothing to say
+        # most modalities have nothing to say
         return []
+
+    def halves(self, rows: Rows) -> tuple[Rows, Rows] | None:
+        """Rows torn in two, each half of which is still a row and should be known for the same; None where rows
+        cannot be torn.
+        """
+        return None
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:

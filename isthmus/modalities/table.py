@@ -195,7 +195,8 @@ class Table(Modality):
             "encoder": {"kind": "mlp"},
             "decoder": {"kind": "mlp"},
             "likelihood": likelihood,
-            "detector": {"kind": "neighbours"},
+            # distances say little of categories, and the columns beside them much
+            "detector": {"kind": "committee" if any(level > 1 for level in levels) else "neighbours"},
         }
 
     def describe(self) -> list[str]:

@@ -59,6 +59,8 @@ class Returned(Result):
     def glimpse(self) -> list[str]:
         if isinstance(self.rows, np.ndarray):
             return _first_rows(_as_table(self.rows, "x")) if self.rows.ndim == 2 else []
+        if isinstance(self.rows, list) and all(isinstance(row, str) for row in self.rows):
+            return [*self.rows[:5], *["…"] * (len(self.rows) > 5)]
         return _first_rows(self.rows) if hasattr(self.rows, "column_names") else []
 
     def summary(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Is the autoencoder worth it? The same rows through same-size PCA and through the mean row."""
+"""Is the autoencoder worth it? The same rows through same-size PCA (of text: LSA) and through the mean row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Comparison(Result):
-    """Squared errors per row, in the units of the network's input, all at the same code size, ``latent_dim``."""
+    """Errors per row, all at the same code size, ``latent_dim``: squared, in the units of the network's input, or
+    the nats of a likelihood with a measure of its own. ``linear`` is what stands in the place of PCA, and ``spread``
+    what of the rows comes back.
+    """
 
     autoencoder: float
     pca: float
@@ -23,6 +26,8 @@ class Comparison(Result):
     latent_dim: int
     remark: str = ""
     asked_for_all: bool = True
+    linear: str = "PCA"
+    spread: str = "variance"
 
     @property
     def ratio(self) -> float:
@@ -39,8 +44,8 @@ class Comparison(Result):
         errors = [self.autoencoder, self.pca, self.mean]
         return pa.table(
             {
-                "model": ["autoencoder", f"PCA-{self.latent_dim}", "mean row"],
-                "squared_error_per_row": errors,
+                "model": ["autoencoder", f"{self.linear}-{self.latent_dim}", "mean row"],
+                "squared_error_per_row" if self.spread == "variance" else "nats_per_row": errors,
                 "explained": [self.explained(e) for e in errors],
             }
         )
@@ -54,17 +59,19 @@ class Comparison(Result):
     def summary(self) -> list[str]:
         ours, pca = self.explained(self.autoencoder), self.explained(self.pca)
         lines = [
-            f"autoencoder  error {self.autoencoder:.4g} per row, {ours:.1%} of the variance comes back",
-            f"PCA-{self.latent_dim:<8} error {self.pca:.4g} per row, {pca:.1%}",
+            f"autoencoder  error {self.autoencoder:.4g} per row, {ours:.1%} of the {self.spread} comes back",
+            f"{self.linear}-{self.latent_dim:<8} error {self.pca:.4g} per row, {pca:.1%}",
         ]
         if not self.asked_for_all:
-            lines.append("it was asked for hidden entries alone, and here nothing is hidden: that PCA may do better")
+            lines.append(
+                f"it was asked for hidden entries alone, and here nothing is hidden: that {self.linear} may do better"
+            )
         elif self.ratio > 1.0001:
-            lines.append("PCA is better on these rows: use it, or fit longer or with a wider code")
+            lines.append(f"{self.linear} is better on these rows: use it, or fit longer or with a wider code")
         elif self.ratio > 0.97:
-            lines.append("hardly better than PCA: what these rows hold is close to linear")
+            lines.append(f"hardly better than {self.linear}: what these rows hold is close to linear")
         else:
-            lines.append(f"the autoencoder's error is {1 - self.ratio:.0%} below PCA's at the same size")
+            lines.append(f"the autoencoder's error is {1 - self.ratio:.0%} below {self.linear}'s at the same size")
         return lines + [self.remark] * bool(self.remark)
 
     def to_json(self) -> dict[str, Any]:
@@ -83,11 +90,11 @@ def compare(model: Model, rows: Any, *, target: Any = None) -> Comparison:
     Args:
         target: what should come back for each row, such as the clean rows to noisy ones; else the rows themselves.
     """
-    found, asked_for_all = model.compare(rows, target), model.net.objective.asks_for_all
+    found = model.compare(rows, target)
     remark = ""
     if model.record.target and target is None:
         remark = "this model was fitted to targets, and these rows have none: their own noise counts as error"
-    return Comparison(found["autoencoder"], found["pca"], found["mean"], model.pca_size, remark, asked_for_all)
+    return _compared(model, (found["autoencoder"], found["pca"], found["mean"]), remark)
 
 
 def compared_at_fit(model: Model) -> Comparison | None:
@@ -95,5 +102,11 @@ def compared_at_fit(model: Model) -> Comparison | None:
     record = model.record
     if record.error is None or record.pca_error is None or record.mean_error is None:
         return None
-    all_ = model.net.objective.asks_for_all
-    return Comparison(record.error, record.pca_error, record.mean_error, model.pca_size, asked_for_all=all_)
+    return _compared(model, (record.error, record.pca_error, record.mean_error))
+
+
+def _compared(model: Model, errors: tuple[float, float, float], remark: str = "") -> Comparison:
+    net = model.net
+    return Comparison(
+        *errors, model.pca_size, remark, net.objective.asks_for_all, net.likelihood.linear_model, net.likelihood.spread
+    )

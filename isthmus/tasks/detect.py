@@ -56,18 +56,19 @@ class Expectation:
     """What the model expects of the entries of rows, and how far from it usual rows are, in the rows' own units.
 
     ``mean`` (n, *shape) is what comes back, ``spread`` (*shape) the distance that 68 % of the held-out rows keep to
-    it; both as networks see rows. None where an old model file does not hold it.
+    it; both as networks see rows. None where an old model file does not hold it. Of sparse rows nothing is said to be
+    expected (``mean`` None): that a word is there at all is the reason.
     """
 
     modality: Modality
-    mean: np.ndarray
+    mean: np.ndarray | None
     spread: np.ndarray | None
     _known: dict[int, tuple[Any, tuple[int, int, int]]] = field(default_factory=dict, repr=False)
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Bring many rows into their own units at once, which is quicker than one by one."""
         new = [int(i) for i in rows if int(i) not in self._known]
-        if not new:
+        if not new or self.mean is None:
             return
         mean, n = torch.from_numpy(self.mean[new]), len(new)
         away = 0 if self.spread is None else torch.from_numpy(self.spread)
@@ -76,6 +77,8 @@ class Expectation:
 
     def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
         """The observed cell and the expected one ± the usual deviation, as people would write them."""
+        if self.mean is None:
+            return "", ""
         self.prepare([i])
         raw, places = self._known[i]
         expected, low, high = (self._cell(raw, place, j) for place in places)
@@ -97,14 +100,15 @@ class Detection(Result):
     """Scores (higher is stranger), p-values, and which rows are flagged from which score on.
 
     ``contributions`` (n, *shape) are what each entry brings to the score and ``rest`` (n,) what belongs to no entry;
-    they add up to it. ``usual`` (*shape) and ``usual_rest`` are what held-out rows pay on average: a reason is what
-    lies above them. ``judged`` is what labels say, where there are some.
+    they add up to it; of sparse rows the entries are a ``scipy.sparse`` array. ``usual`` (*shape) and ``usual_rest``
+    are what held-out rows pay on average: a reason is what lies above them. ``judged`` is what labels say, where there
+    are some.
     """
 
     scores: np.ndarray
     p_values: np.ndarray
     anomalies: np.ndarray
-    contributions: np.ndarray
+    contributions: Any
     rest: np.ndarray
     false_alarm_rate: float
     threshold: float
@@ -130,7 +134,11 @@ class Detection(Result):
         return self._gained(slice(None))
 
     def _gained(self, rows: Any) -> np.ndarray:
-        entries = self.contributions[rows]
+        if isinstance(self.contributions, np.ndarray):
+            entries = self.contributions[rows]
+        else:
+            entries = self.contributions[[rows] if isinstance(rows, int) else rows].toarray()
+            entries = entries[0] if isinstance(rows, int) else entries
         return np.where(entries == 0, 0, entries - self.usual)
 
     def reasons(self, i: int) -> list[Reason]:
@@ -139,6 +147,8 @@ class Detection(Result):
 
     def _told(self, i: int, j: int) -> tuple[str, str]:
         assert self.expectation is not None
+        if self.expectation.mean is None:
+            return "", ""
         data, name = self.rows.data, self.names[j]
         cell = data[name][i].as_py() if self.rows.kind == "table" else data[i].ravel()[j]
         return self.expectation.words(i, j, cell)
@@ -153,11 +163,10 @@ class Detection(Result):
             columns = {"row": self.rows.names or np.arange(len(self.scores))}
         found: dict[str, Any] = {"score": self.scores, "p_value": self.p_values, "anomaly": self.anomalies}
         if self.names:
-            order = np.argsort(-self.gained, axis=1)[:, :TOP]
-            for k in range(order.shape[1]):
-                found[f"top_{k + 1}"] = pa.DictionaryArray.from_arrays(order[:, k].astype(np.int32), self.names).cast(
-                    pa.string()
-                )
+            # row by row, because all rows of a sparse array at once would be dense
+            tops = [np.argsort(-self._gained(i))[:TOP] for i in range(len(self.scores))]
+            for k, order in enumerate(np.array(tops).T, start=1):
+                found[f"top_{k}"] = pa.DictionaryArray.from_arrays(order.astype(np.int32), self.names).cast(pa.string())
         why = [None] * len(self.scores)
         flagged = np.flatnonzero(self.anomalies)
         if self.expectation is not None:
@@ -282,7 +291,7 @@ def detect(
     if labels is not None:
         bare, known = take_labels(rows, labels, lambda name: name in model.modality.names)
     entries, rest, mean = model.contributions(bare)
-    scores = entries.reshape(len(entries), -1).sum(1, dtype=np.float64) + rest
+    scores = entries.reshape(entries.shape[0], -1).sum(1, dtype=np.float64) + rest
     p_values = model.p_values(scores)
     judged = None if known is None else judge(scores, p_values, known, false_alarm_rate)
     if fdr is not None:

@@ -126,7 +126,7 @@ def _recorded(model: Model) -> Iterator[Finding]:
     if ratio > 1.0001 and compared.autoencoder > 1e-6 * compared.mean:
         yield Finding(
             "PCA is better", ratio, min(0.3 + 0.3 * (ratio - 1), 0.6),
-            "same-size PCA is better on held-out rows "
+            f"same-size {compared.linear} is better on held-out rows "
             f"(error {compared.pca:.4g} against {compared.autoencoder:.4g})",
             Remedy("use recipe 'linear', or give the fit more rows or time"),
         )  # fmt: skip
@@ -147,7 +147,8 @@ def _recorded(model: Model) -> Iterator[Finding]:
     if record.best_epoch == 0 and record.history and len(record.history) > 1 and ratio <= 1.0001:
         yield Finding(
             "linear rows", ratio, 0.1,
-            "training brought nothing beyond the start at PCA: these rows are linear, 'linear' is as good",
+            f"training brought nothing beyond the start at {compared.linear}: these rows are linear, 'linear' is as "
+            "good",
         )  # fmt: skip
     if record.stopped is None and record.best_epoch == len(record.history) - 1 and _still_falling(record.history):
         yield Finding(

@@ -37,6 +37,7 @@ class Health(Result):
     n_rows: int
     unit: float | None
     traversal: Picture
+    spread: str = "variance"
 
     @property
     def healthy(self) -> bool:
@@ -59,9 +60,9 @@ class Health(Result):
         share = codes.importance.nan_to_num() / max(v.spread, 1e-30)
         ranked = ", ".join(f"code {j} {float(share[j]):.0%}" for j in codes.ranked()[:5] if share[j] >= 0.005)
         said = [
-            f"{v.explained:.1%} of the variance of these rows comes back, and {max(v.noise, 0.0):.1%} of noise's",
+            f"{v.explained:.1%} of the {self.spread} of these rows comes back, and {max(v.noise, 0.0):.1%} of noise's",
             f"{int(codes.active.sum()):,} of {len(codes.variance):,} codes are active"
-            + (f"; silencing one adds to the error, in shares of the variance: {ranked}" if ranked else ""),
+            + (f"; silencing one adds to the error, in shares of the {self.spread}: {ranked}" if ranked else ""),
             f"a row costs {v.code_nats:.4g} nats for its code and {v.reconstruction_nats:.4g} for the rest; "
             + self._noise_level(),
         ]
@@ -154,7 +155,8 @@ def health(model: Model, rows: Any) -> Health:
     drawn, vitals = look(model, rows)
     # files that the fit skipped were told then
     findings = [finding for finding in seen(model, vitals) if not finding.words.startswith("skipped ")]
-    return Health(findings, vitals, len(rows), _unit(model, drawn), traverse(model, drawn, vitals))
+    return Health(findings, vitals, len(rows), _unit(model, drawn), traverse(model, drawn, vitals),
+                  model.net.likelihood.spread)  # fmt: skip
 
 
 def look(model: Model, rows: Rows) -> tuple[Rows, Vitals]:

@@ -82,7 +82,8 @@ def _shift(model: Model, rows: Rows, ends: Tensor, held: tuple[Tensor, ...]) -> 
     apart = expected[1] - expected[0]
     if len(apart) == width:
         spread = likelihood.represent(tensors["x"].to(model.device)).flatten(1).std(0, correction=0).cpu()
-        return (apart / spread.clamp(min=1e-6)).numpy()
+        # what is the same in all these rows has no deviation to be measured in
+        return torch.where(spread > 1e-6, apart / spread.clamp(min=1e-6), 0.0).numpy()
     # the levels of a category belong together
     owner = likelihood.reach(torch.eye(width, dtype=torch.bool, device=model.device)).cpu()
     spread = tensors["x"].std(0, correction=0).clamp(min=1e-6)

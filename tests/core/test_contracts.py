@@ -67,7 +67,7 @@ def rows(likelihood, shape, n=N, dtype=torch.float32):
         return torch.stack([c.to(dtype) for c in columns], dim=1)
     if likelihood == "categorical":
         return torch.randint(3, (n, *shape), generator=g).to(dtype)
-    if likelihood == "bernoulli":
+    if likelihood in ("bernoulli", "multinomial"):
         return torch.rand(n, *shape, generator=g).to(dtype)
     return torch.randn(n, *shape, generator=g, dtype=torch.float64).to(dtype)
 
@@ -299,7 +299,8 @@ class TestLikelihoods:
             p = likelihood(h)
         nats = p.log_probs(x, observed)
         assert (nats[~observed] == 0).all()
-        torch.testing.assert_close(nats[observed], p.log_probs(x)[observed])
+        if name != "multinomial":  # of which each entry is a share of all that are observed
+            torch.testing.assert_close(nats[observed], p.log_probs(x)[observed])
         other = torch.where(observed, x, torch.zeros_like(x))
         torch.testing.assert_close(p.log_prob(other, observed), p.log_prob(x, observed))
         (lone,) = torch.autograd.grad(p.log_probs(x, torch.zeros_like(observed)).sum(), likelihood.head.layer.weight)
@@ -316,6 +317,8 @@ class TestLikelihoods:
 
     def test_a_linear_start_is_linear_to_first_order(self, name):
         """expected ≈ mean + weight @ z for small z, where the mean is one that this likelihood can have."""
+        if name == "multinomial":
+            pytest.skip("begins at the shares of all rows, whatever the code")
         likelihood = self.given(name)[0].double()
         # many rows, so that every level occurs: shares next to 0 have no finite logit, and start at a floor
         features = likelihood.represent(rows(name, (6,), 400, torch.float64))
@@ -334,7 +337,7 @@ class TestLikelihoods:
         torch.testing.assert_close(low.double(), high, rtol=1e-4, atol=1e-4)
 
     def test_images_have_nats_per_pixel(self, name):
-        if name == "mixed":
+        if name in ("mixed", "multinomial"):
             pytest.skip("columns alone")
         likelihood, p, x = self.given(name, (2, 4, 3))
         assert p.log_probs(x).shape == p.mean.shape == p.sample().shape == x.shape

@@ -51,6 +51,12 @@ def test_a_few_anomalies_are_no_change():
     assert not any(watch.see(part) for part in np.split(rows, 200))
 
 
+def test_a_long_stream_of_usual_rows_makes_no_remark():
+    """Far longer than what is known: the error that a few known rows have must not be taken for a change."""
+    for seed in range(4):
+        assert run(30_000, 2, 1e-6, seed, known=200, block=500) is None
+
+
 def test_the_size_of_the_blocks_does_not_matter():
     """The same rows, the same ranks, the same wealth."""
     g = np.random.default_rng(0)

@@ -346,5 +346,5 @@ def test_a_folder_without_pictures(tmp_path):
 def test_examples(name):
     rows = open_rows(f"example:{name}")
     assert len(rows) >= 100
-    assert rows.kind == ("image" if name == "digits" else "table")
+    assert rows.kind == {"digits": "image", "docstrings": "text"}.get(name, "table")
     assert EXAMPLES[name].licence

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from isthmus.data.source import open_rows
+from isthmus.data.sparse import dense
 from isthmus.errors import SpecError
 from isthmus.modalities import MODALITIES, fit_modality, modality_from_json, modality_to_json
 
@@ -18,6 +19,7 @@ ROWS = {
         pa.table({"a": G.normal(size=40), "b": G.choice(list("xyz"), 40), "c": G.integers(0, 2, 40), "d": [1] * 40})
     ),
     "series": open_rows([G.normal(size=(length, 2)) for length in [9, *G.integers(1, 10, 39)]]),
+    "text": open_rows([" ".join(G.choice(list("abcdefg"), 5)) for _ in range(40)]),
     "image": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),
 }
 
@@ -31,7 +33,7 @@ def test_the_rows_choose_the_modality(kind):
 def test_json_and_back_gives_the_same_tensors(kind):
     modality = fit_modality(ROWS[kind])
     again = modality_from_json(json.loads(json.dumps(modality_to_json(modality), allow_nan=False)))
-    one, two = modality.to_tensors(ROWS[kind]), again.to_tensors(ROWS[kind])
+    one, two = dense(modality.to_tensors(ROWS[kind])), dense(again.to_tensors(ROWS[kind]))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert modality_to_json(again) == modality_to_json(modality)
@@ -42,7 +44,7 @@ def test_json_and_back_gives_the_same_tensors(kind):
 @pytest.mark.parametrize("kind", MODALITIES)
 def test_tensors_keep_the_contract(kind):
     modality = fit_modality(ROWS[kind])
-    batch = modality.to_tensors(ROWS[kind])
+    batch = dense(modality.to_tensors(ROWS[kind]))
     assert batch["x"].dtype == torch.float32
     assert batch["x"].shape == (40, *modality.shape)
     assert batch["x"].isfinite().all()
@@ -50,7 +52,7 @@ def test_tensors_keep_the_contract(kind):
     if "observed" in batch:
         assert batch["observed"].shape == batch["x"].shape
         assert (batch["x"][~batch["observed"]] == 0).all()
-    assert {"encoder", "decoder", "likelihood"} == modality.parts().keys() - {"detector"}
+    assert {"encoder", "decoder", "likelihood"} == modality.parts().keys() - {"detector", "corruption"}
     assert len(modality.from_tensors(batch["x"])) == len(modality.from_tensors(batch["x"], ROWS[kind])) == 40
     assert modality.remarks(ROWS[kind]) == []
 
@@ -59,11 +61,11 @@ def test_tensors_keep_the_contract(kind):
 def test_one_row_is_enough_to_use_and_to_fit(kind):
     one = ROWS[kind].take([0])
     assert torch.equal(
-        fit_modality(ROWS[kind]).to_tensors(one)["x"][0],
-        fit_modality(ROWS[kind]).to_tensors(ROWS[kind])["x"][0],
+        dense(fit_modality(ROWS[kind]).to_tensors(one))["x"][0],
+        dense(fit_modality(ROWS[kind]).to_tensors(ROWS[kind]))["x"][0],
     )
     if kind != "table":
-        assert fit_modality(one).to_tensors(one)["x"].isfinite().all()
+        assert dense(fit_modality(one).to_tensors(one))["x"].isfinite().all()
 
 
 def test_names_that_are_not_on_the_menu():

@@ -1,9 +1,11 @@
 r"""Distance to the nearest training rows, held against how far these are from their own.
 
-.. math:: s(x) = \frac{1}{V} \sum_v \mathrm{standardised}\Bigl(\log d_v(x) - \lambda \log \bar d_v(x)\Bigr)
+.. math:: s(x) = \frac{1}{V} \sum_v \mathrm{standardised}\Bigl(\log d_v(x)
+    - \lambda \log \min\bigl(\bar d_v(x), c \cdot \mathrm{median}\bigr)\Bigr)
 
 :math:`d_v` is the mean distance to the k nearest rows, :math:`\bar d_v` what that is on average for the nearest rows
-themselves, and each v scales the columns in its own way.
+themselves, and each v scales the columns in its own way. A row is held against dense surroundings, but lone rows that
+are far from everything excuse nobody.
 
 References:
     Ramaswamy, Rastogi, Shim, Efficient Algorithms for Mining Outliers from Large Data Sets, 2000 (λ = 0).
@@ -33,6 +35,12 @@ _AT_ONCE = 1 << 22
 _KNOTS = 1024
 #: Neighbours whose own distance a row's is held against, as a multiple of k.
 _AROUND = 2
+#: Surroundings count as no looser than this many times the median.
+_LOOSE = 1.5
+#: A share of the rows is at least so many.
+_LEAST = 5
+#: The nearest are measured entry by entry; what is farther needs fewer digits.
+_EXACT = 16
 #: Scaled numbers beyond this are no farther.
 _FAR = 30.0
 #: Rows nearer than this share of their own length are the same row.
@@ -42,9 +50,10 @@ _SAME = 4e-6
 class Neighbours(Detector):
     """Local distance to ``k`` neighbours among at most ``most`` training rows, in several ``scales``.
 
-    ``standard`` divides numbers by their deviation, ``range`` by their range (heavy tails weigh little), ``rank`` takes
-    them to the normal quantiles of their ranks (only order counts). One exact copy of a row is taken for the row
-    itself, so that the training rows can be looked at too. Entries that are missing take no part.
+    ``k`` is a number of rows or a share of them. ``standard`` divides numbers by their deviation, ``range`` by their
+    range (heavy tails weigh little), ``rank`` takes them to the normal quantiles of their ranks (only order counts).
+    One exact copy of a row is taken for the row itself, so that the training rows can be looked at too. Entries that
+    are missing take no part.
     """
 
     def __init__(
@@ -52,14 +61,14 @@ class Neighbours(Detector):
         shape: Shape,
         features_shape: Shape,
         *,
-        k: int = 5,
+        k: int | float = 5,
         local: float = 0.5,
         scales: Sequence[str] = ("standard", "range", "rank"),
         most: int = 8192,
     ):
         super().__init__()
-        if k < 1 or most < 2:
-            raise ValueError(f"k is at least 1 and most at least 2, got k={k}, most={most}")
+        if (not (k >= 1 and k == int(k)) and not 0 < k < 1) or most < 2:
+            raise ValueError(f"k is a whole number or a share in (0, 1), most at least 2; got k={k}, most={most}")
         self.k, self.local, self.most = k, local, most
         self.scales = [one_of("scale", name, list(_SCALES)) for name in scales]
         for name in ("rows", "mean", "deviation", "span", "knots", "number", "own", "center", "spread"):
@@ -74,7 +83,7 @@ class Neighbours(Detector):
         x, there = flat(net, tensors["x"], tensors.get("observed"))
         if there is not None:
             x = torch.where(there, x, x.sum(0) / there.sum(0).clamp(min=1))
-        most = max(2 * self.k, min(self.most, _MOST_NUMBERS // x.shape[1]))
+        most = max(64, min(self.most, _MOST_NUMBERS // x.shape[1]))
         kept = torch.randperm(len(x), generator=generator)[:most].sort().values
         rows = x[kept.to(x.device)]
         self.rows, self.mean, self.number = rows, rows.mean(0), numbers(net).to(rows.device)
@@ -116,8 +125,9 @@ class Neighbours(Detector):
 
     def _local(self, rows: Tensor, there: Tensor | None, explain: bool) -> tuple[Tensor, Tensor]:
         """log d − λ log d̄ in every scale (S, B), and each feature's share of d (S, B, F)."""
-        found, floor = self._apart(rows, there, explain), self._place_known().floor
-        return (found.distance + floor).log() - self.local * (found.around + floor).log(), found.share
+        found, known = self._apart(rows, there, explain), self._place_known()
+        around = found.around.minimum(known.loose)
+        return (found.distance + known.floor).log() - self.local * (around + known.floor).log(), found.share
 
     def _apart(self, rows: Tensor, there: Tensor | None, explain: bool = False) -> _Apart:
         known = self._place_known()
@@ -140,13 +150,14 @@ class Neighbours(Detector):
             length = rows.square().sum(2, keepdim=True)
             seen = torch.matmul(there.to(rows), known.columns.square())
             squares = seen.baddbmm_(rows, known.columns, alpha=-2) + length
-        around = min(_AROUND * self.k, known.lengths.shape[1] - 1)
+        others = known.lengths.shape[1] - 1
+        k = min(int(self.k) if self.k >= 1 else max(_LEAST, round(self.k * others)), others)
+        around = min(_AROUND * k, others) if self.local else k
         found, which = squares.topk(around + 1, dim=2, largest=False)
         # an exact copy of the row counts as the row itself, and so do a training row's neighbours leave it out
         copy = found[..., :1] <= _SAME * (length + known.lengths.gather(1, which[..., 0])[..., None]) + 1e-12
-        which = torch.where(copy, which[..., 1:], which[..., :-1])
-        which = which + known.begins
-        near = known.rows.flatten(0, 1)[which[..., : self.k]]
+        which = torch.where(copy, which[..., 1:], which[..., :-1]) + known.begins
+        near = known.rows.flatten(0, 1)[which[..., : min(k, _EXACT)]]
         apart = (rows[:, :, None] - near).square()
         if there is not None:
             # as many features as there are stand for all
@@ -155,16 +166,23 @@ class Neighbours(Detector):
         shares = apart[:, :, 0, :0]  # of no feature, unless somebody asks
         if explain:
             shares = apart.sum(2) / squares.sum(2, keepdim=True).clamp(min=1e-30)
-        return _Apart(squares.sqrt().mean(2), self.own.flatten()[which].mean(2), shares)
+        distances = squares.sqrt()
+        if k > _EXACT:
+            farther = torch.where(copy, found[..., 1 + _EXACT : 1 + k], found[..., _EXACT:k]).clamp(min=0).sqrt()
+            distances = torch.cat([distances, farther], dim=2)
+        own = self.own.flatten()[which].mean(2) if self.local else torch.ones_like(distances[..., 0])
+        return _Apart(distances.mean(2), own, shares)
 
     def _place_known(self) -> _Known:
         """The kept rows in every scale, and what is asked of them for each row; worked out once."""
         if self._known is None or self._known.rows.device != self.rows.device:
             rows = torch.stack([self._place(name, self.rows) for name in self.scales])
             # a floor, so that rows which come many times are usual and not infinitely so
-            floor = 1e-3 * self.own.median(1, keepdim=True).values + 1e-6
+            median = self.own.median(1, keepdim=True).values
             begins = len(self.rows) * torch.arange(len(rows), device=rows.device)[:, None, None]
-            self._known = _Known(rows, rows.mT.contiguous(), rows.square().sum(2), floor, begins)
+            self._known = _Known(
+                rows, rows.mT.contiguous(), rows.square().sum(2), 1e-3 * median + 1e-6, _LOOSE * median, begins
+            )
         return self._known
 
     def _place(self, scale: str, rows: Tensor) -> Tensor:
@@ -198,13 +216,15 @@ class Neighbours(Detector):
 @dataclass
 class _Known:
     """The kept rows in every scale: as rows (S, n, F) and as columns (S, F, n), their squared lengths (S, n), the
-    least distance that counts (S, 1), and where each scale begins if all stand below each other (S, 1, 1).
+    least distance that counts and the largest that surroundings count as (S, 1), and where each scale begins if all
+    stand below each other (S, 1, 1).
     """
 
     rows: Tensor
     columns: Tensor
     lengths: Tensor
     floor: Tensor
+    loose: Tensor
     begins: Tensor
 
 

@@ -1,5 +1,6 @@
 """The menus of bodies."""
 
+from isthmus.core.networks.bag import Bag
 from isthmus.core.networks.conv import ConvDecoder, ConvEncoder
 from isthmus.core.networks.dense import MLP, Linear
 from isthmus.core.networks.dictionary import Dictionary
@@ -9,6 +10,7 @@ from isthmus.core.networks.transformer import TransformerDecoder, TransformerEnc
 from isthmus.core.parts import Body
 
 ENCODERS: dict[str, type[Body]] = {
+    "bag": Bag,
     "conv": ConvEncoder,
     "linear": Linear,
     "mlp": MLP,
