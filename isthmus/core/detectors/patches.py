@@ -37,8 +37,6 @@ _PLACES = 32
 #: Training pictures that are learned from, evenly spread: large and small.
 _MOST_LARGE, _MOST_SMALL = 600, 20_000
 _FOLDS = 4
-#: Deviations up to which a feature has a say in what whole pictures explain: a defect must not bend all of the rest.
-_MOST = 3.0
 #: Pictures that are turned into features at once.
 _CHUNK = 64
 
@@ -123,7 +121,7 @@ class Patches(Detector):
             seen, out = torch.where(of != fold)[0], torch.where(of[:n] == fold)[0]
             if len(out):
                 basis = _leading(every[seen], gram[seen][:, seen], self.components)[0]
-                left[out] = a[out] - (a[out].clamp(-_MOST, _MOST) @ basis.T) @ basis
+                left[out] = a[out] - (a[out] @ basis.T) @ basis
         self.basis, self.variances = _leading(every, gram, self.components)
         left = left.view(n, -1, *self.grid).permute(2, 3, 0, 1).flatten(0, 1)  # (places, n, channels)
         self.factor, self.noise = _factor(left), left.new_zeros(())
@@ -140,7 +138,7 @@ class Patches(Detector):
     def _map(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """Features → how strange each place is (B, h, w), and what the code costs (B,)."""
         a = ((f - self.centre) / self.scale).flatten(1)
-        code = (a if self.small else a.clamp(-_MOST, _MOST)) @ self.basis.T
+        code = a @ self.basis.T
         left = (a - code @ self.basis).view(len(f), -1, *self.grid)
         if self.small:
             return left.square().sum(1) / self.noise, (code.square() / self.variances).sum(1)
