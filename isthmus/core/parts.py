@@ -413,6 +413,12 @@ class Detector(Piece):
     ) -> Surprise:
         """The surprise of rows; without ``explain`` the score alone is right."""
 
+    def line(self) -> float | None:
+        """Of pictures: the height of ``entries`` that one in a thousand places of usual ones passes; None where no map
+        is drawn.
+        """
+        return None
+
     # -- what the loop asks of a network --------------------------------------------------------
 
     def groups(self) -> dict[str, list[nn.Parameter]]:

@@ -135,7 +135,11 @@ class Image(Modality):
 
     def parts(self) -> dict[str, Any]:
         body = "mlp" if int(np.prod(self.shape)) <= SMALL else "conv"
-        return {"encoder": {"kind": body}, "decoder": {"kind": body}, "likelihood": {"kind": "gaussian"}}
+        return {
+            "encoder": {"kind": body},
+            "decoder": {"kind": body},
+            "likelihood": {"kind": "gaussian"},
+        }
 
     def describe(self) -> list[str]:
         colour = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]

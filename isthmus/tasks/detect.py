@@ -16,8 +16,10 @@ import torch
 from isthmus.data.rows import Rows
 from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import SpecError
+from isthmus.tasks import regions
 from isthmus.tasks.base import Result
 from isthmus.tasks.judged import Judged, judge, take_labels
+from isthmus.tasks.pictures import pixels, save_pictures
 from isthmus.tasks.threshold import all_strange, by_budget, by_fdr, by_labels, by_rate
 
 if TYPE_CHECKING:
@@ -127,6 +129,8 @@ class Detection(Result):
     expectation: Any = None
     #: Whether rows are the stamps of recordings (isthmus.tasks.stamps).
     over_time: bool = False
+    #: Of pictures: the height of the heat map that one in a thousand places of usual pictures passes.
+    line: float | None = None
 
     @property
     def names(self) -> list[str]:
@@ -187,8 +191,41 @@ class Detection(Result):
     def to_frame(self) -> Any:
         return to_pandas(self.to_table())
 
+    @property
+    def heat_maps(self) -> np.ndarray:
+        """Of pictures: what each pixel brings to the score, channels summed, as the network sees pictures (n, h, w)."""
+        if self.contributions.ndim != 4:
+            raise SpecError("Heat maps are of pictures, and these rows are none. Ask for .contributions.")
+        return self.contributions.sum(1)
+
+    def mask(self, i: int) -> np.ndarray:
+        """Where picture ``i`` is stranger than the line, in its own size (height, width): True where it is."""
+        return self._own_size(i) >= self._line
+
+    def boxes(self, i: int) -> list[regions.Box]:
+        """Boxes (left, top, width, height) around what is strange in picture ``i``, in its own pixels."""
+        return regions.boxes_of(self.mask(i))
+
+    def overlay(self, i: int) -> np.ndarray:
+        """Picture ``i`` with its heat map over it (height, width, 3), bytes."""
+        return regions.overlay(pixels(self.rows, i), self._own_size(i), self._line)
+
+    @property
+    def _line(self) -> float:
+        # a detector that knows no line of its own: the height of one pixel in a thousand here
+        return float(np.quantile(self.heat_maps, 0.999)) if self.line is None else self.line
+
+    def _own_size(self, i: int) -> np.ndarray:
+        map_ = self.contributions[i]
+        if map_.ndim != 3:
+            raise SpecError("Heat maps are of pictures, and these rows are none. Ask for .contributions.")
+        return regions.resized(map_.sum(0), *pixels(self.rows, i).shape[:2])
+
     def save(self, path: Path) -> list[Path]:
-        return save_rows(self.to_table(), path)
+        """Write the table; pictures into a folder (a path without an ending): overlays, masks and boxes beside it."""
+        if Path(path).suffix or self.contributions.ndim != 4:
+            return save_rows(self.to_table(), path)
+        return save_pictures(self, Path(path))
 
     def worst(self, n: int = 5) -> list[int]:
         """The indices of the strangest rows, strangest first."""
@@ -296,6 +333,7 @@ def detect(
         how=line.how,
         more=line.more + ([shifted] if shifted else []),
         judged=judged,
+        line=model.detector.line(),
         **brought,
     )
 
