@@ -368,10 +368,14 @@ class Model:
         index = torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).round().long()
         known = () if held is None else (self._surprise(b) for b in in_order(held, self._chunk))
         fresh = (self.detector.fresh(self.net, tensors, some.to(self.device)) for some in index.split(self._chunk))
-        scores, usual = [], torch.zeros(int(np.prod(self.net.shape)) + 1, dtype=torch.float64)
+        scores: list[Tensor] = []
+        expected: list[Tensor] = []
+        usual = torch.zeros(int(np.prod(self.net.shape)) + 1, dtype=torch.float64)
         for found in itertools.chain(known, fresh):
             if found is not None:
                 scores.append(found.score.double().cpu())
+                if found.expected is not None and sum(map(len, expected)) < _MOST_SPREAD:
+                    expected.append(found.expected)
                 # summed as they come: entries of all these rows would be as many as rows times entries
                 usual += torch.cat([found.entries.flatten(1).sum(0), found.rest.sum()[None]]).double().cpu()
         if not scores:
@@ -380,6 +384,9 @@ class Model:
             return
         self.calibration = np.sort(torch.cat(scores).numpy())
         self._usual = (usual / len(self.calibration)).float()
+        if expected and held is not None and self._spread is not None:
+            back = torch.cat(expected)[: len(held["x"])]  # the held-out ones come first
+            self._spread = _usual_distance({name: t[: len(back)] for name, t in held.items()}, back)
 
     @torch.no_grad()
     def _calibrate_steps(self, windows: Windows, held: Mapping[str, Tensor]) -> None:
@@ -531,7 +538,8 @@ class Model:
 
         def explain(b: Mapping[str, Tensor]) -> Tensor:
             found = self._surprise(b)
-            return torch.cat([found.entries.flatten(1), found.rest[:, None], self._mean(b).flatten(1)], dim=1)
+            expected = self._mean(b) if found.expected is None else found.expected
+            return torch.cat([found.entries.flatten(1), found.rest[:, None], expected.flatten(1)], dim=1)
 
         if self.modality.sparse:
             return self._few_contributions(source)

@@ -106,12 +106,14 @@ class Trace:
 @dataclass
 class Surprise:
     """How strange rows are: ``score`` (B,), higher is stranger; ``entries`` (B, *shape), what each entry of x brings to
-    it; and ``rest`` (B,), what belongs to no entry. The last two add up to the first.
+    it; and ``rest`` (B,), what belongs to no entry. The last two add up to the first. ``expected`` (B, *shape) is what
+    x was held against, where that is not what the network makes of it.
     """
 
     score: Tensor
     entries: Tensor
     rest: Tensor
+    expected: Tensor | None = None
 
     @classmethod
     def cat(cls, parts: Sequence[Surprise]) -> Surprise:

@@ -205,8 +205,10 @@ class Follower:
     def _why(self, b: Mapping[str, Tensor], rows: Sequence[Read]) -> list[str]:
         """The reasons of the flagged rows, in words."""
         model, surprise = self.model, self._surprise(b, explain=True)
-        mean = model.net.decode(model.net.encode(b["x"], b.get("observed"))).mean.cpu().numpy()
-        expectation = Expectation(model.modality, mean, model.spread)
+        mean = surprise.expected
+        if mean is None:
+            mean = model.net.decode(model.net.encode(b["x"], b.get("observed"))).mean
+        expectation = Expectation(model.modality, mean.cpu().numpy(), model.spread)
         expectation.prepare(range(len(rows)))
         found = []
         for i, (cells, numbers) in enumerate(rows):

@@ -42,7 +42,7 @@ class Committee(Detector):
         shape: Shape,
         features_shape: Shape,
         *,
-        members: Sequence[Any] = ("neighbours", "masked", "denoising"),
+        members: Sequence[Any] = ({"kind": "neighbours", "local": 0.0}, "masked", "denoising"),
     ):
         super().__init__()
         parts = [Part.of(member) for member in members]
@@ -95,7 +95,8 @@ class Committee(Detector):
         weights = 1 / (self.spread * len(found))
         score = sum(one.score * w for one, w in zip(found, weights, strict=True)) - (self.center * weights).sum()
         entries = sum(one.entries * w for one, w in zip(found, weights, strict=True))
-        return Surprise(score, entries, (score - entries.flatten(1).sum(1)).to(entries))
+        expected = next((one.expected for one in found if one.expected is not None), None)
+        return Surprise(score, entries, (score - entries.flatten(1).sum(1)).to(entries), expected)
 
     def extra_repr(self) -> str:
         return f"members={list(self.members)}"

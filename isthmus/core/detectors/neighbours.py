@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from isthmus.core.detectors.seen import by_entry, flat, numbers
+from isthmus.core.detectors.seen import as_rows, by_entry, flat, numbers
 from isthmus.core.parts import Detector, Shape, Surprise, one_of
 
 if TYPE_CHECKING:
@@ -115,19 +115,20 @@ class Neighbours(Detector):
         explain: bool = True,
     ) -> Surprise:
         features, there = flat(net, x, observed)
-        log, shares = self._local(features, there, explain)
+        log, found = self._local(features, there, explain)
         z = (log - self.center[:, None]) / self.spread[:, None] / len(self.scales)
         score = z.sum(0, dtype=torch.float64)
         if not explain:
             return Surprise(score, x.new_zeros(()).expand(x.shape), score)
-        entries = by_entry(net, (z[:, :, None] * shares).sum(0))
-        return Surprise(score, entries, (score - entries.flatten(1).sum(1)).to(entries))
+        entries = by_entry(net, (z[:, :, None] * found.share).sum(0))
+        rest = (score - entries.flatten(1).sum(1)).to(entries)
+        return Surprise(score, entries, rest, as_rows(net, found.near.mean(0)))
 
-    def _local(self, rows: Tensor, there: Tensor | None, explain: bool) -> tuple[Tensor, Tensor]:
-        """log d − λ log d̄ in every scale (S, B), and each feature's share of d (S, B, F)."""
+    def _local(self, rows: Tensor, there: Tensor | None, explain: bool) -> tuple[Tensor, _Apart]:
+        """log d − λ log d̄ in every scale (S, B), and what was found."""
         found, known = self._apart(rows, there, explain), self._place_known()
         around = found.around.minimum(known.loose)
-        return (found.distance + known.floor).log() - self.local * (around + known.floor).log(), found.share
+        return (found.distance + known.floor).log() - self.local * (around + known.floor).log(), found
 
     def _apart(self, rows: Tensor, there: Tensor | None, explain: bool = False) -> _Apart:
         known = self._place_known()
@@ -163,15 +164,16 @@ class Neighbours(Detector):
             # as many features as there are stand for all
             apart = apart * there[:, None] * (there.shape[1] / there.sum(1).clamp(min=1))[:, None, None]
         squares = apart.sum(3)
-        shares = apart[:, :, 0, :0]  # of no feature, unless somebody asks
+        shares = means = apart[:, :, 0, :0]  # of no feature, unless somebody asks
         if explain:
             shares = apart.sum(2) / squares.sum(2, keepdim=True).clamp(min=1e-30)
+            means = self.rows[which[..., : min(k, _EXACT)] - known.begins].mean(2)
         distances = squares.sqrt()
         if k > _EXACT:
             farther = torch.where(copy, found[..., 1 + _EXACT : 1 + k], found[..., _EXACT:k]).clamp(min=0).sqrt()
             distances = torch.cat([distances, farther], dim=2)
         own = self.own.flatten()[which].mean(2) if self.local else torch.ones_like(distances[..., 0])
-        return _Apart(distances.mean(2), own, shares)
+        return _Apart(distances.mean(2), own, shares, means)
 
     def _place_known(self) -> _Known:
         """The kept rows in every scale, and what is asked of them for each row; worked out once."""
@@ -230,17 +232,18 @@ class _Known:
 
 @dataclass
 class _Apart:
-    """How far rows are from their neighbours in every scale (S, B), these on average from theirs (S, B), and each
-    feature's share of the distance (S, B, F).
+    """How far rows are from their neighbours in every scale (S, B), these on average from theirs (S, B), each
+    feature's share of the distance and the neighbours' mean (S, B, F).
     """
 
     distance: Tensor
     around: Tensor
     share: Tensor
+    near: Tensor
 
     @classmethod
     def cat(cls, parts: Sequence[_Apart]) -> _Apart:
-        return cls(*(torch.cat([getattr(part, n) for part in parts], dim=1) for n in ("distance", "around", "share")))
+        return cls(*(torch.cat([getattr(part, n) for part in parts], dim=1) for n in _Apart.__annotations__))
 
 
 #: name → (numbers in that scale, what a level's 1 becomes).

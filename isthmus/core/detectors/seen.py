@@ -37,6 +37,15 @@ def by_entry(net: Net, features: Tensor) -> Tensor:
     return features.reshape(-1, *net.shape)
 
 
+def as_rows(net: Net, features: Tensor) -> Tensor:
+    """Mean features (B, F) as x (B, *shape): of levels the likeliest."""
+    if net.likelihood.features_shape == net.shape:
+        return features.reshape(-1, *net.shape)
+    owned = _owned(net)
+    columns = [features[:, own].argmax(1).to(features) if own.sum() > 1 else features[:, own][:, 0] for own in owned]
+    return torch.stack(columns, 1)
+
+
 def _owned(net: Net) -> Tensor:
     """(entries of x, F): which features stand for an entry."""
     n = size(net.shape)

@@ -142,3 +142,11 @@ def test_the_members_of_a_committee():
         taught("committee", {"x": rows()}, members=["maskd"])
     with pytest.raises(SpecError, match="different detectors"):
         taught("committee", {"x": rows()}, members=["masked", "masked"])
+
+
+@torch.no_grad()
+def test_a_category_is_expected_as_a_level():
+    net, detector = taught("neighbours", {"x": rows()})
+    expected = detector(net, rows(50, seed=1)).expected
+    assert expected.shape == (50, 6)
+    assert set(expected[:, 5].tolist()) <= {0.0, 1.0, 2.0}

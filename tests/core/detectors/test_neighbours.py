@@ -90,3 +90,10 @@ def test_it_keeps_no_more_rows_than_it_may():
     detector = settled(rows(500), most=100)
     assert detector.rows.shape == (100, 5)
     assert detector(NET, rows(500)).score.isfinite().all()
+
+
+@torch.no_grad()
+def test_what_was_expected_is_what_the_neighbours_are():
+    x = torch.cat([rows(200), rows(200) + 50])
+    found = settled(x)(NET, rows(5, seed=3) + 50)
+    assert (found.expected - 50).abs().max() < 15, "the near cloud, not the mean of both"
