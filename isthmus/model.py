@@ -385,8 +385,10 @@ class Model:
         self.calibration = np.sort(torch.cat(scores).numpy())
         self._usual = (usual / len(self.calibration)).float()
         if expected and held is not None and self._spread is not None:
-            back = torch.cat(expected)[: len(held["x"])]  # the held-out ones come first
-            self._spread = _usual_distance({name: t[: len(back)] for name, t in held.items()}, back)
+            back = torch.cat(expected)
+            ours = {name: t[index.to(t.device)] for name, t in tensors.items()}
+            both = {name: torch.cat([held[name], ours[name]])[: len(back)] for name in held.keys() & ours.keys()}
+            self._spread = _usual_distance(both, back)
 
     @torch.no_grad()
     def _calibrate_steps(self, windows: Windows, held: Mapping[str, Tensor]) -> None:
