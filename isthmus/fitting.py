@@ -192,6 +192,8 @@ def begin(
     spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec, narrowed))
     pca = pca and pca.first(int(spec.latent_dim))
     net = Net(spec, face.shape, own)
+    with devices.seeded(0):  # one that does not suit the rows is refused before the training, not after it
+        make(DETECTORS, "detector", spec.detector, net.shape, net.likelihood.features_shape)
     stack = Stack(net) if plan.pretrain == "stacked" else None
     numbers = net.bottleneck.n_numbers
     if pca is not None and net.bottleneck.expansion is None and numbers > len(pca.components):

@@ -150,3 +150,12 @@ def test_a_category_is_expected_as_a_level():
     expected = detector(net, rows(50, seed=1)).expected
     assert expected.shape == (50, 6)
     assert set(expected[:, 5].tolist()) <= {0.0, 1.0, 2.0}
+
+
+def test_a_detector_that_does_not_suit_the_rows_is_refused_before_the_training():
+    from isthmus.model import Model
+
+    trained = []
+    with pytest.raises(SpecError, match="pictures have"):
+        Model.fit(rows().numpy(), parts={"detector": "patches"}, callbacks=[trained.append], device="cpu")
+    assert not trained
