@@ -296,7 +296,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     "columns",
     multiple=True,
     type=Setting("age=numeric"),
-    help="A column's kind: NAME=numeric, boolean, categorical or ignore.",
+    help="A column's kind: NAME=numeric, boolean, categorical, hashed, date, text, image or ignore.",
 )
 @click.option("--text", multiple=True, metavar="COLUMN", help="A column that holds the text. May be repeated.")
 @click.option("--condition", multiple=True, metavar="COLUMN", help="A column that steers the decoder. May be repeated.")

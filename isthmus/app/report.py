@@ -33,6 +33,8 @@ _CHUNK = 512
 _COLUMNS = 14
 _IMAGES = 12
 _STRANGE = 8
+#: What errors are, by what of the rows comes back.
+_MEASURED = {"variance": "squared error", "deviance": "nats"}
 
 
 @dataclass
@@ -284,7 +286,7 @@ def _training(model: Model) -> list[Figure]:
         )  # fmt: skip
     if any(e["held_out"] is not None for e in history):
         losses["held out"] = (epochs, [e["held_out"] for e in history])
-    linear, by_entry = model.net.likelihood.linear_model, model.net.likelihood.by_entry
+    linear, spread = model.net.likelihood.linear_model, model.net.likelihood.spread
     charts = [line_chart(losses, x_label="epoch", y_label="loss, nats per row", log=False, height=230)]
     caption = (
         "Above, the loss: look for a held-out line that turns upwards while training still falls. That is "
@@ -301,7 +303,7 @@ def _training(model: Model) -> list[Figure]:
                 series,
                 marks=marks,
                 x_label="epoch",
-                y_label=f"{'squared error' if by_entry else 'nats'} per held-out row",
+                y_label=f"{_MEASURED.get(spread, 'error')} per held-out row",
                 height=230,
             )
         )

@@ -312,7 +312,10 @@ class Net(nn.Module):
         """Let every part that wants to begin on real rows look at these."""
         # the decoder first, because what comes before it may be tied to it
         modules = dict.fromkeys([*self.decoder.modules(), *self.modules()])
-        for piece in (piece for piece in modules if _overrides(piece, "start_from")):
+        starting = [piece for piece in modules if _overrides(piece, "start_from")]
+        # a piece that is made of others lets these begin itself, each on its part of the rows
+        inner = {id(part) for piece in starting for part in piece.modules() if part is not piece}
+        for piece in (piece for piece in starting if id(piece) not in inner):
             piece.start_from(self.trace(**batch))  # a pass through what the ones before it have set
 
     # -- weights on a surface -------------------------------------------------------------------

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isthmus.core.joint import Joint
 from isthmus.core.networks.dense import Head
 from isthmus.core.parts import Body, Distribution, Likelihood, Shape, Trace, one_of
 
@@ -528,6 +529,7 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
     "gaussian": Gaussian,
+    "joint": Joint,
     "mixed": Mixed,
     "multinomial": Multinomial,
 }

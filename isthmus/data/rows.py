@@ -32,7 +32,7 @@ class Rows:
     the decisions taken while opening that a person would want to know. ``beside`` are other rows that
     belong to these, one to one, and go where they go (``"condition"``: what steers the decoder; ``"target"``:
     what should come back). ``longest`` are the steps of the longest series that was opened with these, so that
-    those held out fit whatever the others are.
+    those held out fit whatever the others are. ``folder`` is where paths in the cells of a table begin.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Rows:
     remarks: tuple[str, ...] = ()
     beside: Mapping[str, Rows] = field(default_factory=dict)
     longest: int | None = None
+    folder: str | None = None
 
     def __post_init__(self) -> None:
         for name, rows in self.beside.items():

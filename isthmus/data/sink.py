@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,8 +32,35 @@ def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list
             f"Cannot write rows as {path.suffix!r} ({path}). Known: {', '.join(sorted(_WRITERS))}, "
             "or a folder for images."
         )
+    rows, pictures = _pictures_beside(rows, path)
     write_atomic(path, lambda file: write(rows, file))
-    return [path]
+    return [path, *pictures]
+
+
+def _pictures_beside(rows: Any, path: Path) -> tuple[Any, list[Path]]:
+    """Columns of pictures go into a folder beside the file, and its cells name them; so it can be read again."""
+    import pyarrow as pa
+
+    written: list[Path] = []
+    if not isinstance(rows, pa.Table):
+        return rows, written
+    for at, column in enumerate(rows.schema):
+        if not pa.types.is_binary(column.type) or not _are_pngs(rows[column.name]):
+            continue
+        # a column may be called anything, also what no folder may be
+        folder = path.with_name(f"{path.stem}_{re.sub(r'[^0-9A-Za-z_-]', '_', column.name)}")
+        folder.mkdir(parents=True, exist_ok=True)
+        digits, names = len(str(max(len(rows) - 1, 0))), []
+        for i, data in enumerate(rows[column.name].to_pylist()):
+            written.append(folder / f"{i:0{digits}}.png")
+            write_atomic(written[-1], lambda file, data=data: file.write(data))
+            names.append(f"{folder.name}/{written[-1].name}")
+        rows = rows.set_column(at, column.name, pa.array(names, pa.string()))
+    return rows, written
+
+
+def _are_pngs(column: Any) -> bool:
+    return all(cell is not None and cell.startswith(b"\x89PNG") for cell in column.to_pylist())
 
 
 def to_pandas(table: Any) -> Any:

@@ -94,7 +94,7 @@ def _open_path(said: str, strict: bool, kind: str | None) -> Rows:
             return _array(data, path.name)
         if isinstance(data, list):
             return Rows("text", data, path.name, remarks=tuple(remarks))
-        return _table(data, path.name, remarks)
+        return _table(data, path.name, remarks).replace(folder=str(path.parent))
     if suffix in SOUNDS:
         return _open_recordings([path], [path.name], path.name, (), strict)
 

@@ -43,6 +43,17 @@ class Modality(ABC):
         """The columns of a table that are looked at."""
         return self.names
 
+    @property
+    def groups(self) -> list[tuple[str, slice]] | None:
+        """Entries of a flat ``x`` that are told as one (the words of a column), in order, by name; None where each is
+        told by itself.
+        """
+        return None
+
+    def told(self, name: str, observed: Any, expected: Any) -> tuple[str, str] | None:
+        """A cell of what is called ``name`` and the expected one in words; None where both are told as they are."""
+        return None
+
     def samples(self, rows: Rows) -> Rows:
         """The rows as samples of the network, where those are others: the windows of recordings."""
         return rows

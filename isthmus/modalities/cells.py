@@ -8,8 +8,7 @@ building an Arrow table for every row, which takes a hundred times as long.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,8 @@ from isthmus.data.rows import Rows
 from isthmus.errors import DataError
 from isthmus.modalities.array import Array, with_missing
 from isthmus.modalities.base import Modality
-from isthmus.modalities.table import ABSENT, FALSE, TRUE, Column, Table, cell_text, moment
-
-#: Conversions of odd cells that are remembered per column.
-_MOST = 10_000
+from isthmus.modalities.columns.numeric import number_of
+from isthmus.modalities.table import Table
 
 
 class Cells:
@@ -42,23 +39,30 @@ class Cells:
             names = known if names is None else list(names)
             _check(modality, names)
             self._at = [names.index(column.name) for column in modality.used]
-            self._read = [_reader(column) for column in modality.used]
+            if pictures := [column.name for column in modality.used if column.kind == "image"]:
+                raise DataError(
+                    f"The column {pictures[0]!r} names pictures, which do not come line by line. Hand whole rows: "
+                    "isthmus detect MODEL DATA."
+                )
+            self._read = [column.reader() for column in modality.used]
             self.numeric = [column.kind == "numeric" for column in modality.used]
-            self._scaled = [j for j, column in enumerate(modality.used) if column.kind in ("numeric", "date")]
+            self._scaled, self._single = modality.scaled, modality.groups is None
+            n_entries = modality.shape[0]
         elif isinstance(modality, Array):
             names = modality.names if names is None else list(names)
             if (n := len(names)) != (wanted := len(modality.names)):
                 raise DataError(f"X has {n} features, but Autoencoder is expecting {wanted} features as input.")
             self._at = list(range(len(names)))
-            self._read = [_number] * len(names)
-            self._scaled, self.numeric = self._at, [True] * len(names)
+            self._read = [number_of] * len(names)
+            self._scaled, self.numeric, self._single = self._at, [True] * len(names), True
+            n_entries = len(names)
         else:
             raise DataError(
                 f"Rows of cells are for tables and arrays; this model takes rows of kind {modality.kind!r}. "
                 "Hand it whole rows: isthmus detect MODEL DATA."
             )
         self.names, self.width = list(names), len(names)
-        self._others = [j for j in range(len(self._at)) if j not in set(self._scaled)]
+        self._others = [j for j in range(n_entries) if j not in set(self._scaled)]
         self._all_scaled = not self._others
         self._forward = modality.scaling.forward
 
@@ -94,9 +98,12 @@ class Cells:
     def numbers(self, cells: Sequence[Any]) -> list[float]:
         """Used cells as numbers, NaN where missing, not yet scaled."""
         try:
-            return [read(cell) for read, cell in zip(self._read, cells, strict=True)]
+            found = [read(cell) for read, cell in zip(self._read, cells, strict=True)]
         except (ValueError, TypeError, OverflowError):
             raise DataError(self._which(cells)) from None
+        if self._single:
+            return found
+        return [number for several in found for number in (several if isinstance(several, list) else [several])]
 
     def _which(self, cells: Sequence[Any]) -> str:
         for read, at, cell in zip(self._read, self._at, cells, strict=True):
@@ -116,62 +123,3 @@ def _check(modality: Table, names: Sequence[str]) -> None:
         raise DataError(f"Column names must differ; {twice[0]!r} comes more than once. Rename or drop it.")
     nothing = pa.table({name: pa.array([], pa.null()) for name in names})
     modality.to_tensors(Rows("table", nothing, "the stream"))
-
-
-def _reader(column: Column) -> Callable[[Any], float]:
-    if column.kind == "categorical":
-        return _Remembered(_level(column))
-    if column.kind == "date":
-        return _Remembered(lambda cell: moment(column, cell))
-    return _flag if column.kind == "boolean" else _number
-
-
-def _number(cell: Any) -> float:
-    if cell.__class__ is str:
-        try:
-            # Python alone reads 1_000 and other scripts' digits as numbers
-            if "_" in cell or not cell.isascii():
-                raise ValueError
-            return float(cell)
-        except ValueError:
-            if cell.strip() in ABSENT:
-                return math.nan
-            raise
-    return math.nan if cell is None else float(cell)
-
-
-def _flag(cell: Any) -> float:
-    if cell.__class__ is str and (said := cell.strip().lower()) in (*TRUE, *FALSE):
-        return float(said in TRUE)
-    number = _number(cell)
-    return min(max(number, 0.0), 1.0) if number == number else number
-
-
-def _level(column: Column) -> Callable[[Any], float]:
-    number = {level: float(i + 1) for i, level in enumerate(column.levels)}
-
-    def level(cell: Any) -> float:
-        if cell is None or cell == "" or cell != cell:
-            return math.nan
-        if cell.__class__ is str and cell in number:
-            return number[cell]
-        return number.get(cell_text(cell, column.dtype), 0.0)
-
-    return level
-
-
-class _Remembered:
-    """A conversion that is slow and asked for the same few cells again and again."""
-
-    def __init__(self, slow: Callable[[Any], float]):
-        self.slow, self.known = slow, dict[Any, float]()
-
-    def __call__(self, cell: Any) -> float:
-        # 1, 1.0 and True are one key of a dictionary, and different cells
-        key = cell if cell.__class__ is str else (cell.__class__, cell)
-        found = self.known.get(key)
-        if found is None:
-            if len(self.known) >= _MOST:
-                self.known.clear()
-            found = self.known[key] = self.slow(cell)
-        return found

@@ -12,6 +12,9 @@ from isthmus.tasks.base import Result
 if TYPE_CHECKING:
     from isthmus.model import Model
 
+#: The column of errors, by what of the rows comes back.
+_MEASURES = {"variance": "squared_error_per_row", "deviance": "nats_per_row"}
+
 
 @dataclass
 class Comparison(Result):
@@ -45,7 +48,7 @@ class Comparison(Result):
         return pa.table(
             {
                 "model": ["autoencoder", f"{self.linear}-{self.latent_dim}", "mean row"],
-                "squared_error_per_row" if self.spread == "variance" else "nats_per_row": errors,
+                _MEASURES.get(self.spread, "error_per_row"): errors,
                 "explained": [self.explained(e) for e in errors],
             }
         )

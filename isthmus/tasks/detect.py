@@ -64,9 +64,24 @@ class Expectation:
     _known: dict[int, tuple[Any, tuple[int, int, int]]] = field(default_factory=dict, repr=False)
 
     @property
+    def groups(self) -> list[tuple[str, slice]] | None:
+        """Entries that are told as one, by name; None where each is told by itself."""
+        return self.modality.groups
+
+    @property
     def names(self) -> list[str]:
-        """What the entries are called."""
-        return self.modality.names
+        """What is told of is called: entries, or what they are told as."""
+        return self.modality.names if self.groups is None else [name for name, _ in self.groups]
+
+    def gained(self, entries: np.ndarray, usual: np.ndarray) -> np.ndarray:
+        """What everything that is told of brings beyond the usual: (…, entries) → (…, names); what is missing brings
+        nothing.
+        """
+        if self.groups is None:
+            return np.where(entries == 0, 0, entries - usual)
+        starts = [place.start for _, place in self.groups]
+        found, expected = np.add.reduceat(entries, starts, axis=-1), np.add.reduceat(usual, starts)
+        return np.where(np.add.reduceat(entries != 0, starts, axis=-1, dtype=int) == 0, 0, found - expected)
 
     @property
     def tells(self) -> bool:
@@ -89,8 +104,11 @@ class Expectation:
         self.prepare([i])
         raw, places = self._known[i]
         expected, low, high = (self._cell(raw, place, j) for place in places)
+        if (own := self.modality.told(self.names[j], observed, expected)) is not None:
+            return own
         said, wanted = told_apart(observed, expected)
-        if self.spread is not None and _is_number(low) and _is_number(high) and self.spread.ravel()[j] > 0:
+        entry = j if self.groups is None else self.groups[j][1].start
+        if self.spread is not None and _is_number(low) and _is_number(high) and self.spread.ravel()[entry] > 0:
             half = (float(high) - float(low)) / 2
             if half > 0:
                 wanted += f" ± {half:.2g}"
@@ -98,7 +116,7 @@ class Expectation:
 
     def _cell(self, found: Any, k: int, j: int) -> Any:
         if hasattr(found, "column_names"):
-            return found[self.modality.names[j]][k].as_py()
+            return found[self.names[j]][k].as_py()
         return np.asarray(found[k]).ravel()[j]
 
 
@@ -150,11 +168,25 @@ class Detection(Result):
             entries = entries[0] if isinstance(rows, int) else entries
         return np.where(entries == 0, 0, entries - self.usual)
 
+    def _told_of(self, i: int) -> np.ndarray:
+        """What row ``i`` gained, by name where entries are told as one."""
+        if self.expectation is None or self.expectation.groups is None:
+            return self._gained(i)
+        return self.expectation.gained(self.contributions[i], self.usual)
+
+    @property
+    def by_column(self) -> dict[str, np.ndarray]:
+        """What each column brings to the score (n,), by name: of a table, where one may have many entries."""
+        if self.expectation is None:
+            raise SpecError("Columns are of tables and arrays, and these rows have none. Ask for .contributions.")
+        groups = self.expectation.groups or [(name, slice(j, j + 1)) for j, name in enumerate(self.names)]
+        return {name: self.contributions[:, place].sum(1) for name, place in groups}
+
     def reasons(self, i: int) -> list[Reason]:
         """The entries that contributed most to row ``i``, strongest first; none where nothing stands out."""
         beyond = "the course of time" if self.over_time else "the combination of columns"
         rest = float(self.rest[i] - self.usual_rest)
-        return reasons(self._gained(i), rest, self.names, lambda j: self._told(i, j), beyond)
+        return reasons(self._told_of(i), rest, self.names, lambda j: self._told(i, j), beyond)
 
     def _told(self, i: int, j: int) -> tuple[str, str]:
         assert self.expectation is not None
@@ -175,7 +207,7 @@ class Detection(Result):
         found: dict[str, Any] = {"score": self.scores, "p_value": self.p_values, "anomaly": self.anomalies}
         if self.names:
             # row by row, because all rows of a sparse array at once would be dense
-            tops = [np.argsort(-self._gained(i))[:TOP] for i in range(len(self.scores))]
+            tops = [np.argsort(-self._told_of(i))[:TOP] for i in range(len(self.scores))]
             for k, order in enumerate(np.array(tops).T, start=1):
                 found[f"top_{k}"] = pa.DictionaryArray.from_arrays(order.astype(np.int32), self.names).cast(pa.string())
         why = [None] * len(self.scores)

@@ -210,16 +210,17 @@ class Follower:
             mean = model.net.decode(model.net.encode(b["x"], b.get("observed"))).mean
         expectation = Expectation(model.modality, mean.cpu().numpy(), model.spread)
         expectation.prepare(range(len(rows)))
+        places = [place.start for _, place in expectation.groups or ()] or range(len(self._cells.numeric))
         found = []
         for i, (cells, numbers) in enumerate(rows):
 
             def told(j: int, i: int = i, cells: Any = cells, numbers: Any = numbers) -> tuple[str, str]:
                 # a number that came as text is told as a number, a category as what it is called
-                return expectation.words(i, j, numbers[j] if self._cells.numeric[j] else cells[j])
+                return expectation.words(i, j, numbers[places[j]] if self._cells.numeric[j] else cells[j])
 
             entries = surprise.entries[i].cpu().numpy()
-            gained = np.where(entries == 0, 0, entries - self._usual)
-            above = reasons(gained, float(surprise.rest[i]) - self._usual_rest, model.modality.names, told)
+            gained = expectation.gained(entries, self._usual)
+            above = reasons(gained, float(surprise.rest[i]) - self._usual_rest, expectation.names, told)
             found.append("; ".join(map(str, above)))
         return found
 

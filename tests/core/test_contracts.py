@@ -22,7 +22,12 @@ from isthmus.errors import SpecError
 from isthmus.spec import Part, Spec
 
 #: Options that have no default, so that a test has to say them.
-NEEDED = {"categorical": {"levels": 3}, "mixed": {"levels": [0, 1, 3, 0, 1, 4]}}
+NEEDED = {
+    "categorical": {"levels": 3},
+    "joint": {"sides": [{"entries": 3, "of": {"kind": "mixed", "levels": [0, 1, 3]}},
+                        {"entries": 2, "of": "multinomial"}, {"entries": 1, "of": "gaussian"}]},
+    "mixed": {"levels": [0, 1, 3, 0, 1, 4]},
+}  # fmt: skip
 #: Parts that take rows of this shape; vectors where nothing is said.
 SHAPES = {
     "conv": (2, 9, 7), "patches": (2, 9, 7), "recurrent": (2, 12), "spans": (2, 12), "temporal": (2, 12),
@@ -59,11 +64,12 @@ def part(name, **options):
 def rows(likelihood, shape, n=N, dtype=torch.float32):
     """Rows that this likelihood can model."""
     g = torch.Generator().manual_seed(1)
-    if likelihood == "mixed":
-        levels = NEEDED["mixed"]["levels"]
+    if likelihood in ("mixed", "joint"):
+        levels = NEEDED["mixed"]["levels"] if likelihood == "mixed" else [0, 1, 3]
         columns = [
             torch.randn(n, generator=g) if k == 0 else torch.randint(max(k, 2), (n,), generator=g) for k in levels
         ]
+        columns += [torch.rand(n, generator=g)] * (shape[0] - len(levels))
         return torch.stack([c.to(dtype) for c in columns], dim=1)
     if likelihood == "categorical":
         return torch.randint(3, (n, *shape), generator=g).to(dtype)

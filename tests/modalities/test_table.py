@@ -62,11 +62,14 @@ def test_columns_are_what_they_look_like(frame):
         "small": "numeric",
         "nothing": "aside",
     }
-    assert table.names == [name for name, kind in kinds(table).items() if kind != "aside"]
+    assert table.looks_at == [name for name, kind in kinds(table).items() if kind != "aside"]
+    # 200 hours are two rounds of the day, and 200 days of the week
+    cycles = {column.name: column.cycles for column in table.used if column.kind == "date"}
+    assert cycles == {"when": ("day",), "day": ("week",)}
     said = " ".join(table.describe())
     for name in ("PassengerId", "constant", "place", "note", "nothing", "text_number"):
         assert repr(name) in said
-    assert table.parts()["likelihood"] == {"kind": "mixed", "levels": [0, 0, 1, 1, 4, 0, 0, 0, 4, 0]}
+    assert table.parts()["likelihood"] == {"kind": "mixed", "levels": [0, 0, 1, 1, 4, 0, 0, 0, 0, 0, 0, 0, 4, 0]}
 
 
 def test_round_trip_with_names_and_types(frame):
@@ -131,7 +134,7 @@ def test_unseen_categories_are_level_0(frame):
 
 def test_only_the_most_frequent_categories_are_kept():
     column = np.repeat([f"c{i:03d}" for i in range(100)], np.arange(100) + 1)
-    table = Table.fit(open_rows(pa.table({"c": column})), max_levels=10)
+    table = Table.fit(open_rows(pa.table({"c": column})), max_levels=10, kinds={"c": "categorical"})
     assert table.columns[0].levels == tuple(f"c{i:03d}" for i in range(99, 89, -1))
     assert any("100 categories; the 10 most" in said for said in table.describe())
 
@@ -224,7 +227,7 @@ def test_network_traffic(shared):
     labels = ["attack", "difficulty", "is_attack"]
     normal = train.take(train.data["is_attack"].to_numpy() == 0)
     table = Table.fit(normal.replace(data=normal.data.drop_columns(labels)))
-    heavy = {table.used[j].name for j, kind in zip(table._numeric, table.scaling.kinds, strict=True) if kind == "asinh"}
+    heavy = {table.names[j] for j, kind in zip(table.scaled, table.scaling.kinds, strict=True) if kind == "asinh"}
     assert {"duration", "src_bytes", "dst_bytes", "count", "srv_count"} <= heavy
 
     levels = table.parts()["likelihood"]["levels"]
