@@ -116,6 +116,9 @@ class Joint(Likelihood):
         found = (side.problem(x[:, at]) for side, at in zip(self.sides, self.places, strict=True))
         return next((why for why in found if why), None)
 
+    def extra_repr(self) -> str:
+        return f"sides={[at.stop - at.start for at in self.places]}"
+
 
 def _places(sizes: Sequence[int]) -> list[slice]:
     ends = torch.tensor([0, *sizes]).cumsum(0).tolist()

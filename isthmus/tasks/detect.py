@@ -170,14 +170,14 @@ class Detection(Result):
 
     def _told_of(self, i: int) -> np.ndarray:
         """What row ``i`` gained, by name where entries are told as one."""
-        if self.expectation is None or self.expectation.groups is None:
+        if not isinstance(self.expectation, Expectation) or self.expectation.groups is None:
             return self._gained(i)
         return self.expectation.gained(self.contributions[i], self.usual)
 
     @property
     def by_column(self) -> dict[str, np.ndarray]:
         """What each column brings to the score (n,), by name: of a table, where one may have many entries."""
-        if self.expectation is None:
+        if not isinstance(self.expectation, Expectation):
             raise SpecError("Columns are of tables and arrays, and these rows have none. Ask for .contributions.")
         groups = self.expectation.groups or [(name, slice(j, j + 1)) for j, name in enumerate(self.names)]
         return {name: self.contributions[:, place].sum(1) for name, place in groups}

@@ -141,7 +141,9 @@ def test_rows_of_another_length_and_columns_of_another_name(table):
 def test_an_empty_date_or_text_is_missing(table):
     row = frame().iloc[0].to_dict()
     found = Cells(table)([{**row, "when": "", "kind": "", "plain": ""}])
-    assert int((~found["observed"]).sum()) == 3
+    place = table.places[table.looks_at.index("when")]
+    assert not found["observed"][0, place].any()
+    assert int((~found["observed"]).sum()) == 2 + (place.stop - place.start)
     assert (
         not Cells(table)([{**row, "when": datetime.date(2024, 2, 1)}])
         .get("observed", torch.ones(1))
