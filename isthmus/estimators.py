@@ -139,8 +139,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, *, target: Any = None, condition: Any = None) -> Self:
-        """Fit to rows: ndarray (n, d) or images (n, h, w), data frame, tensor, a list of series of any lengths, or
-        the path of a file or folder.
+        """Fit to rows: ndarray (n, d) or images (n, h, w), sparse matrix, data frame, tensor, a list of series of any
+        lengths, or the path of a file or folder.
 
         ``target`` holds what should come back for each row, in the same order and form: the clean rows to noisy ones.
         ``condition`` is a label (or a number) for each row that steers the decoder. ``y`` is not looked at.
@@ -185,7 +185,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     def from_model(cls, model: Model) -> Self:
         """An estimator around a model that is fitted already, such as an opened file."""
         self = cls(model.record.recipe, latent_dim=model.spec.latent_dim)
-        if model.modality.kind == "array":
+        if model.modality.kind in ("array", "sparse"):
             self.n_features_in_ = int(np.prod(model.net.shape))
         self.model_ = model
         self._settle()
@@ -211,14 +211,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     def _remember_features(self, X: Any, rows: Rows) -> None:
         if rows.kind == "table":
             self.n_features_in_ = rows.data.num_columns
-        elif isinstance(rows.data, np.ndarray):
+        elif rows.kind == "sparse" or isinstance(rows.data, np.ndarray):
             self.n_features_in_ = int(np.prod(rows.data.shape[1:]))
         _check_feature_names(self, X, reset=True)
 
     def _rows(self, X: Any, condition: Any = None) -> Rows:
         check_is_fitted(self, "model_")
         rows = self.model_.open(X)
-        if rows.kind == "array":
+        if rows.kind in ("array", "sparse"):
             _check_feature_names(self, X, reset=False)
         return rows if condition is None else with_condition(rows, condition)
 
@@ -314,6 +314,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 

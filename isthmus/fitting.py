@@ -133,7 +133,7 @@ def set_aside(
         raise SpecError(f"contamination is a share above 0 and below 0.5, or 'auto', got {said!r}. Say 0.05, or None.")
     fed = feed(rows, None, modality, options)
     if fed.modality.sparse:
-        raise SpecError("Distances between rows of text set none aside. Leave contamination out.")
+        raise SpecError("Distances between sparse rows (texts, say) set none aside. Leave contamination out.")
     suited = {name: part for name, part in fed.modality.parts().items() if name != "detector"}
     probe = _probe(compose(kind=fed.modality.kind, suited=suited), fed.modality.shape).eval()
     wide = Neighbours(probe.shape, probe.likelihood.features_shape, **WIDE.options)
@@ -182,7 +182,7 @@ def begin(
     hides = spec.corruption.kind in CORRUPTIONS and CORRUPTIONS[spec.corruption.kind].hides
     spec = spec.replace(tell_missing="observed" in tensors or hides)
     if face.sparse and spec.detector.kind != "likelihood":
-        raise SpecError(f"The detector {spec.detector.kind!r} looks at dense rows; rows of text take 'likelihood'.")
+        raise SpecError(f"The detector {spec.detector.kind!r} looks at dense rows; sparse ones take 'likelihood'.")
     probe = _probe(spec, face.shape)
     _check_range(probe, wanted_of(tensors))
     # a random start without held-out rows has no use for it

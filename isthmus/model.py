@@ -10,8 +10,8 @@ import copy
 import itertools
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import Batch, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
-from isthmus.data.sparse import dense
+from isthmus.data.sparse import dense, joined
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.data.windows import Paid, Windows
 from isthmus.errors import DataError, FileError, SpecError
@@ -489,10 +489,24 @@ class Model:
         if tuple(z.shape[1:]) != shape:
             raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
         batch = {"z": z} | self._said(condition, len(z))
+        if not len(z):
+            return self.modality.from_tensors(torch.zeros(0, *self.net.shape))
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             parts = ({k: t.to(self.device) for k, t in b.items()} for b in in_order(batch, self._chunk))
-            means = [self.net.decode(**part).mean.cpu() for part in parts] if len(z) else []
-        return self.modality.from_tensors(torch.cat(means) if means else torch.zeros(0, *self.net.shape))
+            return self._raw(self.net.decode(**part).mean.cpu() for part in parts)
+
+    def _raw(self, means: Iterable[Tensor], like: Rows | None = None) -> Any:
+        """Tensors like x that come piece by piece → raw rows, ``like`` them one for one; sparse ones never all at
+        once.
+        """
+        if not self.modality.sparse:
+            return self.modality.from_tensors(torch.cat(list(means)), like)
+        pieces, at = [], 0
+        for mean in means:
+            part = like and like.take(np.arange(at, at + len(mean)))
+            pieces.append(self.modality.from_tensors(mean, part))
+            at += len(mean)
+        return joined(pieces)
 
     def _said(self, condition: Any, n: int) -> dict[str, Tensor]:
         """The condition that is said for ``n`` codes."""
@@ -510,7 +524,7 @@ class Model:
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
         rows = self.open(source)
-        return self.modality.from_tensors(torch.from_numpy(self._over(rows, self._mean)), rows)
+        return self._raw(self._chunks_of(rows, self._mean), rows)
 
     def score(self, source: Any) -> np.ndarray:
         """How strange each row is to the model's detector, float64 (n,): higher is stranger.
@@ -591,15 +605,12 @@ class Model:
         if remark := self.sampling_remark():
             warnings.warn(remark, stacklevel=2)
         generator = torch.Generator(self.device).manual_seed(seed)
-        drawn = []
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
             said = {name: t.to(self.device) for name, t in self._said(condition, n).items()}
             self.net.renew_prior(**said)
             codes = {"z": self.net.prior.sample(n, generator), **said}
-            for b in in_order(codes, self._chunk):
-                p = self.net.decode(**b)
-                drawn.append((p.sample(generator) if noise else p.mean).cpu())
-        return self.modality.from_tensors(torch.cat(drawn))
+            drawn = (self.net.decode(**b) for b in in_order(codes, self._chunk))
+            return self._raw((p.sample(generator) if noise else p.mean).cpu() for p in drawn)
 
     def sampling_remark(self) -> str | None:
         """Why rows that :meth:`sample` draws may look unlike the rows that were fitted, with the remedy."""
@@ -688,7 +699,12 @@ class Model:
         return dense(tensors_of(rows, self.modality, self.conditions, steered=steered))
 
     def _surprise(self, b: Mapping[str, Tensor], explain: bool = True) -> Surprise:
-        return self.detector(self.net, b["x"], b.get("observed"), b.get("condition"), explain=explain)
+        found = self.detector(self.net, b["x"], b.get("observed"), b.get("condition"), explain=explain)
+        if not self.modality.sparse:
+            return found
+        # of sparse rows what is there is told, and all zeros together: else every row had as many reasons as columns
+        told = found.entries * (b["x"] != 0)
+        return replace(found, entries=told, rest=found.rest + (found.entries - told).flatten(1).sum(1))
 
     def _nats(self, b: Mapping[str, Tensor]) -> Tensor:
         trace = self.net.trace(**b)

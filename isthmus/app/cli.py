@@ -288,7 +288,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @click.option(
     "--kind",
-    type=click.Choice(["array", "table", "image", "series", "text"]),
+    type=click.Choice(["array", "table", "image", "series", "sparse", "text"]),
     help="What the rows are, where that is not clear.",
 )
 @click.option(

@@ -444,7 +444,19 @@ class Shares(Distribution):
         words = (x if observed is None else x * observed)[:, : self.logs.shape[1]]
         # every row counts as one of the usual length: else the longest documents would be the strangest
         weights = words * (self.length / words.sum(1, keepdim=True).clamp(min=1e-12))
-        return self._beside(weights * self.logs)
+        return self._beside(weights * self.logs) - self._of_nothing(words, observed)
+
+    def _of_nothing(self, words: Tensor, observed: Tensor | None) -> Tensor | float:
+        """What a row without a word costs, spread over all entries: as much as words of which nobody could guess any.
+        Else it would be the most usual of all.
+        """
+        empty = words.detach().amax(1) <= 0
+        if observed is not None:  # what is not known costs nothing
+            empty = empty & observed[:, : words.shape[1]].all(1)
+        if not empty.any():
+            return 0.0
+        each = self.length * math.log(max(words.shape[1], 2)) / self.width
+        return (empty.to(words) * each)[:, None].expand(-1, self.width)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """As many words as a row usually has, each worth the same."""

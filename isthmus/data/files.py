@@ -263,8 +263,23 @@ _PICKLED = (
 )
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, list[str]]:
-    return read_npz(path, None), []
+def _read_npz(path: Path) -> tuple[Any, list[str]]:
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+    return (_read_sparse(path) if names >= _SPARSE else read_npz(path, None)), []
+
+
+#: What ``scipy.sparse.save_npz`` writes, whatever the form.
+_SPARSE = {"format", "shape", "data"}
+
+
+def _read_sparse(path: Path) -> Any:
+    """A matrix that ``scipy.sparse.save_npz`` wrote, with every index within its shape."""
+    import scipy.sparse
+
+    matrix = scipy.sparse.load_npz(path).tocsr()
+    matrix.check_format(full_check=True)
+    return matrix
 
 
 def read_npz(path: Path, key: str | None) -> np.ndarray:

@@ -26,8 +26,8 @@ class Rows:
     ``kind`` is ``"array"`` (``data`` is an ndarray, rows first), ``"table"`` (a ``pyarrow.Table``), ``"image"``
     (a list of paths, or an integer ndarray ``(n, h, w)`` / ``(n, h, w, c)``), ``"series"`` (a list of
     ndarrays ``(time,)`` or ``(time, channels)`` that differ in length), ``"recordings"`` (a list of long tables,
-    ndarrays or sounds), ``"windows"`` (:class:`~isthmus.data.windows.Windows` of recordings) or ``"text"`` (a list of
-    str). ``names``
+    ndarrays or sounds), ``"windows"`` (:class:`~isthmus.data.windows.Windows` of recordings), ``"sparse"``
+    (a ``scipy.sparse.csr_array``) or ``"text"`` (a list of str). ``names``
     are the files of a folder, else None. ``origin`` is how messages call the rows. ``remarks`` are
     the decisions taken while opening that a person would want to know. ``beside`` are other rows that
     belong to these, one to one, and go where they go (``"condition"``: what steers the decoder; ``"target"``:
@@ -53,6 +53,8 @@ class Rows:
                 )
 
     def __len__(self) -> int:
+        if self.kind == "sparse":
+            return self.data.shape[0]
         return self.data.num_rows if self.kind == "table" else len(self.data)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Rows:
@@ -94,6 +96,11 @@ class Rows:
         """These rows, unless they are texts, recordings or series that differ in length, which few can take."""
         if self.kind == "text":
             raise DataError(f"{self.origin} holds texts, which only the modality 'text' can take. Fit with it.")
+        if self.kind == "sparse":
+            raise DataError(
+                f"{self.origin} is a sparse matrix, which only the modality 'sparse' can take. Fit with it, or make "
+                "the matrix dense first: X.toarray()."
+            )
         if self.kind == "recordings":
             raise DataError(f"{self.origin} are recordings, which only the modality 'series' can take (--kind series).")
         if self.kind == "series":

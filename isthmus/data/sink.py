@@ -32,6 +32,8 @@ def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list
             f"Cannot write rows as {path.suffix!r} ({path}). Known: {', '.join(sorted(_WRITERS))}, "
             "or a folder for images."
         )
+    if hasattr(rows, "tocsr") and path.suffix.lower() != ".npz":
+        raise FileError(f"A sparse matrix is written as .npz, which scipy.sparse.load_npz opens; got {path.name!r}.")
     rows, pictures = _pictures_beside(rows, path)
     write_atomic(path, lambda file: write(rows, file))
     return [path, *pictures]
@@ -139,6 +141,11 @@ def _npy(rows: Any, file: BinaryIO) -> None:
 
 
 def _npz(rows: Any, file: BinaryIO) -> None:
+    if hasattr(rows, "tocsr"):
+        import scipy.sparse
+
+        scipy.sparse.save_npz(file, rows)
+        return
     np.savez_compressed(file, rows=_array(rows))
 
 

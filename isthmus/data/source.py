@@ -23,7 +23,8 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None) -> 
         source: ``.csv .tsv .parquet .arrow .feather .npy .npz .jsonl`` (``file.npz:key`` chooses an array),
             a ``.txt`` of which every line is a document, a ``.wav``, a folder, glob or list of pictures, recordings
             or ``.txt`` files, ``example:digits``, ``-`` for a CSV on the standard input, an ndarray, a torch tensor,
-            a pandas, polars or other data frame, a ``pyarrow.Table``, a list of lists, a list of texts, a list
+            a ``scipy.sparse`` matrix (as a file: ``scipy.sparse.save_npz``), a pandas, polars or other data frame, a
+            ``pyarrow.Table``, a list of lists, a list of texts, a list
             of arrays that differ in length (series), or :class:`Rows`.
         strict: Refuse a folder that holds anything but sound pictures (or texts), instead of skipping the rest.
         kind: ``"series"`` takes several files, frames or one row of numbers for recordings; WAV files always are.
@@ -94,6 +95,8 @@ def _open_path(said: str, strict: bool, kind: str | None) -> Rows:
             return _array(data, path.name)
         if isinstance(data, list):
             return Rows("text", data, path.name, remarks=tuple(remarks))
+        if hasattr(data, "tocsr"):
+            return _sparse(data, path.name)
         return _table(data, path.name, remarks).replace(folder=str(path.parent))
     if suffix in SOUNDS:
         return _open_recordings([path], [path.name], path.name, (), strict)
@@ -342,11 +345,7 @@ def _open_object(source: Any) -> Rows:
     if hasattr(source, "detach"):
         return _array(_from_torch(source), "the tensor")
     if hasattr(source, "tocsr"):
-        raise RowTypeError(
-            f"A sparse matrix was passed ({type(source).__name__} of shape {source.shape}), but "
-            "dense data is "
-            "required. Use X.toarray() to convert it to a dense numpy array."
-        )
+        return _sparse(source, "the sparse matrix")
     if isinstance(source, np.ndarray):
         return _array(source, "the array")
     table = _frame(source)
@@ -358,6 +357,26 @@ def _open_object(source: Any) -> Rows:
         f"Rows cannot be made from {type(source).__name__!r}. Pass a file or folder, a 2-D array or tensor, "
         "a data frame, a pyarrow.Table or a list of lists."
     )
+
+
+def _sparse(source: Any, origin: str) -> Rows:
+    """A sparse matrix of any form, row by row; it stays sparse."""
+    import scipy.sparse
+
+    if len(source.shape) != 2 or source.shape[1] == 0:
+        raise DataError(
+            f"Expected 2D array, got a sparse one of shape {source.shape} instead ({origin}); it needs 1 column at "
+            "least."
+        )
+    if source.dtype.kind == "c":
+        raise DataError(f"Complex data not supported: {origin} is {source.dtype}.")
+    if source.dtype.kind not in "biuf":
+        raise DataError(f"A sparse matrix of numbers is wanted; {origin} is {source.dtype}.")
+    matrix = scipy.sparse.csr_array(source)
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()  # the person's own stays as it is
+        matrix.sum_duplicates()
+    return Rows("sparse", matrix, origin)
 
 
 def _from_torch(tensor: Any) -> np.ndarray:

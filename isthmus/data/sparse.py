@@ -9,7 +9,8 @@ Only what is fed to a network at once is ever dense, never a whole corpus.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,3 +77,12 @@ class Sparse:
 def dense(tensors: Mapping[str, Tensor | Sparse]) -> dict[str, Tensor]:
     """Named rows with every sparse one made dense: of a batch, never of a corpus."""
     return {name: t.dense() if isinstance(t, Sparse) else t for name, t in tensors.items()}
+
+
+def joined(pieces: Sequence[Any]) -> Any:
+    """Raw rows that came piece by piece, lists or sparse matrices, as one."""
+    if isinstance(pieces[0], list):
+        return [row for piece in pieces for row in piece]
+    import scipy.sparse
+
+    return scipy.sparse.vstack(pieces, format="csr")

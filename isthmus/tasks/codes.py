@@ -11,6 +11,7 @@ import numpy as np
 
 from isthmus.data.sink import as_table, save_rows, to_pandas
 from isthmus.data.source import open_rows
+from isthmus.errors import DataError
 from isthmus.tasks.base import Result
 
 if TYPE_CHECKING:
@@ -50,7 +51,13 @@ class Returned(Result):
     came: str = "came back"
     remark: str | None = None
 
+    @property
+    def _n(self) -> int:
+        return self.rows.shape[0] if hasattr(self.rows, "tocsr") else len(self.rows)
+
     def to_frame(self) -> Any:
+        if hasattr(self.rows, "tocsr"):
+            raise DataError("A sparse matrix is no frame: take .rows, or save it as .npz.")
         return to_pandas(_as_table(self.rows, "x") if isinstance(self.rows, np.ndarray) else as_table(self.rows))
 
     def save(self, path: Path) -> list[Path]:
@@ -64,10 +71,10 @@ class Returned(Result):
         return _first_rows(self.rows) if hasattr(self.rows, "column_names") else []
 
     def summary(self) -> list[str]:
-        return [f"{len(self.rows):,} rows {self.came}", *([f"! {self.remark}"] if self.remark else [])]
+        return [f"{self._n:,} rows {self.came}", *([f"! {self.remark}"] if self.remark else [])]
 
     def to_json(self) -> dict[str, Any]:
-        return {"rows": len(self.rows), **({"remark": self.remark} if self.remark else {})}
+        return {"rows": self._n, **({"remark": self.remark} if self.remark else {})}
 
 
 def _first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
