@@ -578,7 +578,7 @@ class Model:
 
         for found in self._chunks_of(source, explain):
             entries.append(scipy.sparse.csr_array(found[:, :-1].numpy()))
-            costs.append(found[:, -1].numpy())
+            costs.append(found[:, -1].numpy().copy())  # a view would keep the dense rows alive
         return scipy.sparse.vstack(entries, format="csr"), np.concatenate(costs), None
 
     def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:

@@ -222,3 +222,17 @@ def test_a_table_column_by_kind():
     table = pa.table({"n": [1.0] * 60, "said": documents(60)})
     fitted = Model.fit(table, modality="text", latent_dim=2, plan=Plan(epochs=1))
     assert np.array_equal(fitted.encode(table), fitted.encode(documents(60)))
+
+
+def test_an_empty_document_is_told_and_strange():
+    g = np.random.default_rng(0)
+    topics = [["sea", "boat", "wind", "harbour", "wave", "sail"], ["bank", "rate", "market", "bond", "money", "loan"]]
+    documents = [" ".join(g.choice(topics[i % 2], 8)) for i in range(300)]
+    model = Model.fit(documents, plan=Plan(epochs=5), latent_dim=4)
+    fresh = [*(" ".join(g.choice(topics[i % 2], 8)) for i in range(100)), "", "  \n", "?!"]
+    scores = model.score(fresh)
+    assert (scores[100:] > scores[:100].max()).all()
+    assert np.isfinite(scores).all()
+    found = detect(model, fresh, budget=3)
+    assert set(np.flatnonzero(found.anomalies)) == {100, 101, 102}
+    assert "3 of 103 documents looked at hold no word." in model.remarks(model.open(fresh))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from isthmus.data.files import binary_reason
+from isthmus.data.listing import why
 from isthmus.errors import FileError
 
 if TYPE_CHECKING:
@@ -65,9 +66,9 @@ def read_document(path: Path) -> tuple[str, str | None]:
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)
     except OSError as error:
-        raise FileError(error.strerror or "it cannot be read") from error
-    if why := binary_reason(data[: 1 << 18]):
-        raise FileError(why)
+        raise FileError(why(error)) from error
+    if reason := binary_reason(data[: 1 << 18]):
+        raise FileError(reason)
     cut = len(data) > LONGEST
     text, latin = _decoded(data[:LONGEST], _encoding(data), cut)
     reasons = ["not UTF-8, read as Latin-1"] * latin + [f"longer than {LONGEST >> 20} MiB, the rest is not used"] * cut
@@ -122,8 +123,8 @@ def _lines(path: Path, told: _Told, longest: int) -> Iterator[tuple[str, bool]]:
     """Each line, and whether it was longer than it may be; the rest of such a line is passed over."""
     with path.open("rb") as file:
         head = file.read(1 << 18)
-        if why := binary_reason(head):
-            raise FileError(f"{path.name!r} is not text: it {why}. Give it its right ending, or save it as UTF-8.")
+        if reason := binary_reason(head):
+            raise FileError(f"{path.name!r} is not text: it {reason}. Give it its right ending, or save it as UTF-8.")
         told.utf16 = _encoding(head).startswith("utf-16")
         file.seek(0)
         for raw, cut in _pieces(file, longest, _encoding(head)):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.data.listing import why
 from isthmus.errors import FileError
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ _MAGIC = {
     b"%PDF": "a PDF document",
 }
 
+#: Bytes that a file is judged by.
+_HEAD = 1 << 18
+
 #: Bytes that stand in no text: neither spaces nor the escapes of terminals.
 _CONTROLS = bytes(sorted({*range(32), 127} - {8, 9, 10, 11, 12, 13, 27}))
 
@@ -57,16 +61,18 @@ def _guarded(read: Callable[[Path], Any], what: str) -> Callable[[Path], Any]:
     def reader(path: Path) -> Any:
         import pyarrow as pa
 
-        if path.stat().st_size == 0:
-            raise FileError(f"{path.name!r} is empty (0 bytes).")
         try:
+            if path.stat().st_size == 0:
+                raise FileError(f"{path.name!r} is empty (0 bytes).")
             return read(path)
         except FileError:
             raise
+        except (PermissionError, FileNotFoundError) as error:
+            raise FileError(f"{str(path)!r} cannot be read: {why(error)}.") from error
         except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-            why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            said = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise FileError(
-                f"{path.name!r} cannot be read as {what}: it is damaged, cut short or something else ({why})."
+                f"{path.name!r} cannot be read as {what}: it is damaged, cut short or something else ({said})."
             ) from error
 
     return reader
@@ -96,7 +102,7 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
     from pyarrow import csv
 
     remarks: list[str] = []
-    head = source[: 1 << 18] if isinstance(source, bytes) else _head(source)
+    head = source[:_HEAD] if isinstance(source, bytes) else _head(source)
     if not head.strip():
         raise FileError(f"{origin} is empty: a CSV starts with a line of column names.")
     encoding = _encoding(head, origin)
@@ -126,11 +132,25 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
             encoding = "latin-1"
             table = read(encoding)
     except (pa.ArrowInvalid, UnicodeError) as error:
-        why = str(error).strip().splitlines()[0][:200]
-        raise FileError(f"{origin} cannot be read as CSV: {why}. Every line needs the same number of cells.") from error
+        said = str(error).strip().splitlines()[0][:200]
+        if "straddling" in said or ("cannot infer" in said and b"\n" not in head):
+            raise FileError(
+                f"{origin} cannot be read as CSV: one of its lines is longer than 1 MiB, so it is no table, or a quote "
+                "in it is never closed."
+            ) from error
+        raise FileError(
+            f"{origin} cannot be read as CSV: {said}. Every line needs the same number of cells."
+        ) from error
+    columns = list(table.columns)
     if encoding == "latin-1":
-        remarks.append(f"{origin} is not UTF-8; it was read as Latin-1.")
-    columns = [_tidy(column) for column in table.columns]
+        columns, both = _of_two_encodings(columns)
+        remarks.append(
+            f"{origin} mixes UTF-8 with something else: {both:,} cell(s) were read as UTF-8, the rest as Latin-1. Look "
+            "at its letters."
+            if both
+            else f"{origin} is not UTF-8; it was read as Latin-1."
+        )
+    columns = [_tidy(column) for column in columns]
     names = [name.strip().strip("\ufeff") for name in table.column_names]
     if len(names) > 1 and _is_index(names[0], columns[0]):
         names, columns = names[1:], columns[1:]
@@ -139,9 +159,37 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
     return pa.table(columns, names=names), remarks
 
 
+def _of_two_encodings(columns: list[pa.ChunkedArray]) -> tuple[list[pa.ChunkedArray], int]:
+    """Columns read as Latin-1, with the cells that are UTF-8 read as such, and how many these were.
+
+    Letters beyond ASCII that are Latin-1 are hardly ever valid UTF-8 by chance.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found, both = [], 0
+    for column in columns:
+        if pa.types.is_string(column.type):
+            texts = {text: _as_utf8(text) for text in pc.unique(column).to_pylist() if text and not text.isascii()}
+            changed = {text: said for text, said in texts.items() if said is not None}
+            if changed:
+                cells = column.to_pylist()
+                both += sum(cell in changed for cell in cells)
+                column = pa.chunked_array([pa.array([changed.get(cell, cell) for cell in cells], pa.string())])
+        found.append(column)
+    return found, both
+
+
+def _as_utf8(text: str) -> str | None:
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return None
+
+
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(1 << 18)
+        return file.read(_HEAD)
 
 
 def binary_reason(head: bytes) -> str | None:
@@ -164,8 +212,11 @@ def _encoding(head: bytes, origin: str) -> str:
             )
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    if b"\x00" in head:
-        raise FileError(f"{origin} is not a CSV: it holds binary data. Save it as text in UTF-8.")
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if max(even, odd) > len(head) / 4 and min(even, odd) <= len(head) / 100:
+        raise FileError(f"{origin} looks like UTF-16 without the mark that says so at its beginning. Save it as UTF-8.")
+    if (reason := binary_reason(head)) is not None:
+        raise FileError(f"{origin} is not a CSV: it {reason}. Save it as text in UTF-8.")
     try:
         # incremental, because the head may end in the middle of a letter
         codecs.getincrementaldecoder("utf8")().decode(head)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.data.listing import listed, watched
 from isthmus.data.rows import Rows, Skipped
 from isthmus.data.sounds import SUFFIXES as SOUNDS
 from isthmus.errors import DataError, FileError, RowTypeError
@@ -115,24 +116,30 @@ def _open_folder(folder: Path, strict: bool, kind: str | None) -> Rows:
     from isthmus.data.files import READERS
     from isthmus.data.pictures import ALLOWED, SUFFIXES, natural
 
-    # .DS_Store and the like are nobody's rows, so they are not worth a remark
-    found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"]
-    names = sorted((p.relative_to(folder).as_posix() for p in found), key=natural)
+    found, closed = listed(folder)
+    names = sorted(found, key=natural)
     pictures = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
     recordings = _which_recordings(names, kind, bool(pictures))
     if recordings:
-        others = [Skipped(name, "no recording") for name in names if name not in set(recordings)]
+        others = [*closed, *_others(names, recordings, "no recording")]
         return _open_recordings([folder / name for name in recordings], recordings, str(folder), others, strict)
     if not pictures and (texts := [name for name in names if Path(name).suffix.lower() == ".txt"]):
-        others = [Skipped(name, "not a text (.txt)") for name in names if name not in set(texts)]
+        others = [*closed, *_others(names, texts, "not a text (.txt)")]
         return _documents([folder / name for name in texts], texts, str(folder), others, strict)
     if not pictures:
         tables = [name for name in names if Path(name).suffix.lower() in READERS]
         hint = f" It does hold {tables[0]!r}: open that file instead" if tables else ""
         hint += ", or say --kind series if every file is a recording." if tables else ""
+        hint += f" {closed[0].name!r} in it is {closed[0].reason}." if closed else ""
         raise FileError(f"The folder {str(folder)!r} holds no pictures ({ALLOWED}) and no texts (.txt).{hint}")
-    others = [Skipped(name, f"not a picture ({ALLOWED})") for name in names if name not in set(pictures)]
+    others = [*closed, *_others(names, pictures, f"not a picture ({ALLOWED})")]
     return _pictures([folder / name for name in pictures], pictures, str(folder), others, strict)
+
+
+def _others(names: Sequence[str], used: Sequence[str], reason: str) -> list[Skipped]:
+    """The files that are not used, and why."""
+    known = set(used)
+    return [Skipped(name, reason) for name in names if name not in known]
 
 
 def _open_glob(pattern: str, strict: bool, kind: str | None) -> Rows:
@@ -156,20 +163,20 @@ def _open_files(paths: list[str], origin: str, strict: bool, kind: str | None) -
     pictures = [path for path in paths if Path(path).suffix.lower() in SUFFIXES]
     recordings = _which_recordings(paths, kind, bool(pictures))
     if recordings:
-        others = [Skipped(path, "no recording") for path in paths if path not in set(recordings)]
+        others = _others(paths, recordings, "no recording")
         # a name is what a file is called where it is written back, so not the whole path
         names = [Path(path).name for path in recordings]
         names = names if len(set(names)) == len(names) else recordings
         return _open_recordings([Path(path) for path in recordings], names, origin, others, strict)
     if not pictures and (texts := [path for path in paths if Path(path).suffix.lower() == ".txt"]):
-        others = [Skipped(path, "not a text (.txt)") for path in paths if path not in set(texts)]
+        others = _others(paths, texts, "not a text (.txt)")
         return _documents([Path(path) for path in texts], texts, origin, others, strict)
     if not pictures:
         raise FileError(
             f"Several files must be pictures ({ALLOWED}) or texts (.txt); got {len(paths)} files such as {paths[0]!r}. "
             "Open tables one at a time, or join them into one file first; recordings are told by --kind series."
         )
-    others = [Skipped(path, f"not a picture ({ALLOWED})") for path in paths if path not in set(pictures)]
+    others = _others(paths, pictures, f"not a picture ({ALLOWED})")
     return _pictures([Path(path) for path in pictures], pictures, origin, others, strict)
 
 
@@ -180,7 +187,8 @@ def _documents(
     from isthmus.data.documents import read_document
 
     skipped, documents, sound, remarks = list(others), [], [], []
-    for path, name in zip(paths, names, strict=True):
+    pairs = zip(paths, names, strict=True)
+    for path, name in watched(pairs, f"{origin}: read", "files", len(paths)):
         try:
             text, remark = read_document(path)
         except FileError as error:

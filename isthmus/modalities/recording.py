@@ -139,7 +139,7 @@ class Layout:
         if short:
             remarks.append(
                 f"{short:,} of {len(recorded.pieces):,} stretches are shorter than a window of {self.window} steps; "
-                "what is behind their end is taken as missing."
+                "what is behind their end is taken as missing, and a few steps are scored roughly."
             )
         return Rows("windows", windows, rows.origin, skipped=rows.skipped, remarks=tuple(remarks))
 
