@@ -61,7 +61,8 @@ class Joint(Likelihood):
         self.places = _places(sizes)
         self.of_features = _places([side.features_shape[0] for side in self.sides])
         self.features_shape = (self.of_features[-1].stop,)
-        self.prices_code = any(side.prices_code for side in self.sides)
+        # of rows with few words codes are the most usual, whatever stands beside the words
+        self.prices_code = all(side.prices_code for side in self.sides)
         self.register_buffer("scale", torch.ones(len(sizes)))
 
     def forward(self, h: Tensor) -> Sides:

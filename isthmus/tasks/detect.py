@@ -409,6 +409,9 @@ def reasons(
     ]
     if max(rest, 0.0) > 0.05 * total:
         found.append(Reason(beyond, "", "", rest / total))
+    if not found:  # thousands of entries, each a little
+        top = int(np.argmax(gained))
+        found.append(Reason(names[top], *told(top), float(gained[top]) / total))
     return sorted(found, key=lambda reason: -reason.share)[:TOP]
 
 

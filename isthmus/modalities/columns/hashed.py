@@ -22,7 +22,7 @@ from isthmus.modalities.columns.categorical import Remembered, each_text, level_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Buckets that rare categories share.
+#: Buckets that rare categories share, at most.
 _BUCKETS = 32
 #: A bucket comes back as the one category that this share of its rows had.
 _MOSTLY = 0.5
@@ -44,9 +44,9 @@ class Hashed(Column):
     def fit(cls, name: str, raw: pa.Array, studied: Studied) -> Self:
         dtype = returned(raw.type)
         levels, others = ranked(raw, dtype, studied.max_levels)
-        inside: list[dict[str, int]] = [{} for _ in range(_BUCKETS)]
+        inside: list[dict[str, int]] = [{} for _ in range(min(_BUCKETS, max(1, len(others))))]
         for category, n in others.items():
-            inside[_bucket(category)][category] = n
+            inside[_bucket(category, len(inside))][category] = n
         strongest = [max(bucket, key=lambda c: (bucket[c], c), default=None) for bucket in inside]
         buckets = [
             top if top is not None and bucket[top] > _MOSTLY * sum(bucket.values()) else None
@@ -54,7 +54,7 @@ class Hashed(Column):
         ]
         studied.seen.append(
             f"The column {name!r} has {len(levels) + len(others):,} categories: the {len(levels)} most frequent are "
-            f"kept, and the others, {sum(others.values()):,} row(s), share {_BUCKETS} buckets, most of which come back "
+            f"kept, and the others, {sum(others.values()):,} row(s), share {len(inside)} bucket(s), most of which come back "
             f"as missing (max_levels={studied.max_levels})."
         )
         return cls(name, dtype, levels, buckets)
@@ -81,9 +81,9 @@ class Hashed(Column):
         return {**super().to_json(), "levels": list(self.levels), "buckets": list(self.buckets)}
 
     def _of(self, category: str) -> float:
-        return 1.0 + len(self.levels) + _bucket(category) % len(self.buckets)
+        return 1.0 + len(self.levels) + _bucket(category, len(self.buckets))
 
 
-def _bucket(category: str) -> int:
+def _bucket(category: str, n: int) -> int:
     """The same everywhere: Python's own hash differs from run to run."""
-    return zlib.crc32(category.encode("utf-8", "replace")) % _BUCKETS
+    return zlib.crc32(category.encode("utf-8", "replace")) % n
