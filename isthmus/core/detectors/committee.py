@@ -33,8 +33,8 @@ _MOST = 4096
 
 
 class Committee(Detector):
-    """``detectors`` by name or with options, each standardised, added up: no single one wins everywhere. ``members`` are
-    the networks of each that learns, taught together in grouped products; by themselves they know how many.
+    """``detectors`` by name or with options, each standardised, added up: no single one wins everywhere. ``members``
+    are the networks of each that learns, taught together in grouped products; by themselves they know how many.
     """
 
     learns = True
