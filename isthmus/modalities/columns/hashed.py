@@ -54,8 +54,8 @@ class Hashed(Column):
         ]
         studied.seen.append(
             f"The column {name!r} has {len(levels) + len(others):,} categories: the {len(levels)} most frequent are "
-            f"kept, and the others, {sum(others.values()):,} row(s), share {len(inside)} bucket(s), most of which come back "
-            f"as missing (max_levels={studied.max_levels})."
+            f"kept, and the others, {sum(others.values()):,} row(s), share {len(inside)} bucket(s), most of which come "
+            f"back as missing (max_levels={studied.max_levels})."
         )
         return cls(name, dtype, levels, buckets)
 
