@@ -197,7 +197,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 import torch, pyarrow, sklearn
 before = peak()
-plan = Plan(epochs=1, batch_size=512, validation=0.02)
+plan = Plan(epochs=1, batch_size=512, validation=0.02, max_time=20)
 model = Model.fit(X, plan=plan, latent_dim=16, parts={"encoder": {"widths": [32]}})
 fitted = peak()
 assert model.score(X).shape == (n,)
