@@ -32,7 +32,7 @@ from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import Batch, in_order
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
-from isthmus.data.sparse import dense, joined
+from isthmus.data.sparse import Sparse, dense, joined
 from isthmus.data.targets import wanted_of, with_target, without_target
 from isthmus.data.windows import Paid, Windows
 from isthmus.errors import DataError, FileError, SpecError
@@ -84,6 +84,9 @@ _PASSES = 10
 _MOST_KNOWN, _MARKS = 500, 6
 #: Held-out rows from which the usual distance to what comes back is taken.
 _MOST_SPREAD = 4096
+
+#: Numbers of an array that the allocator gives back at once (32 MiB), whatever small is kept beside it.
+_GIVEN_BACK = 1 << 23
 
 #: Fewer rows than this are scored as this many.
 _FEW = 64
@@ -524,7 +527,8 @@ class Model:
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
         rows = self.open(source)
-        return self._raw(self._chunks_of(rows, self._mean), rows)
+        size = max(self._chunk, _GIVEN_BACK // int(np.prod(self.net.shape)) + 1) if self.modality.sparse else None
+        return self._raw(self._chunks_of(self.modality.samples(rows), self._mean, size=size), rows)
 
     def score(self, source: Any) -> np.ndarray:
         """How strange each row is to the model's detector, float64 (n,): higher is stranger.
@@ -570,16 +574,20 @@ class Model:
         """
         import scipy.sparse
 
-        entries, costs = [], []
-
-        def explain(b: Mapping[str, Tensor]) -> Tensor:
-            found = self._surprise(b)
-            return torch.cat([found.entries.flatten(1), found.rest[:, None]], dim=1)
-
-        for found in self._chunks_of(source, explain):
-            entries.append(scipy.sparse.csr_array(found[:, :-1].numpy()))
-            costs.append(found[:, -1].numpy().copy())  # a view would keep the dense rows alive
-        return scipy.sparse.vstack(entries, format="csr"), np.concatenate(costs), None
+        x = self.modality.to_tensors(self.open(source))["x"]
+        assert isinstance(x, Sparse)
+        # made before the first batch: small arrays that stay, between dense ones that go, would keep their place taken
+        brought, rest = np.empty(len(x.values), np.float32), np.empty(len(x), np.float32)
+        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
+            for at in range(0, len(x), self._chunk):
+                some = x[at : at + self._chunk]
+                found = self._surprise({"x": _filled(some.dense()).to(self.device)})
+                rows = torch.arange(len(some)).repeat_interleave(some.starts.diff())
+                where = slice(int(x.starts[at]), int(x.starts[at + len(some)]))
+                brought[where] = found.entries.cpu()[rows, some.columns.long()].numpy()
+                rest[at : at + len(some)] = found.rest[: len(some)].cpu().numpy()
+        entries = scipy.sparse.csr_array((brought, x.columns.numpy(), x.starts.numpy()), shape=tuple(x.shape))
+        return entries, rest, None
 
     def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:
         """log p(x) of each row in nats, float64 (n,), of a variational model: higher is likelier.
@@ -715,14 +723,26 @@ class Model:
         self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
     ) -> np.ndarray:
         """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
-        return torch.cat(list(self._chunks_of(source, function, steered=steered))).numpy()
+        samples, whole, at = self.modality.samples(self.open(source)), torch.zeros(0), 0
+        for found in self._chunks_of(samples, function, steered=steered):
+            if not at:  # small arrays that stay, between large ones that go, would keep the place of these taken
+                whole = found.new_empty(len(samples), *found.shape[1:])
+            whole[at : at + len(found)] = found
+            at += len(found)
+        return whole.numpy()
 
     def _chunks_of(
-        self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
+        self,
+        samples: Rows,
+        function: Callable[[Mapping[str, Tensor]], Tensor],
+        *,
+        steered: bool = True,
+        size: int | None = None,
     ) -> Iterator[Tensor]:
+        size = size or self._chunk
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            for chunk in self.modality.samples(self.open(source)).chunks(8 * self._chunk):
-                for b in in_order(tensors_of(chunk, self.modality, self.conditions, steered=steered), self._chunk):
+            for chunk in samples.chunks(8 * size):
+                for b in in_order(tensors_of(chunk, self.modality, self.conditions, steered=steered), size):
                     n = len(b["x"])
                     b = self._completed({k: _filled(t).to(self.device) for k, t in b.items()})
                     yield function(b)[:n].cpu()

@@ -1,6 +1,6 @@
 """Pictures that ride along: cells name files, and their pixels stand beside the row's other columns.
 
-.. math:: x = w \\cdot \\mathrm{pixels}, \\qquad p(x \\mid z) = N(\\mu(z), \\sigma_j^2)
+.. math:: x = w \\cdot \\mathrm{pixels}, \\qquad p(x \\mid z) = N(\\mu(z), \\sigma^2)
 
 w lets the pixels of a row vary as much as all its columns of one entry together. Pictures are brought to one small
 size, since here every pixel is an entry of a flat row.
@@ -69,7 +69,8 @@ class Picture(Column):
         return int(np.prod(self.image.shape))
 
     def likelihood(self) -> dict[str, Any]:
-        return {"kind": "gaussian"}
+        # one σ for all: a corner that held-out pictures leave black would outweigh everything else in the row
+        return {"kind": "gaussian", "per": "all"}
 
     def numbers(self, raw: pa.Array, origin: str, remarks: list[str], folder: str | None = None) -> np.ndarray:
         found = np.full((len(raw), self.width), np.nan, np.float32)
