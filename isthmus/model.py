@@ -592,6 +592,7 @@ class Model:
                 brought[where] = found.entries.cpu()[rows, some.columns.long()].numpy()
                 rest[at : at + len(some)] = found.rest[: len(some)].cpu().numpy()
         entries = scipy.sparse.csr_array((brought, x.columns.numpy(), x.starts.numpy()), shape=tuple(x.shape))
+        entries.eliminate_zeros()  # of text, groups of letters are for the encoder alone
         return entries, rest, None
 
     def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:

@@ -200,6 +200,7 @@ def _csr(rows: Rows) -> scipy.sparse.csr_array:
     if rows.kind == "array":
         matrix = scipy.sparse.csr_array(rows.data.reshape(len(rows.data), -1))
     elif rows.kind != "sparse":
+        rows.of_one_length()  # says it in its own words
         raise DataError(f"A sparse matrix is wanted, and {rows.origin} holds {rows.kind} rows.")
     if matrix.nnz and not np.isfinite(matrix.data).all():
         n = int((~np.isfinite(matrix.data)).sum())
