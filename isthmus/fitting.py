@@ -149,9 +149,7 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
     face = fit_modality(kept.beside.get("target", kept), modality, **options)
     if large is not None and face.sparse:
         large.in_memory(f"The modality {face.kind!r} looks at")
-    return Fed(
-        face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions), large
-    )
+    return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions), large)
 
 
 def set_aside(
@@ -509,9 +507,7 @@ def stretches_told(kept: Rows, held: Rows | None) -> list[str]:
     if not kept.large:
         return []
     some, n = len(kept.data.some), len(kept.data.rows)
-    said = [
-        f"the rows were read in stretches; columns, scales, the start and the detector were learned from {some:,} of them"
-    ]
+    said = [f"read in stretches: columns, scales, the start and the detector were learned from {some:,} of the rows"]
     if held is not None and len(held) < (out := n - len(kept)):
         said.append(f"{out:,} rows are held out, of which {len(held):,} were looked at")
     return said

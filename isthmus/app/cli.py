@@ -322,8 +322,9 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     """Fit an autoencoder to DATA and write it to one model file.
 
-    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz, .jsonl or .wav file, a .txt with a document on every line, a
-    folder or 'glob' of images, recordings or .txt files, of tables or of .npy and .safetensors shards, example:digits and the like, or - for CSV on standard input.
+    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz, .safetensors, .jsonl or .wav file, a .txt with a document on
+    every line, a folder or 'glob' of images, recordings or .txt files, or of files that make one table or one array
+    together, example:digits and the like, or - for CSV on standard input.
     What is not said is chosen from the rows and printed.
     """
     check_output(output)
@@ -681,7 +682,9 @@ def _swept(voice: Voice, result: Any, output: Path | None, resume: bool) -> list
     """Rows that stream are looked at and written in one go; what was written, of other rows nothing."""
     if not hasattr(result, "watch"):
         if resume:
-            raise SpecError("--resume goes on with rows that are read in stretches, and these are in memory: leave it out.")
+            raise SpecError(
+                "--resume goes on with rows that are read in stretches, and these are in memory: leave it out."
+            )
         return []
     if output is None and resume:
         raise SpecError("--resume goes on with a file that was begun: say which, -o FILE.")

@@ -1,7 +1,7 @@
 """A table in several files, or one too large for memory: Parquet, Arrow or CSV, read block by block.
 
-A block is a row group of Parquet, a record batch of Arrow, or so many bytes of a CSV that end with a line. Folders called
-``day=3`` bring a column ``day``.
+A block is a row group of Parquet, a record batch of Arrow, or so many bytes of a CSV that end with a line. Folders
+called ``day=3`` bring a column ``day``.
 """
 
 from __future__ import annotations
@@ -409,7 +409,8 @@ def _partitions(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     keys = {tuple(said) for said in found.values()}
     if len(keys) > 1:
         raise DataError(
-            f"Folders of a data set name the same columns; got {', '.join(map(repr, sorted(keys)[:3]))}. Open one of them."
+            f"Folders of a data set name the same columns; got {', '.join(map(repr, sorted(keys)[:3]))}. "
+            "Open one of them."
         )
     for key in next(iter(keys), ()):
         values = [said[key] for said in found.values()]
@@ -444,9 +445,7 @@ def _common(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
                 # of whole and broken numbers pyarrow's own rule gives float32, which would lose digits
                 if _is_number(a) and (pa.types.is_floating(a) or pa.types.is_floating(b)):
                     return pa.float64()
-                both = pa.unify_schemas(
-                    [pa.schema([("x", a)]), pa.schema([("x", b)])], promote_options="permissive"
-                )
+                both = pa.unify_schemas([pa.schema([("x", a)]), pa.schema([("x", b)])], promote_options="permissive")
                 return both.field("x").type
             except (pa.ArrowInvalid, pa.ArrowTypeError):
                 return None

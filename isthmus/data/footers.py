@@ -1,8 +1,8 @@
 """The footer of a Parquet file: row groups that were written elsewhere, made those of one file.
 
-A Parquet file is its row groups one behind the other and a footer that says where each column of each begins. So two files
-become one by moving the second's row groups behind the first's, and adding so many bytes to the places in its footer.
-pyarrow cannot add to a file that was begun; this reads and writes the little that it takes.
+A Parquet file is its row groups one behind the other and a footer that says where each column of each begins. So two
+files become one by moving the second's row groups behind the first's, and adding so many bytes to the places in its
+footer. pyarrow cannot add to a file that was begun; this reads and writes the little that it takes.
 
 References:
     Apache Parquet, File Format, https://parquet.apache.org/docs/file-format/ (parquet.thrift).

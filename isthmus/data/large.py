@@ -217,10 +217,14 @@ class Stamped:
         try:
             file = open_file(self.path)
         except FileError as error:
-            raise FileError(f"{self.name!r} was there when the rows were opened and cannot be read now: {error}") from error
+            raise FileError(
+                f"{self.name!r} was there when the rows were opened and cannot be read now: {error}"
+            ) from error
         if self._seen(file) != (self.size, self.time):
             file.close()
-            raise FileError(f"{self.name!r} was changed while the rows were read. Start again when nobody writes to it.")
+            raise FileError(
+                f"{self.name!r} was changed while the rows were read. Start again when nobody writes to it."
+            )
         return file
 
     def _seen(self, file: Any) -> tuple[int, int]:

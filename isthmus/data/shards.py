@@ -148,7 +148,9 @@ def _safetensors_header(file: Any, name: str, key: str | None) -> tuple[tuple[in
         shapes = {k: tuple(map(int, v["shape"])) for k, v in held.items()}
         offsets = {k: int(v["data_offsets"][0]) for k, v in held.items()}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise FileError(f"{name!r} cannot be read as .safetensors: it is damaged or something else ({error}).") from error
+        raise FileError(
+            f"{name!r} cannot be read as .safetensors: it is damaged or something else ({error})."
+        ) from error
     listed = ", ".join(f"{k} {shape}" for k, shape in list(shapes.items())[:12])
     if key is None:
         wide = [k for k, shape in shapes.items() if len(shape) >= 2]

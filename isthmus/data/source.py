@@ -16,17 +16,16 @@ from isthmus.data.sounds import SUFFIXES as SOUNDS
 from isthmus.errors import DataError, FileError, RowTypeError
 
 
-def open_rows(
-    source: Any, *, strict: bool = False, kind: str | None = None, stream: bool | None = None
-) -> Rows:
+def open_rows(source: Any, *, strict: bool = False, kind: str | None = None, stream: bool | None = None) -> Rows:
     """Open a path, glob, ``example:`` name, ``-``, list of paths, array, tensor or data frame.
 
     Arguments:
         source: ``.csv .tsv .parquet .arrow .feather .npy .npz .jsonl`` (``file.npz:key`` chooses an array),
             a ``.txt`` of which every line is a document, a ``.wav``, a folder, glob or list of pictures, recordings
-            or ``.txt`` files, ``example:digits``, ``-`` for a CSV on the standard input, an ndarray, a torch tensor,
-            a folder, glob or list of files that make one table (Parquet, Arrow, CSV; folders called ``day=3`` bring a
-            column) or one array (``.npy`` and ``.safetensors`` shards), a pandas, polars or other data frame, a ``pyarrow.Table``, a list of lists, a list of texts, a list
+            or ``.txt`` files, ``example:digits``, ``-`` for a CSV on the standard input, a folder, glob or list of
+            files that make one table (Parquet, Arrow, CSV; folders called ``day=3`` bring a column) or one array
+            (``.npy`` and ``.safetensors`` shards; ``file.safetensors:key`` chooses a tensor), an ndarray, a torch
+            tensor, a pandas, polars or other data frame, a ``pyarrow.Table``, a list of lists, a list of texts, a list
             of arrays that differ in length (series), or :class:`Rows`.
         strict: Refuse a folder that holds anything but sound pictures (or texts), instead of skipping the rest.
         kind: ``"series"`` takes several files, frames or one row of numbers for recordings; WAV files always are.

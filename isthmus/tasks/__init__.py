@@ -4,7 +4,8 @@ from isthmus.tasks.base import Result, Task
 
 TASKS: dict[str, Task] = {
     "detect": Task(
-        "isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why.", follows=True, sweeps=True
+        "isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why.",
+        follows=True, sweeps=True,
     ),
     "encode": Task("isthmus.tasks.codes:encode", "Turn rows into codes.", sweeps=True),
     "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),

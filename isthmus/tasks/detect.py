@@ -350,9 +350,7 @@ def detect(
     )
 
 
-def in_stretches(
-    model: Model, rows: Rows, rate: float, fdr: float | None, budget: int | None, labels: Any
-) -> Sweep:
+def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budget: int | None, labels: Any) -> Sweep:
     """The same of large rows. A false discovery rate and a budget look at all scores before anything is flagged, which
     takes a pass of its own, and 16 bytes a row.
     """
@@ -420,9 +418,7 @@ class Flagged:
         at = self.line.threshold
         lines = [flagged_words(self.found, self.n, self.line.how, at), *self._remarks()]
         flagged = [one for one in self.worst if one["anomaly"]]
-        return lines + [
-            f"row {one['row']}: score {one['score']:.4g}, " + "; ".join(one["why"]) for one in flagged[:5]
-        ]
+        return lines + [f"row {one['row']}: score {one['score']:.4g}, " + "; ".join(one["why"]) for one in flagged[:5]]
 
     def to_json(self) -> dict[str, Any]:
         at = self.line.threshold

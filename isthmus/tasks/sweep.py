@@ -83,8 +83,8 @@ class Sweep(Result):
         ``PATH.part``, a whole file of what was done, and with ``resume`` the next run goes on from it.
         """
         with Growing(path, self._mark(), resume=resume) as out:
-            state = out.state or {"tally": self._blank, "remarks": {}}
-            for found, state in self._from(out.n_rows, state):
+            before = out.state or {"tally": self._blank, "remarks": {}}
+            for found, state in self._from(out.n_rows, before):
                 out.add(self._plain(found), state)
         return [Path(path)]
 
@@ -106,8 +106,8 @@ class Sweep(Result):
 
     def to_frame(self) -> Any:
         raise DataError(
-            f"{self.rows.origin} has {len(self.rows):,} rows, too many for one frame. Save them (.save('found.parquet')),"
-            " or take the frame of each stretch: for found in result: found.to_frame()."
+            f"{self.rows.origin} has {len(self.rows):,} rows, too many for one frame. Save them "
+            "(.save('found.parquet')), or take the frame of each stretch: for found in result: found.to_frame()."
         )
 
     def _mark(self) -> str:
