@@ -162,8 +162,11 @@ class Vectors(Large):
     def __init__(self, table: DataSet, name: str):
         self.table, self.name = table, name
         super().__init__(table.counts)
-        self._width = next(iter(table.read(int(np.argmax(table.counts > 0))))[name]) if len(table) else 0
-        self._width = len(self._width) if self._width is not None and len(table) else 0
+        self.remarks = table.remarks
+        self._width = 0
+        if len(table):
+            first = next(table.read(int(np.argmax(table.counts > 0))))
+            self._width = as_vectors(first[name].slice(0, 1), name, table.origin).shape[1]
 
     @property
     def width(self) -> int:
@@ -330,7 +333,6 @@ class _Csv(_File):
         for begin, data in self._spans():
             if self.form.encoding == "utf8" and not _is_utf8(data):
                 self.form = replace(self.form, encoding="latin-1")
-                self.remarks.append(f"{self.name} is not UTF-8; it was read as Latin-1.")
             table = self.form.parse(data, self.name)
             self.index = self.index and _counts_on(table, sum(self.counts))
             self.spans.append((begin, begin + len(data)))
@@ -340,12 +342,14 @@ class _Csv(_File):
         self.types, self.given = raw, tidied
         kept = names[1:] if self.index else names
         self.schema = pa.schema([pa.field(name or f"x{j}", tidied[name]) for j, name in enumerate(kept)])
-        if self.index:
-            self.remarks.append(f"The unnamed first column of {self.name} counts the rows, so it was left out.")
         if self.form.headerless:
             self.remarks.append(
                 f"{self.name} has no header (its first line is all numbers): its columns are called x0, x1, …."
             )
+        if self.form.encoding == "latin-1":
+            self.remarks.append(f"{self.name} is not UTF-8; it was read as Latin-1.")
+        if self.index:
+            self.remarks.append(f"The unnamed first column of {self.name} counts the rows, so it was left out.")
 
     def read(self, part: int) -> Iterator[pa.Table]:
         import pyarrow as pa

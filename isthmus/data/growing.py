@@ -45,6 +45,7 @@ class Growing:
         self.note = self.path.with_name(f"{self.path.name}.part.json")
         self.n_rows, self.state, self._safe, self._ended = 0, dict[str, Any](), 0, b""
         self._format = _FORMATS[self.path.suffix.lower()]()
+        self._schema: Any = None
         self._noted = time.monotonic()
         found = self._found() if resume else None
         if found is None:
@@ -64,6 +65,8 @@ class Growing:
 
     def add(self, table: pa.Table, state: Mapping[str, Any]) -> None:
         """Write rows, and remember ``state`` (JSON) with them."""
+        assert self._schema in (None, table.schema), "every addition has the same columns"
+        self._schema = table.schema
         body = self._format.body(table, self._safe)
         try:
             self._end_with(body)

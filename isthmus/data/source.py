@@ -255,8 +255,7 @@ def _open_blocks(
     else:
         data, of = DataSet(paths, names, origin), "table"
         if column := vector_column(data.schema, kind):
-            remarks, data, of = data.remarks, Vectors(data, column), "array"
-            data.remarks = remarks
+            data, of = Vectors(data, column), "array"
     if not too_large(data.n_bytes, stream) and len(data):
         rows = Rows(of, data.whole(), origin)
         rows = _table(rows.data, origin) if of == "table" else rows
