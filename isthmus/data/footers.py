@@ -36,30 +36,25 @@ class Footer:
     groups: list[bytes]
 
     @classmethod
-    def read(cls, data: bytes) -> Footer:
-        """From the bytes between the row groups and the length."""
+    def read(cls, data: bytes, by: int = 0) -> Footer:
+        """From the bytes between the row groups and the length; every place ``by`` bytes further on."""
         fields = _Reader(data).struct()
         groups = fields.pop(_GROUPS)[1][1]
-        return cls(fields, [_struct(group) for group in groups])
-
-    @classmethod
-    def of_file(cls, written: bytes) -> tuple[bytes, Footer]:
-        """A whole Parquet file → its row groups, without the bytes that begin it, and its footer."""
-        length = int.from_bytes(written[-8:-4], "little")
-        assert written[:4] == written[-4:] == _MAGIC
-        return written[4 : -8 - length], cls.read(written[-8 - length : -8])
-
-    def moved(self, by: int) -> Footer:
-        """The same, ``by`` bytes further on."""
-        groups = []
-        for said in self.groups:
-            group = _Reader(said).struct()
+        for group in groups if by else ():
             _shift(group, _GROUP_PLACES, by)
             for chunk in group[_COLUMNS][1][1]:
                 _shift(chunk, _CHUNK_PLACES, by)
                 _shift(chunk[_META][1], _META_PLACES, by)
-            groups.append(_struct(group))
-        return Footer(self.fields, groups)
+        return cls(fields, [_struct(group) for group in groups])
+
+    @classmethod
+    def of_file(cls, written: bytes, at: int) -> tuple[bytes, Footer]:
+        """A whole Parquet file → its row groups, without the bytes that begin it, and its footer once they stand ``at``
+        this place of another.
+        """
+        length = int.from_bytes(written[-8:-4], "little")
+        assert written[:4] == written[-4:] == _MAGIC
+        return written[4 : -8 - length], cls.read(written[-8 - length : -8], at - len(_MAGIC))
 
     def add(self, other: Footer) -> None:
         """More row groups of the same columns."""

@@ -158,11 +158,11 @@ class _Parquet:
 
         out = io.BytesIO()
         pq.write_table(table, out, row_group_size=max(1, len(table)))
-        rows, footer = Footer.of_file(out.getvalue())
+        rows, footer = Footer.of_file(out.getvalue(), at or 4)
         if self.footer is None:
             self.footer = footer
             return b"PAR1" + rows
-        self.footer.add(footer.moved(at - 4))
+        self.footer.add(footer)
         return rows
 
     def end(self) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ class Expectation:
     spread: np.ndarray | None
     _known: dict[int, tuple[Any, tuple[int, int, int]]] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """What the entries are called."""
         return self.modality.names
@@ -87,6 +88,7 @@ class Expectation:
         mean, n = torch.from_numpy(self.mean[new]), len(new)
         away = 0 if self.spread is None else torch.from_numpy(self.spread)
         raw = self.modality.from_tensors(torch.cat([mean, mean - away, mean + away]))
+        raw = raw.to_pydict() if hasattr(raw, "column_names") else raw
         self._known |= {i: (raw, (k, n + k, 2 * n + k)) for k, i in enumerate(new)}
 
     def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
@@ -102,8 +104,8 @@ class Expectation:
         return said, wanted
 
     def _cell(self, found: Any, k: int, j: int) -> Any:
-        if hasattr(found, "column_names"):
-            return found[self.modality.names[j]][k].as_py()
+        if isinstance(found, dict):
+            return found[self.names[j]][k]
         return np.asarray(found[k]).ravel()[j]
 
 
@@ -136,6 +138,7 @@ class Detection(Result):
     over_time: bool = False
     #: Of pictures: the height of the heat map that one in a thousand places of usual pictures passes.
     line: float | None = None
+    _cells: dict[int, tuple[dict[str, list[Any]], int]] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> list[str]:
@@ -174,9 +177,20 @@ class Detection(Result):
         assert self.expectation is not None
         if not self.expectation.tells:
             return "", ""
-        data, name = self.rows.data, self.names[j]
-        cell = data[name][i].as_py() if self.rows.kind == "table" else data[i].ravel()[j]
-        return self.expectation.words(i, j, cell)
+        if self.rows.kind != "table":
+            return self.expectation.words(i, j, self.rows.data[i].ravel()[j])
+        self._look_at([i])
+        cells, place = self._cells[i]
+        return self.expectation.words(i, j, cells[self.names[j]][place])
+
+    def _look_at(self, rows: Sequence[int]) -> None:
+        """Bring the cells of many rows, and what is expected of them, into Python at once: quicker than one by one."""
+        new = [int(i) for i in rows if int(i) not in self._cells]
+        if new and self.rows.kind == "table":
+            cells = self.rows.data.take(new).to_pydict()
+            self._cells |= {i: (cells, place) for place, i in enumerate(new)}
+        if self.expectation is not None:
+            self.expectation.prepare(rows)
 
     def to_table(self) -> Any:
         """The input's own columns, then ``score, p_value, anomaly``, the three top entries, and why (if flagged)."""
@@ -192,8 +206,7 @@ class Detection(Result):
                 found[f"top_{k}"] = pa.DictionaryArray.from_arrays(order.astype(np.int32), self.names).cast(pa.string())
         why = [None] * len(self.scores)
         flagged = np.flatnonzero(self.anomalies)
-        if self.expectation is not None:
-            self.expectation.prepare(flagged)
+        self._look_at(flagged)
         for i in flagged:
             why[i] = "; ".join(map(str, self.reasons(int(i))))
         found["why"] = pa.array(why, pa.string())
