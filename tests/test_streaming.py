@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from isthmus import Autoencoder, open_model, open_rows
+from isthmus import Autoencoder, open_rows
 from isthmus.app.cli import main
-from isthmus.data import growing, large
+from isthmus.data import large
 from isthmus.errors import DataError, FileError
 from isthmus.fitting import feed, split
 from isthmus.model import Model
@@ -311,7 +311,7 @@ def test_a_file_that_vanishes_leaves_what_was_done(model, folder, tmp_path, monk
     monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
     found = detect(model, open_rows(folder, stream=True))
     found.watch = lambda done: done == 256 and os.remove(folder / "part-2.parquet")
-    with pytest.raises(FileError, match="part-2.parquet"):
+    with pytest.raises(FileError, match=r"part-2.parquet"):
         found.save(tmp_path / "x.parquet")
     assert not (tmp_path / "x.parquet").exists()
     assert 256 <= pq.read_metadata(tmp_path / "x.parquet.part").num_rows < 1600

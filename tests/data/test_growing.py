@@ -51,16 +51,27 @@ class Stop(Exception):
     pass
 
 
+def stopped(path, parts, mark="mark"):
+    """The file that was begun, and left behind."""
+    out = Growing(path, mark)
+    with pytest.raises(Stop), out:
+        _add_and_stop(out, parts)
+    return out
+
+
+def _add_and_stop(out, parts):
+    for i, part in enumerate(parts):
+        out.add(part, {"done": i + 1})
+    raise Stop
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".tsv"])
 @pytest.mark.parametrize("at", range(6))
 def test_stopped_and_taken_up_again(tmp_path, ending, at):
     parts = pieces(ending)
     whole = written(tmp_path / f"whole{ending}", parts)
     path = tmp_path / f"x{ending}"
-    with pytest.raises(Stop), Growing(path, "mark") as out:
-        for i, part in enumerate(parts[:at]):
-            out.add(part, {"done": i + 1})
-        raise Stop
+    out = stopped(path, parts[:at])
     assert not path.exists(), "what is not whole has not its name"
     if at and ending == ".parquet":
         assert pq.read_table(out.part).equals(pa.concat_tables(parts[:at])), "and yet it is a whole file"
@@ -123,9 +134,7 @@ def test_a_footer_that_was_read_is_written_as_it_was(options):
 
 def test_another_run_is_not_taken_up(tmp_path):
     path = tmp_path / "x.csv"
-    with pytest.raises(Stop), Growing(path, "mark") as out:
-        out.add(FLAT[0], {})
-        raise Stop
+    out = stopped(path, FLAT[:1])
     with pytest.raises(FileError, match=r"belongs to another run .*Delete it, or give the options"):
         Growing(path, "other", resume=True)
     out.note.write_text("{")
@@ -139,9 +148,7 @@ def test_another_run_is_not_taken_up(tmp_path):
 def test_a_file_that_was_there_stays_until_the_end(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("old")
-    with pytest.raises(Stop), Growing(path, "mark") as out:
-        out.add(FLAT[0], {})
-        raise Stop
+    stopped(path, FLAT[:1])
     assert path.read_text() == "old"
 
 

@@ -282,7 +282,7 @@ def test_a_tensor_by_name_and_bfloat16(tmp_path):
         open_rows(path)
     assert np.array_equal(open_rows(f"{path}:a", stream=False).data, x.bfloat16().float().numpy())
     assert np.array_equal(open_rows(f"{path}:b", stream=True).data.whole(), x.numpy())
-    with pytest.raises(FileError, match="holds no tensor 'c'. It holds: [ab]"):
+    with pytest.raises(FileError, match=r"holds no tensor 'c'. It holds: [ab]"):
         open_rows(f"{path}:c")
 
 
@@ -376,7 +376,7 @@ def test_a_file_that_vanishes_or_changes(tmp_path):
     written(tmp_path, ".parquet")
     rows = open_rows(tmp_path, stream=True)
     pq.write_table(table(3), tmp_path / "part-1.parquet")
-    with pytest.raises(FileError, match="'part-1.parquet' was changed while the rows were read"):
+    with pytest.raises(FileError, match=r"'part-1.parquet' was changed while the rows were read"):
         list(rows.chunks(300))
 
 
@@ -446,7 +446,7 @@ def test_objects_truncation_and_empty_shards(tmp_path):
     with pytest.raises(FileError, match=r"'1.npy' is cut short: its header promises 500 rows"):
         open_rows(tmp_path, stream=True)
     (tmp_path / "1.npy").write_bytes(b"garbage")
-    with pytest.raises(FileError, match="'1.npy' cannot be read as .npy"):
+    with pytest.raises(FileError, match=r"'1.npy' cannot be read as .npy"):
         open_rows(tmp_path, stream=True)
 
 
@@ -461,7 +461,7 @@ def test_an_arrow_stream_says_what_to_do(tmp_path):
     with pa.ipc.new_stream(tmp_path / "x.arrow", table().schema) as out:
         out.write_table(table())
     assert len(open_rows(tmp_path / "x.arrow")) == 1000
-    with pytest.raises(FileError, match="Arrow stream.*new_file"):
+    with pytest.raises(FileError, match=r"Arrow stream.*new_file"):
         open_rows(tmp_path / "x.arrow", stream=True)
     feather.write_feather(table(), tmp_path / "x.feather")
     assert len(open_rows(tmp_path / "x.feather", stream=True)) == 1000
@@ -469,7 +469,7 @@ def test_an_arrow_stream_says_what_to_do(tmp_path):
 
 def test_utf_16_says_what_to_do(tmp_path):
     (tmp_path / "x.csv").write_bytes("a\n1\n".encode("utf-16"))
-    with pytest.raises(FileError, match="UTF-16.*Save it as UTF-8"):
+    with pytest.raises(FileError, match=r"UTF-16.*Save it as UTF-8"):
         open_rows(tmp_path / "x.csv", stream=True)
 
 
