@@ -18,6 +18,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
@@ -67,12 +68,11 @@ def rows(n: int, seed: int) -> pa.Table:
 
 def folder_of(gigabytes: float) -> tuple[Path, int]:
     """A folder of so many gigabytes, and its rows."""
-    folder = data.scratch(f"rows-{gigabytes:g}")
     if shutil.disk_usage(data.scratch(".").parent).free < 2.5e9 * gigabytes:
         raise Skip(f"the disk has no room for {2.5 * gigabytes:.0f} GB")
+    folder = Path(tempfile.mkdtemp(prefix="rows-", dir=data.scratch(".")))
     # made once, and written again and again: what is measured does not look at whether rows are new
     groups = [rows(GROUP, seed) for seed in range(4)]
-    folder.mkdir()
     size = n = 0
     while size < gigabytes * 1e9:
         path = folder / f"part-{n // GROUP:05}.parquet"
