@@ -708,7 +708,10 @@ def _swept(voice: Voice, result: Any, output: Path | None, resume: bool) -> list
         result.run()
         return []
     try:
-        return list(result.save(output, resume=resume))
+        files = list(result.save(output, resume=resume))
+        if result.begin:
+            voice.say(f"went on from row {result.begin:,}")
+        return files
     except KeyboardInterrupt:
         voice.say(f"interrupted: {output}.part holds what was done, and the same command with --resume goes on from it")
         raise
@@ -750,7 +753,7 @@ def _show(
         else:
             files = result.save(output)
         rate = (
-            f"{len(rows) / max(seconds, 1e-9):,.0f} rows/s"
+            f"{(len(rows) - getattr(result, 'begin', 0)) / max(seconds, 1e-9):,.0f} rows/s"
             if hasattr(rows, "__len__") and not isinstance(rows, str) and rows.kind != "recordings"
             else f"{seconds:.1f} s"
         )

@@ -55,6 +55,8 @@ class Sweep(Result):
         self.model, self.rows, self._look, self._told, self._plain = model, rows, look, told, plain
         self._tally, self._blank = tally, tally.state()
         self.done = False
+        #: The row that it went on from.
+        self.begin = 0
         self.remarks: list[str] = []
         #: Called behind each stretch with the rows that are done.
         self.watch: Callable[[int], Any] = lambda n: None
@@ -83,6 +85,7 @@ class Sweep(Result):
         ``PATH.part``, a whole file of what was done, and with ``resume`` the next run goes on from it.
         """
         with Growing(path, self._mark(), resume=resume) as out:
+            self.begin = out.n_rows
             before = out.state or {"tally": self._blank, "remarks": {}}
             for found, state in self._from(out.n_rows, before):
                 out.add(self._plain(found), state)
