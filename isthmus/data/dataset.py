@@ -47,7 +47,12 @@ class DataSet(Large):
             DataError: the files do not have the same columns, or these are of different types.
         """
         self.origin = origin
-        self.files = [_FORMATS[path.suffix.lower()](path, name) for path, name in zip(paths, names, strict=True)]
+        self.files: list[_File] = []
+        for path, name in zip(paths, names, strict=True):
+            file = _FORMATS[path.suffix.lower()](path, name)
+            if self.files and file.schema.equals(self.files[0].schema):
+                file.schema = self.files[0].schema  # one for ten thousand files
+            self.files.append(file)
         self.partitions = _partitions(names)
         self.schema = self._one_schema()
         self.blocks = [(i, part) for i, file in enumerate(self.files) for part in range(len(file.counts))]

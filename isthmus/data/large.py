@@ -130,7 +130,9 @@ class Kept(Large):
         both = np.union1d(some, held)
         data = rows.pick(both) if len(both) else None
         mine = np.isin(both, held, assume_unique=True)
-        self.some, self.held = (taken(data, np.flatnonzero(which)) for which in (~mine, mine))
+        # in no order, because some look at the first ones alone
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(~mine))
+        self.some, self.held = taken(data, order), taken(data, np.flatnonzero(mine))
 
     @property
     def width(self) -> int:

@@ -72,8 +72,8 @@ class Rows:
         """These rows, unless they are large and ``what`` needs all of them at once."""
         if self.large:
             raise DataError(
-                f"{what} all rows at once, and {self.origin} ({len(self):,} rows) is read in stretches. Leave that out, "
-                "bring fewer rows, or read them whole, if memory allows: --no-stream (stream=False)."
+                f"{what} all rows at once, and {self.origin} ({len(self):,} rows) is read in stretches. Leave that "
+                "out, bring fewer rows, or read them whole if memory allows: --no-stream (stream=False)."
             )
         return self
 

@@ -134,7 +134,9 @@ def _open_folder(folder: Path, strict: bool, kind: str | None, stream: bool | No
     if not pictures and (texts := [name for name in names if Path(name).suffix.lower() == ".txt"]):
         others = [Skipped(name, "not a text (.txt)") for name in names if name not in set(texts)]
         return _documents([folder / name for name in texts], texts, str(folder), others, strict)
-    if not pictures and (blocks := _which_blocks(names, str(folder))):
+    # _delta_log and the like hold what other programs note down
+    own = [name for name in names if not any(part.startswith("_") for part in Path(name).parts[:-1])]
+    if not pictures and (blocks := _which_blocks(own, str(folder))):
         others = [Skipped(name, "not of the data set's kind") for name in names if name not in set(blocks)]
         return _open_blocks([folder / name for name in blocks], blocks, str(folder), kind, stream, others, strict)
     if not pictures:

@@ -112,6 +112,16 @@ def test_free_memory_is_some():
     assert large.free_memory() >= 1 << 28
 
 
+def test_what_other_programs_note_down_is_no_part(tmp_path):
+    whole = written(tmp_path, ".parquet")
+    (tmp_path / "_delta_log").mkdir()
+    pq.write_table(pa.table({"other": [1]}), tmp_path / "_delta_log" / "1.parquet")
+    (tmp_path / "_SUCCESS").touch()
+    rows = open_rows(tmp_path)
+    assert rows.data.equals(whole)
+    assert {one.name for one in rows.skipped} == {"_SUCCESS", "_delta_log/1.parquet"}
+
+
 def test_numbers_of_several_types_become_the_wider(tmp_path):
     pq.write_table(pa.table({"a": pa.array([1, 2], pa.int32())}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"a": pa.array([1 << 40], pa.int64())}), tmp_path / "b.parquet")
