@@ -93,7 +93,8 @@ class Expectation:
 
     def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
         """The observed cell and the expected one ± the usual deviation, as people would write them."""
-        self.prepare([i])
+        if i not in self._known:
+            self.prepare([i])
         raw, places = self._known[i]
         expected, low, high = (self._cell(raw, place, j) for place in places)
         said, wanted = told_apart(observed, expected)
@@ -179,7 +180,8 @@ class Detection(Result):
             return "", ""
         if self.rows.kind != "table":
             return self.expectation.words(i, j, self.rows.data[i].ravel()[j])
-        self._look_at([i])
+        if i not in self._cells:
+            self._look_at([i])
         cells, place = self._cells[i]
         return self.expectation.words(i, j, cells[self.names[j]][place])
 
