@@ -4,7 +4,7 @@ Tables of 30 columns are made up (20 numbers, one with heavy tails and one with 
 levels, yes or no, a date), as Parquet in row groups of 131,072 rows, eight of them in a file.
 `$ISTHMUS_STREAM_GB` names other sizes, such as 1,4,8.
 
-Memory is the peak of `isthmus fit` and `isthmus detect` as commands, so it counts Python and torch too (about 350 MB).
+Memory is the peak of `isthmus fit` and `isthmus detect` as commands, so it counts Python and torch too.
 Their net is small (`encoder.widths=[32]`, batches of 8,192, one epoch, the detector `likelihood`), so that many rows
 pass in little time; what is held does not depend on that. `fit_speed` and `detect_…` have default nets.
 """
