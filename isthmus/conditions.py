@@ -104,6 +104,7 @@ class Conditions:
 
 def with_condition(rows: Rows, condition: Any) -> Rows:
     """``rows`` with what steers them beside them: the names of columns, which leave the table, or a label per row."""
+    rows.in_memory("A condition needs")
     if rows.kind == "table":
         names = [condition] if isinstance(condition, str) else condition
         words = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)

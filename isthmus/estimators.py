@@ -29,6 +29,7 @@ from isthmus.tasks import heal
 from isthmus.tasks.detect import Detection, detect
 from isthmus.tasks.health import Health, health
 from isthmus.tasks.stream import Follower
+from isthmus.tasks.sweep import Sweep
 from isthmus.training.progress import Progress
 
 _PLACES = (*SINGLE, "penalties", "critic")
@@ -211,6 +212,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     def _remember_features(self, X: Any, rows: Rows) -> None:
         if rows.kind == "table":
             self.n_features_in_ = rows.data.num_columns
+        elif rows.large:
+            self.n_features_in_ = rows.data.width
         elif rows.kind == "sparse" or isinstance(rows.data, np.ndarray):
             self.n_features_in_ = int(np.prod(rows.data.shape[1:]))
         _check_feature_names(self, X, reset=True)
@@ -284,7 +287,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         budget: int | None = None,
         labels: Any = None,
         condition: Any = None,
-    ) -> Detection:
+    ) -> Detection | Sweep:
         """Score rows and flag anomalies, with p-values and reasons: at a promised false-alarm rate, or at a false
         discovery rate ``fdr``, or the ``budget`` strangest, or by a threshold that a few ``labels`` choose.
         """

@@ -31,7 +31,8 @@ from isthmus.core.detectors import DETECTORS, Neighbours
 from isthmus.core.parts import Bottleneck, Detector, make
 from isthmus.core.pca import PCA, fit_lsa, fit_pca, linear_effect
 from isthmus.core.recognition import recognised
-from isthmus.data.batches import InMemory, in_order
+from isthmus.data.batches import Batches, InMemory, Streamed, in_order
+from isthmus.data.large import Kept
 from isthmus.data.rows import Rows
 from isthmus.data.sparse import Sparse, dense
 from isthmus.data.targets import wanted_of
@@ -56,6 +57,10 @@ _MOST_PCA, _PCA_PER_COLUMN = 16_384, 20
 _DETECTOR_SHARE = 0.2
 #: Steps of a training of which nothing is said, in so far as that is 10 to 100 epochs; a quarter for rows that repeat.
 _STEPS = 4000
+#: Of very many rows fewer than 10 epochs are enough: those that make so many steps.
+_ENOUGH_STEPS = 100_000
+#: Bytes of rows in the buffer from which rows that stream are trained on.
+_BUFFER = 1 << 26
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
 _MOST_START, _START_ENTRIES = 4096, 1 << 25
 #: The time of a decoder that is trained again, as a share of ``max_time``, on top of it.
@@ -78,12 +83,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Fed:
-    """What the network is fed, and what was learned about the rows so that it can be."""
+    """What the network is fed, and what was learned about the rows so that it can be.
+
+    ``tensors`` are the training rows, or of ``large`` ones some that stand for all: what everything but the network
+    learns from.
+    """
 
     modality: Modality
     conditions: Conditions | None
     tensors: dict[str, Tensor]
     held: dict[str, Tensor] | None
+    large: Rows | None = None
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +101,28 @@ class Fed:
 
     def to(self, device: torch.device) -> Self:
         held = None if self.held is None else {name: t.to(device) for name, t in self.held.items()}
+        # rows that stream go there batch by batch
         return replace(self, tensors={name: t.to(device) for name, t in self.tensors.items()}, held=held)
+
+    @property
+    def n_rows(self) -> int:
+        """The rows of an epoch."""
+        return len(self.tensors["x"]) if self.large is None else len(self.large)
+
+    def batches(self, plan: Plan) -> Batches:
+        """The training rows, cut into steps."""
+        if self.large is None:
+            return InMemory(self.tensors, int(plan.batch_size), plan.seed)
+        large = self.large
+
+        def read(block: int) -> Iterator[dict[str, Tensor]]:
+            for data in large.data.read(block):
+                yield tensors_of(large.replace(data=data), self.modality, self.conditions)
+
+        each = sum(t.element_size() * int(np.prod(t.shape[1:])) for t in self.tensors.values())
+        return Streamed(
+            large.data.counts, read, int(plan.batch_size), plan.seed, buffer=_BUFFER // each, device=self.device
+        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +138,8 @@ class Begun:
 def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[str, Any]) -> Fed:
     """Learn what the rows are made of, and turn them into tensors."""
     options = dict(options)
+    large = kept if kept.large else None
+    kept = kept if large is None else kept.replace(data=kept.data.some)
     conditions = None
     if "condition" in kept.beside:
         conditions = Conditions.fit(kept, options.get("kinds"))
@@ -114,7 +147,9 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
             options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in conditions.names}
     # what comes back looks like the targets
     face = fit_modality(kept.beside.get("target", kept), modality, **options)
-    return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions))
+    if large is not None and face.sparse:
+        large.in_memory(f"The modality {face.kind!r} looks at")
+    return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions), large)
 
 
 def set_aside(
@@ -128,6 +163,7 @@ def set_aside(
     Raises:
         SpecError: a share that is none.
     """
+    rows.in_memory("contamination needs")
     said = contamination
     if said != AUTO and (isinstance(said, bool | str) or not 0 < float(said) < 0.5):
         raise SpecError(f"contamination is a share above 0 and below 0.5, or 'auto', got {said!r}. Say 0.05, or None.")
@@ -161,6 +197,8 @@ def begin(
     contaminated: bool = False,
 ) -> Begun:
     """Compose the parts, decide what was left open, build the network and set it to where it begins."""
+    if plan.pretrain and fed.large is not None:
+        fed.large.in_memory("pretrain needs")
     said, own = _split_own(parts)
     warm_start = None if plan.pretrain else warm_start  # two ways to begin
     face, tensors = fed.modality, fed.tensors
@@ -203,7 +241,7 @@ def begin(
     most = max(64, min(_MOST_START, _START_ENTRIES // int(np.prod(face.shape))))
     net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
     n_parameters = sum(p.numel() for p in net.parameters())
-    return Begun(net, _decide(plan, len(tensors["x"]), n_parameters, face.alike), pca, stack)
+    return Begun(net, _decide(plan, fed.n_rows, n_parameters, face.alike), pca, stack)
 
 
 def learn(
@@ -236,8 +274,7 @@ def learn(
     if checkpoint is not None:
         all_hooks.append(Checkpoint(checkpoint, mark, resume))
     with phase(phases, "train"):
-        batches = InMemory(fed.tensors, int(plan.batch_size), plan.seed)
-        run = train(net, batches, whole, held_out=fed.held, hooks=all_hooks)
+        run = train(net, fed.batches(plan), whole, held_out=fed.held, hooks=all_hooks)
     if stack is not None and checkpoint is not None:
         stack.clear(checkpoint)
     return run, remarks
@@ -278,8 +315,7 @@ def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) ->
     with phase(phases, "train again"):
         plan, limit = begun.plan, begun.plan.max_time and _AGAIN_SHARE * begun.plan.max_time
         hooks: list[Hook] = [Guard(), KeepBest(plan.patience), *([Watch(limit)] if limit else [])]
-        batches = InMemory(fed.tensors, int(plan.batch_size), plan.seed)
-        run = train(net, batches, plan.replace(max_time=limit), held_out=fed.held, hooks=hooks)
+        run = train(net, fed.batches(plan), plan.replace(max_time=limit), held_out=fed.held, hooks=hooks)
     return run, [f"{said}: the codes are those of {name}, and the decoder alone was trained"]
 
 
@@ -332,6 +368,7 @@ def in_windows(rows: Rows, modality: str | None, options: Mapping[str, Any]) -> 
     options = dict(options)
     if (modality or rows.kind) not in ("series", "recordings"):
         return rows, options
+    rows.in_memory("The modality 'series' looks at")
     layout = Layout.fit(rows, **{name: options.pop(name) for name in LAYOUT if name in options})
     if layout is None:
         return rows, options
@@ -346,8 +383,14 @@ LAYOUT = ("time", "series_id", "window", "stride", "kinds")
 
 
 def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
-    """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it."""
+    """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it.
+
+    Of large rows those that a hash of their place chooses, so that they stay the same when rows are appended.
+    """
     n = len(rows)
+    if rows.large:
+        kept = Kept(rows.data, 0.1 if plan.validation == AUTO else float(plan.validation), plan.seed)
+        return rows.replace(data=kept), rows.replace(data=kept.held) if len(kept.held) else None
     if plan.validation == AUTO and rows.kind == "windows":
         held = rows.data.enough(n // 10)
     elif plan.validation == AUTO:
@@ -373,7 +416,9 @@ def _decide(plan: Plan, n_rows: int, n_parameters: int, alike: float) -> Plan:
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
         epochs = (
-            100_000 if plan.max_time is not None else int(np.clip(np.ceil(_STEPS / min(alike, 4) / steps), 10, 100))
+            100_000
+            if plan.max_time is not None
+            else int(np.clip(np.ceil(_STEPS / min(alike, 4) / steps), np.clip(_ENOUGH_STEPS // steps, 1, 10), 100))
         )
     if rate == AUTO:
         # smaller for small batches, whose gradients are noisy, and for large networks
@@ -450,13 +495,24 @@ def _latent_dim(said: int | str, pca: PCA | None, probe: Net, spec: Spec, narrow
 def _fingerprint(spec: Spec, plan: Plan, fed: Fed) -> str:
     """What a checkpoint must agree on before it is taken up again: parts, plan, and every row."""
     said = json.dumps([spec.to_json(), plan.to_json(), modality_to_json(fed.modality)], sort_keys=True)
-    digest = hashlib.blake2b(said.encode())
+    digest = hashlib.blake2b((said + ("" if fed.large is None else fed.large.data.mark())).encode())
     for tensors in (fed.tensors, fed.held or {}):
         for name, t in sorted(tensors.items()):
             digest.update(f"{name}{tuple(t.shape)}".encode())
             for piece in t.parts() if isinstance(t, Sparse) else [t]:
                 digest.update(piece.cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def stretches_told(kept: Rows, held: Rows | None) -> list[str]:
+    """What is different where rows stream."""
+    if not kept.large:
+        return []
+    some, n = len(kept.data.some), len(kept.data.rows)
+    said = [f"read in stretches: columns, scales, the start and the detector were learned from {some:,} of the rows"]
+    if held is not None and len(held) < (out := n - len(kept)):
+        said.append(f"{out:,} rows are held out, of which {len(held):,} were looked at")
+    return said
 
 
 def made() -> dict[str, str]:

@@ -11,7 +11,7 @@ import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from isthmus.fitting import (
     phase,
     set_aside,
     split,
+    stretches_told,
     teach,
     tensors_of,
 )
@@ -54,6 +55,7 @@ from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
 from isthmus.modalities.recording import recording_remark
 from isthmus.recipes import modality_of
+from isthmus.record import Record
 from isthmus.spec import AUTO, Plan, Spec
 from isthmus.training.hooks import Hook
 from isthmus.training.loop import chunk_rows, evaluate
@@ -90,47 +92,6 @@ _GIVEN_BACK = 1 << 23
 
 #: Fewer rows than this are scored as this many.
 _FEW = 64
-
-
-@dataclass
-class Record:
-    """What happened while fitting, for people and for the file."""
-
-    recipe: str = "plain"
-    origin: str = ""
-    #: Where the targets came from, if each row had one; errors are held against them.
-    target: str = ""
-    n_train: int = 0
-    n_held_out: int = 0
-    seconds: float = 0.0
-    phases: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    stopped: str | None = None
-    #: Mean squared error per held-out row, in the network's features: ours, same-size PCA's, the mean row's.
-    error: float | None = None
-    pca_error: float | None = None
-    mean_error: float | None = None
-    train_error: float | None = None
-    code_variance: list[float] | None = None
-    #: How often a classifier tells draws of the prior from codes of rows: 0.5 where it cannot.
-    sampler_accuracy: float | None = None
-    #: The score that 99 % of the training rows stay below, where none were held out.
-    usual_score: float | None = None
-    remarks: list[str] = field(default_factory=list)
-    #: Training rows that were set aside because they may be anomalies: how many, and which (the first of them).
-    set_aside: int = 0
-    set_aside_rows: list[int] = field(default_factory=list)
-    #: The score that the share of ``contamination`` is above, of all rows.
-    contamination_score: float | None = None
-    #: What was wrong, what was changed for it, and what came of it: a step each (isthmus.tasks.heal).
-    healing: list[dict[str, Any]] = field(default_factory=list)
-    made: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs were trained."""
-        return self.history[-1]["number"] if self.history else 0
 
 
 class Model:
@@ -253,11 +214,9 @@ class Model:
             everything = rows
             if contamination is not None:
                 rows, aside = set_aside(rows, contamination, modality, options, plan.seed)
-            kept, held = (
-                split(rows, plan)
-                if validation_rows is None
-                else (rows, open_rows(validation_rows, strict=strict, kind=modality))
-            )
+            kept, held = split(rows, plan if validation_rows is None else plan.replace(validation=0.0))
+            if validation_rows is not None:
+                held = open_rows(validation_rows, strict=strict, kind=modality).some()
             if held is not None and "layout" in options:
                 held = held if held.kind == "windows" else options["layout"].cut(held)
             if len(kept) < 2:
@@ -299,6 +258,7 @@ class Model:
                 *(f"skipped {s.name}: {s.reason}" for s in rows.skipped),
                 *(rows.remarks if rows.kind == "windows" else ()),
                 *([hint] if hint else []),
+                *stretches_told(kept, held),
                 *([_aside(aside, len(rows) + len(aside))] if contamination is not None else []),
                 *remarks,
                 *run.remarks,
@@ -688,15 +648,15 @@ class Model:
         against the ``target`` rows where they are given, else against the rows themselves.
         """
         rows = self.open(source)
-        rows = rows if target is None else with_target(rows, self.open(target))
+        rows = rows.some() if target is None else with_target(rows, self.open(target))
         tensors = tensors_of(rows, self.modality, self.conditions)
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
 
-    def open(self, source: Any, *, strict: bool = False) -> Rows:
+    def open(self, source: Any, *, strict: bool = False, stream: bool | None = None) -> Rows:
         """Anything that holds rows of the kind that this model takes."""
-        return open_rows(source, strict=strict, kind=self.modality.kind)
+        return open_rows(source, strict=strict, kind=self.modality.kind, stream=stream)
 
     def remarks(self, rows: Rows) -> list[str]:
         """What is unusual about these rows and still usable."""
@@ -764,6 +724,11 @@ class Model:
     @property
     def _chunk(self) -> int:
         return chunk_rows(self.net)
+
+    @property
+    def stretch(self) -> int:
+        """Rows that are looked at together: what is found does not depend on cuts at its multiples, to the last bit."""
+        return 8 * self._chunk
 
     def _work(self) -> float:
         numbers = [*self.net.parameters(), *self.detector.state_dict().values()]

@@ -22,6 +22,7 @@ from benchmarks.suite import (
     small_fit,
     sparse,
     startup,
+    streaming,
     tables,
     text,
     time_to_quality,
@@ -54,5 +55,6 @@ GROUPS = {
     "recipes": recipes.FIGURES,
     "health": health.FIGURES,
     "text": text.FIGURES,
+    "streaming": streaming.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

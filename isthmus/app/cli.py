@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from isthmus.model import Model
     from isthmus.tasks import Result, Task
 
+#: Seconds between two words of how far a long task is.
+_PACE = 5.0
+_STREAM = "Read tables and shards in stretches, with flat memory, or whole; by itself where memory would be short."
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -323,13 +326,15 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
 @click.option("--strict", is_flag=True, help="Refuse files that cannot be used instead of skipping them.")
+@click.option("--stream/--no-stream", default=None, help=_STREAM)
 @click.option("--profile", is_flag=True, help="Print the seconds of each phase.")
 @_voiced
 def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     """Fit an autoencoder to DATA and write it to one model file.
 
-    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz, .jsonl or .wav file, a .txt with a document on every line, a
-    folder or 'glob' of images, recordings or .txt files, example:digits and the like, or - for CSV on standard input.
+    DATA is a .csv, .tsv, .parquet, .arrow, .npy, .npz, .safetensors, .jsonl or .wav file, a .txt with a document on
+    every line, a folder or 'glob' of images, recordings or .txt files, or of files that make one table or one array
+    together, example:digits and the like, or - for CSV on standard input.
     What is not said is chosen from the rows and printed.
     """
     check_output(output)
@@ -351,7 +356,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     of_time = any(said[name] is not None for name in ("time", "series_id", "window", "stride"))
     implied = "series" if of_time else "text" if said["text"] else "table" if said["columns"] else None
     kind = said["kind"] or implied
-    rows = open_rows(data, strict=said["strict"], kind=kind)
+    rows = open_rows(data, strict=said["strict"], kind=kind, stream=said["stream"])
     target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"], kind=kind)
     reading = time.perf_counter() - began
     for line in words.opened(rows) + ([] if target is None else words.opened(target)):
@@ -550,7 +555,16 @@ def task_command(name: str, task: Task) -> click.Command:
     options = [p for p in signature if p.kind is p.KEYWORD_ONLY]
     about = _argument_help(function)
 
-    def command(voice: Voice, model_path: Path, output: Path | None, device: str, strict: bool, **said: Any) -> None:
+    def command(
+        voice: Voice,
+        model_path: Path,
+        output: Path | None,
+        device: str,
+        strict: bool,
+        stream: bool | None = None,
+        resume: bool = False,
+        **said: Any,
+    ) -> None:
         if output is not None:
             check_output(output, folders=not output.suffix)
         if task.follows and _follows(voice, model_path, output, device, said, options):
@@ -559,11 +573,14 @@ def task_command(name: str, task: Task) -> click.Command:
 
         model = open_model(model_path, device=device)
         # rows are opened here, so that --strict holds for every task; what is no rows, the task opens itself
-        given = [model.open(said[p.name], strict=strict) if p.name == "rows" else said[p.name] for p in inputs]
+        given = [
+            model.open(said[p.name], strict=strict, stream=stream) if p.name == "rows" else said[p.name] for p in inputs
+        ]
         began = time.perf_counter()
         result = function(model, *given, **{p.name: said[p.name] for p in options})
+        files = _swept(voice, result, output, resume)
         seconds = time.perf_counter() - began
-        _show(voice, model, result, given[0] if inputs else None, output, seconds, name)
+        _show(voice, model, result, given[0] if inputs else None, output, seconds, name, files)
 
     command.__doc__ = f"{task.about}\n\nMODEL is a file that isthmus fit wrote. Without -o the result is shown."
     made: Any = _voiced(command)
@@ -571,6 +588,12 @@ def task_command(name: str, task: Task) -> click.Command:
         made
     )
     made = click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")(made)
+    if any(p.name == "rows" for p in inputs):
+        made = click.option("--stream/--no-stream", default=None, help=_STREAM)(made)
+    if task.sweeps:
+        made = click.option(
+            "--resume", is_flag=True, help="Rows that stream: go on from the .part that a stopped run left."
+        )(made)
     if task.follows:
         made = _follow_options(made)
     for parameter in reversed(options):
@@ -669,8 +692,47 @@ def _argument_help(function: Callable[..., Any]) -> dict[str, str]:
     return {name: _one_line(about).capitalize() for name, about in found}
 
 
+def _swept(voice: Voice, result: Any, output: Path | None, resume: bool) -> list[Path]:
+    """Rows that stream are looked at and written in one go; what was written, of other rows nothing."""
+    if not hasattr(result, "watch"):
+        if resume:
+            raise SpecError(
+                "--resume goes on with rows that are read in stretches, and these are in memory: leave it out."
+            )
+        return []
+    if output is None and resume:
+        raise SpecError("--resume goes on with a file that was begun: say which, -o FILE.")
+    began = said = time.monotonic()
+
+    def watch(done: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _PACE:
+            said = time.monotonic()
+            voice.say(f"{done:,} of {len(result):,} rows after {said - began:.0f} s")
+
+    result.watch = watch
+    if output is None:
+        result.run()
+        return []
+    try:
+        files = list(result.save(output, resume=resume))
+        if result.begin:
+            voice.say(f"went on from row {result.begin:,}")
+        return files
+    except KeyboardInterrupt:
+        voice.say(f"interrupted: {output}.part holds what was done, and the same command with --resume goes on from it")
+        raise
+
+
 def _show(
-    voice: Voice, model: Model, result: Result, rows: Any, output: Path | None, seconds: float, name: str
+    voice: Voice,
+    model: Model,
+    result: Result,
+    rows: Any,
+    output: Path | None,
+    seconds: float,
+    name: str,
+    files: list[Path],
 ) -> None:
     """Say what a task found; write it where it was asked for, or show a glimpse."""
     skipped = getattr(rows, "skipped", ())
@@ -678,16 +740,18 @@ def _show(
         voice.say(f"skipped {one.name}: {one.reason}", fg="yellow")
     remarks = [
         *getattr(rows, "remarks", ()),
-        *(model.remarks(rows) if hasattr(rows, "chunks") else ()),
+        # of rows that stream they were gathered on the way
+        *getattr(result, "remarks", model.remarks(rows) if hasattr(rows, "chunks") and not rows.large else ()),
     ]
     for line in remarks:
         voice.say(f"! {line}", fg="yellow")
     glimpse = output is None and hasattr(result, "reasons")
     for line in result.verdict() if glimpse else result.summary():  # type: ignore[attr-defined]
         voice.say(line)
-    files: list[Path] = []
     if output is not None:
-        if output.suffix.lower() == ".json":
+        if files:
+            pass  # while it went
+        elif output.suffix.lower() == ".json":
             from isthmus.files import write_atomic
 
             text = json.dumps(_plain(result.to_json()), ensure_ascii=False, indent=1)
@@ -696,7 +760,7 @@ def _show(
         else:
             files = result.save(output)
         rate = (
-            f"{len(rows) / max(seconds, 1e-9):,.0f} rows/s"
+            f"{(len(rows) - getattr(result, 'begin', 0)) / max(seconds, 1e-9):,.0f} rows/s"
             if hasattr(rows, "__len__") and not isinstance(rows, str) and rows.kind != "recordings"
             else f"{seconds:.1f} s"
         )

@@ -85,7 +85,7 @@ def render(
     """The report as HTML. ``labels`` are a column or a label per row, as in :func:`isthmus.tasks.detect.detect`: all
     labelled rows are judged, however few are drawn.
     """
-    rows = model.open(rows)
+    rows = model.open(rows).some()
     known = judged = None
     if labels is not None:
         rows, known = take_labels(rows, labels, lambda column: column in model.modality.looks_at)

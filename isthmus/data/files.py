@@ -9,7 +9,8 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def _guarded(read: Callable[[Path], Any], what: str) -> Callable[[Path], Any]:
         except (PermissionError, FileNotFoundError) as error:
             raise FileError(f"{str(path)!r} cannot be read: {why(error)}.") from error
         except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-            said = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            said = why_unreadable(error)
             raise FileError(
                 f"{path.name!r} cannot be read as {what}: it is damaged, cut short or something else ({said})."
             ) from error
@@ -102,29 +103,15 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
     from pyarrow import csv
 
     remarks: list[str] = []
-    head = source[:_HEAD] if isinstance(source, bytes) else _head(source)
-    if not head.strip():
-        raise FileError(f"{origin} is empty: a CSV starts with a line of column names.")
-    encoding = _encoding(head, origin)
-    # an odd last byte of a cut multi-byte letter is no reason to refuse the whole head
-    first = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n").splitlines()[0]
-    delimiter = delimiter or max(DELIMITERS, key=first.count)
-    names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
-    headerless = is_data(names)
-    if headerless:
-        names = [f"x{j}" for j in range(len(names))]
+    form = CsvForm.of(source[:_HEAD] if isinstance(source, bytes) else _head(source), origin, delimiter)
+    if form.headerless:
         remarks.append(f"{origin} has no header (its first line is all numbers): its columns are called x0, x1, ….")
 
     def read(encoding: str) -> pa.Table:
-        return csv.read_csv(
-            io.BytesIO(source) if isinstance(source, bytes) else source,
-            read_options=csv.ReadOptions(encoding=encoding, column_names=names if headerless else None),
-            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in head),
-            convert_options=csv.ConvertOptions(
-                null_values=list(NULLS), strings_can_be_null=True, quoted_strings_can_be_null=True
-            ),
-        )
+        said = replace(form, encoding=encoding).options(form.names if form.headerless else None)
+        return csv.read_csv(io.BytesIO(source) if isinstance(source, bytes) else source, **said)
 
+    encoding = form.encoding
     try:
         table = read(encoding)
         # pyarrow leaves as bytes what is not UTF-8
@@ -132,15 +119,7 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
             encoding = "latin-1"
             table = read(encoding)
     except (pa.ArrowInvalid, UnicodeError) as error:
-        said = str(error).strip().splitlines()[0][:200]
-        if "straddling" in said or ("cannot infer" in said and b"\n" not in head):
-            raise FileError(
-                f"{origin} cannot be read as CSV: one of its lines is longer than 1 MiB, so it is no table, or a quote "
-                "in it is never closed."
-            ) from error
-        raise FileError(
-            f"{origin} cannot be read as CSV: {said}. Every line needs the same number of cells."
-        ) from error
+        raise _no_csv(origin, error) from error
     columns = list(table.columns)
     if encoding == "latin-1":
         columns, both = _of_two_encodings(columns)
@@ -150,7 +129,7 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
             if both
             else f"{origin} is not UTF-8; it was read as Latin-1."
         )
-    columns = [_tidy(column) for column in columns]
+    columns = [tidy(column) for column in columns]
     names = [name.strip().strip("\ufeff") for name in table.column_names]
     if len(names) > 1 and _is_index(names[0], columns[0]):
         names, columns = names[1:], columns[1:]
@@ -185,6 +164,76 @@ def _as_utf8(text: str) -> str | None:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return None
+
+
+@dataclass(frozen=True)
+class CsvForm:
+    """How a CSV is written, as its head tells: ``names`` as they stand there, ``body`` where the rows begin."""
+
+    names: list[str]
+    encoding: str
+    delimiter: str
+    headerless: bool
+    quoted: bool
+    body: int = 0
+
+    @classmethod
+    def of(cls, head: bytes, origin: str, delimiter: str | None) -> CsvForm:
+        """From the first bytes of the file."""
+        if not head.strip():
+            raise FileError(f"{origin} is empty: a CSV starts with a line of column names.")
+        encoding = _encoding(head, origin)
+        # an odd last byte of a cut multi-byte letter is no reason to refuse the whole head
+        first = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n").splitlines()[0]
+        delimiter = delimiter or max(DELIMITERS, key=first.count)
+        names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
+        headerless = is_data(names)
+        if headerless:
+            names = [f"x{j}" for j in range(len(names))]
+        begin = len(head) - len(head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n"))
+        body = begin if headerless else head.find(b"\n", begin) + 1 or len(head)
+        return cls(names, encoding, delimiter, headerless, b'"' in head, body)
+
+    def options(self, names: list[str] | None, types: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What pyarrow is told; without ``names`` it takes the first line for them."""
+        from pyarrow import csv
+
+        return {
+            "read_options": csv.ReadOptions(encoding=self.encoding, column_names=names),
+            "parse_options": csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=self.quoted),
+            "convert_options": csv.ConvertOptions(
+                null_values=list(NULLS),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+                column_types=types,
+            ),
+        }
+
+    def parse(self, lines: bytes, origin: str, types: Mapping[str, Any] | None = None) -> pa.Table:
+        """Some lines of the body."""
+        import pyarrow as pa
+        from pyarrow import csv
+
+        try:
+            return csv.read_csv(io.BytesIO(lines), **self.options(self.names, types))
+        except (pa.ArrowInvalid, UnicodeError) as error:
+            raise _no_csv(origin, error) from error
+
+
+def _no_csv(origin: str, error: Exception) -> FileError:
+    said = why_unreadable(error)
+    if "straddling" in said or "cannot infer" in said:
+        return FileError(
+            f"{origin} cannot be read as CSV: one of its lines is longer than 1 MiB, so it is no table, or a quote in "
+            "it is never closed."
+        )
+    return FileError(f"{origin} cannot be read as CSV: {said}. Every line needs the same number of cells.")
+
+
+def why_unreadable(error: Exception) -> str:
+    """What a reader says of a file, in one line."""
+    said = str(error).strip()
+    return said.splitlines()[0][:200] if said else type(error).__name__
 
 
 def _head(path: Path) -> bytes:
@@ -245,7 +294,7 @@ def _is_index(name: str, column: pa.ChunkedArray) -> bool:
     return np.array_equal(column.to_numpy(), np.arange(len(column)))
 
 
-def _tidy(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def tidy(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Drop the spaces around texts, which hide a missing cell or a number (``" ?"``, ``" 3"``)."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -303,12 +352,12 @@ def _read_npy(path: Path) -> tuple[np.ndarray, list[str]]:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         if "object" in str(error).lower() or "pickle" in str(error).lower():
-            raise FileError(f"{path.name!r} {_PICKLED}") from None
+            raise FileError(f"{path.name!r} {PICKLED}") from None
         raise
     return (np.array(array) if array.nbytes < 1 << 30 else array), []
 
 
-_PICKLED = (
+PICKLED = (
     "holds Python objects or is a pickle, which could run code when opened. "
     "Save plain numbers: np.save(file, array.astype(float))."
 )
@@ -358,7 +407,7 @@ def read_npz(path: Path, key: str | None) -> np.ndarray:
         raise
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if "pickle" in str(error).lower() or "Object arrays" in str(error):
-            raise FileError(f"{path.name}:{key} {_PICKLED}") from None
+            raise FileError(f"{path.name}:{key} {PICKLED}") from None
         raise FileError(
             f"{path.name!r} cannot be read as .npz: it is damaged, cut short or something else ({error})."
         ) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.data.large import Large, some_of
 from isthmus.errors import DataError
 
 
@@ -32,7 +33,11 @@ class Rows:
     the decisions taken while opening that a person would want to know. ``beside`` are other rows that
     belong to these, one to one, and go where they go (``"condition"``: what steers the decoder; ``"target"``:
     what should come back). ``longest`` are the steps of the longest series that was opened with these, so that
-    those held out fit whatever the others are. ``folder`` is where paths in the cells of a table begin.
+    those held out fit whatever the others are. ``folder`` is where paths in the cells of a table begin. ``first``
+    is the place of the first of these rows in what was opened.
+
+    ``data`` may also be :class:`~isthmus.data.large.Large`: rows that are read in stretches (:meth:`chunks`), because
+    all of them are more than memory should hold.
     """
 
     kind: str
@@ -44,6 +49,7 @@ class Rows:
     beside: Mapping[str, Rows] = field(default_factory=dict)
     longest: int | None = None
     folder: str | None = None
+    first: int = 0
 
     def __post_init__(self) -> None:
         for name, rows in self.beside.items():
@@ -53,9 +59,25 @@ class Rows:
                 )
 
     def __len__(self) -> int:
-        if self.kind == "sparse":
-            return self.data.shape[0]
-        return self.data.num_rows if self.kind == "table" else len(self.data)
+        return self.data.shape[0] if self.kind == "sparse" else len(self.data)
+
+    @property
+    def large(self) -> bool:
+        """Whether they are read in stretches."""
+        return isinstance(self.data, Large)
+
+    def some(self, seed: int = 0) -> Rows:
+        """These rows, or of large ones some that stand for all, in memory."""
+        return self.replace(data=some_of(self.data, seed)) if self.large else self
+
+    def in_memory(self, what: str) -> Rows:
+        """These rows, unless they are large and ``what`` needs all of them at once."""
+        if self.large:
+            raise DataError(
+                f"{what} all rows at once, and {self.origin} ({len(self):,} rows) is read in stretches. Leave that "
+                "out, bring fewer rows, or read them whole if memory allows: --no-stream (stream=False)."
+            )
+        return self
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Rows:
         """The rows at ``indices`` (or where a boolean mask is true), in that order.
@@ -63,6 +85,7 @@ class Rows:
         >>> Rows("array", np.array([[1], [2], [3]])).take([2, 0]).data.tolist()
         [[3], [1]]
         """
+        self.in_memory("This needs")
         indices = np.asarray(indices)
         if indices.dtype == bool:
             indices = np.flatnonzero(indices)
@@ -78,19 +101,24 @@ class Rows:
         beside = {name: rows.take(indices) for name, rows in self.beside.items()}
         return self.replace(data=data, names=names, beside=beside)
 
-    def chunks(self, size: int) -> Iterator[Rows]:
-        """The rows in order, ``size`` at a time. Nothing is copied."""
+    def chunks(self, size: int, start: int = 0) -> Iterator[Rows]:
+        """The rows from ``start`` on in order, ``size`` at a time. Nothing is copied; large rows are read here."""
         if size < 1:
             raise DataError(f"A chunk holds at least 1 row; got {size}.")
-        for start in range(0, len(self), size):
-            yield self._slice(start, size)
+        if self.large:
+            places = range(start, len(self), size)
+            for first, data in zip(places, self.data.chunks(size, start), strict=True):
+                yield self.replace(data=data, first=first)
+            return
+        for first in range(start, len(self), size):
+            yield self._slice(first, size)
 
     def _slice(self, start: int, size: int) -> Rows:
         stop = start + size
         data = self.data.slice(start, size) if self.kind == "table" else self.data[start:stop]
         names = None if self.names is None else self.names[start:stop]
         beside = {name: rows._slice(start, size) for name, rows in self.beside.items()}
-        return self.replace(data=data, names=names, beside=beside)
+        return self.replace(data=data, names=names, beside=beside, first=self.first + start)
 
     def of_one_length(self) -> Rows:
         """These rows, unless they are texts, recordings or series that differ in length, which few can take."""

@@ -17,18 +17,23 @@ from isthmus.data.sounds import SUFFIXES as SOUNDS
 from isthmus.errors import DataError, FileError, RowTypeError
 
 
-def open_rows(source: Any, *, strict: bool = False, kind: str | None = None) -> Rows:
+def open_rows(source: Any, *, strict: bool = False, kind: str | None = None, stream: bool | None = None) -> Rows:
     """Open a path, glob, ``example:`` name, ``-``, list of paths, array, tensor or data frame.
 
     Arguments:
         source: ``.csv .tsv .parquet .arrow .feather .npy .npz .jsonl`` (``file.npz:key`` chooses an array),
             a ``.txt`` of which every line is a document, a ``.wav``, a folder, glob or list of pictures, recordings
-            or ``.txt`` files, ``example:digits``, ``-`` for a CSV on the standard input, an ndarray, a torch tensor,
-            a ``scipy.sparse`` matrix (as a file: ``scipy.sparse.save_npz``), a pandas, polars or other data frame, a
-            ``pyarrow.Table``, a list of lists, a list of texts, a list
+            or ``.txt`` files, ``example:digits``, ``-`` for a CSV on the standard input, a folder, glob or list of
+            files that make one table (Parquet, Arrow, CSV; folders called ``day=3`` bring a column) or one array
+            (``.npy`` and ``.safetensors`` shards; ``file.safetensors:key`` chooses a tensor), an ndarray, a torch
+            tensor, a ``scipy.sparse`` matrix (as a file: ``scipy.sparse.save_npz``), a pandas, polars or other data
+            frame, a ``pyarrow.Table``, a list of lists, a list of texts, a list
             of arrays that differ in length (series), or :class:`Rows`.
         strict: Refuse a folder that holds anything but sound pictures (or texts), instead of skipping the rest.
         kind: ``"series"`` takes several files, frames or one row of numbers for recordings; WAV files always are.
+            ``"array"`` takes the one column of a table whose cells are vectors.
+        stream: Read tables and shards in stretches, so that memory stays flat (True), or whole (False); by itself where
+            they would take a quarter of the memory that is free.
 
     Raises:
         FileError: The file is missing, damaged, or not what its name says.
@@ -40,9 +45,9 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None) -> 
     if isinstance(source, Rows):
         rows = source
     elif isinstance(source, (str, os.PathLike)):
-        rows = _open_path(os.fspath(source), strict, kind)
+        rows = _open_path(os.fspath(source), strict, kind, stream)
     elif isinstance(source, (list, tuple)):
-        rows = _open_list(source, strict, kind)
+        rows = _open_list(source, strict, kind, stream)
     elif kind == "series" and getattr(source, "ndim", None) == 1 and not hasattr(source, "iloc"):
         rows = _recordings([("the array", source)], "the array")
     else:
@@ -58,7 +63,7 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None) -> 
 # --- paths ------------------------------------------------------------------------------------------
 
 
-def _open_path(said: str, strict: bool, kind: str | None) -> Rows:
+def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -> Rows:
     if said == "-":
         from isthmus.data.files import parse_csv
 
@@ -78,16 +83,22 @@ def _open_path(said: str, strict: bool, kind: str | None) -> Rows:
             raise missing(path)
         return _array(read_npz(path, key), f"{path.name}:{key}")
 
+    name, colon, key = said.rpartition(".safetensors:")
+    if colon and not os.path.exists(said):
+        return _open_shards(f"{name}.safetensors", key, stream)
+
     path = Path(said).expanduser()
     if path.is_dir():
-        return _open_folder(path, strict, kind)
+        return _open_folder(path, strict, kind, stream)
     if not path.exists():
         if glob.has_magic(said):
-            return _open_glob(said, strict, kind)
+            return _open_glob(said, strict, kind, stream)
         raise missing(path)
     if not path.is_file():
         raise FileError(f"{said!r} is neither a file nor a folder.")
     suffix = path.suffix.lower()
+    if suffix == ".safetensors" or _one_large_file(path, kind, stream):
+        return _open_blocks([path], [path.name], path.name, kind, stream)
     if suffix in READERS:
         data, remarks = READERS[suffix](path)
         if isinstance(data, np.ndarray):
@@ -98,7 +109,7 @@ def _open_path(said: str, strict: bool, kind: str | None) -> Rows:
             return Rows("text", data, path.name, remarks=tuple(remarks))
         if hasattr(data, "tocsr"):
             return _sparse(data, path.name)
-        return _table(data, path.name, remarks).replace(folder=str(path.parent))
+        return _vectors(_table(data, path.name, remarks).replace(folder=str(path.parent)), kind)
     if suffix in SOUNDS:
         return _open_recordings([path], [path.name], path.name, (), strict)
 
@@ -107,12 +118,12 @@ def _open_path(said: str, strict: bool, kind: str | None) -> Rows:
     if suffix in SUFFIXES:
         return _pictures([path], [path.name], path.name, (), strict)
     raise FileError(
-        f"isthmus cannot read {path.name!r}: files end in {' '.join((*READERS, *SOUNDS))}, "
+        f"isthmus cannot read {path.name!r}: files end in {' '.join((*READERS, '.safetensors', *SOUNDS))}, "
         f"pictures in {ALLOWED}. Export the rows to one of these, for instance CSV or Parquet."
     )
 
 
-def _open_folder(folder: Path, strict: bool, kind: str | None) -> Rows:
+def _open_folder(folder: Path, strict: bool, kind: str | None, stream: bool | None) -> Rows:
     from isthmus.data.files import READERS
     from isthmus.data.pictures import ALLOWED, SUFFIXES, natural
 
@@ -126,6 +137,11 @@ def _open_folder(folder: Path, strict: bool, kind: str | None) -> Rows:
     if not pictures and (texts := [name for name in names if Path(name).suffix.lower() == ".txt"]):
         others = [*closed, *_others(names, texts, "not a text (.txt)")]
         return _documents([folder / name for name in texts], texts, str(folder), others, strict)
+    # _delta_log and the like hold what other programs note down
+    own = [name for name in names if not any(part.startswith("_") for part in Path(name).parts[:-1])]
+    if not pictures and (blocks := _which_blocks(own, str(folder))):
+        others = [Skipped(name, "not of the data set's kind") for name in names if name not in set(blocks)]
+        return _open_blocks([folder / name for name in blocks], blocks, str(folder), kind, stream, others, strict)
     if not pictures:
         tables = [name for name in names if Path(name).suffix.lower() in READERS]
         hint = f" It does hold {tables[0]!r}: open that file instead" if tables else ""
@@ -142,18 +158,18 @@ def _others(names: Sequence[str], used: Sequence[str], reason: str) -> list[Skip
     return [Skipped(name, reason) for name in names if name not in known]
 
 
-def _open_glob(pattern: str, strict: bool, kind: str | None) -> Rows:
+def _open_glob(pattern: str, strict: bool, kind: str | None, stream: bool | None) -> Rows:
     from isthmus.data.pictures import natural
 
     found = sorted((p for p in glob.glob(pattern, recursive=True) if os.path.isfile(p)), key=natural)
     if not found:
         raise FileError(f"No file matches {pattern!r} (from the folder {os.getcwd()!r}).")
     if len(found) == 1:
-        return _open_path(found[0], strict, kind)
-    return _open_files(found, pattern, strict, kind)
+        return _open_path(found[0], strict, kind, stream)
+    return _open_files(found, pattern, strict, kind, stream)
 
 
-def _open_files(paths: list[str], origin: str, strict: bool, kind: str | None) -> Rows:
+def _open_files(paths: list[str], origin: str, strict: bool, kind: str | None, stream: bool | None) -> Rows:
     from isthmus.data.files import missing
     from isthmus.data.pictures import ALLOWED, SUFFIXES
 
@@ -171,13 +187,108 @@ def _open_files(paths: list[str], origin: str, strict: bool, kind: str | None) -
     if not pictures and (texts := [path for path in paths if Path(path).suffix.lower() == ".txt"]):
         others = _others(paths, texts, "not a text (.txt)")
         return _documents([Path(path) for path in texts], texts, origin, others, strict)
+    if not pictures and (blocks := _which_blocks(paths, origin)):
+        others = [Skipped(path, "not of the data set's kind") for path in paths if path not in set(blocks)]
+        # folders on the way say something only where they are the data set's own
+        root = os.path.commonpath([os.path.dirname(path) for path in blocks]) if len(blocks) > 1 else ""
+        names = [os.path.relpath(path, root or os.path.dirname(path) or ".") for path in blocks]
+        return _open_blocks([Path(path) for path in blocks], names, origin, kind, stream, others, strict)
     if not pictures:
         raise FileError(
-            f"Several files must be pictures ({ALLOWED}) or texts (.txt); got {len(paths)} files such as {paths[0]!r}. "
-            "Open tables one at a time, or join them into one file first; recordings are told by --kind series."
+            f"Several files must be pictures ({ALLOWED}), texts (.txt), tables (.parquet .arrow .csv) or shards (.npy "
+            f".safetensors); got {len(paths)} files such as {paths[0]!r}. Recordings are told by --kind series."
         )
     others = _others(paths, pictures, f"not a picture ({ALLOWED})")
     return _pictures([Path(path) for path in pictures], pictures, origin, others, strict)
+
+
+def _which_blocks(names: Sequence[str], origin: str) -> list[str]:
+    """The files that make one table or one array together."""
+    from isthmus.data.dataset import FAMILIES
+
+    families = [
+        [name for name in names if Path(name).suffix.lower() in endings]
+        for endings in (*FAMILIES, (".npy",), (".safetensors",))
+    ]
+    found = [family for family in families if family]
+    if len(found) > 1:
+        raise FileError(
+            f"The files of a data set are of one kind; {origin} holds {found[0][0]!r} and {found[1][0]!r}. Name those "
+            f"that are meant, as in '{origin.rstrip('/')}/*{Path(found[0][0]).suffix}'."
+        )
+    return found[0] if found else []
+
+
+def _one_large_file(path: Path, kind: str | None, stream: bool | None) -> bool:
+    from isthmus.data.dataset import FAMILIES, estimated
+    from isthmus.data.large import too_large
+
+    known = {ending for family in FAMILIES for ending in family} | {".npy"}
+    if kind == "series" or path.suffix.lower() not in known or path.stat().st_size == 0:
+        return False
+    return too_large(estimated(path), stream)
+
+
+def _open_shards(said: str, key: str, stream: bool | None) -> Rows:
+    """One tensor of ``.safetensors`` files."""
+    from isthmus.data.files import missing
+    from isthmus.data.pictures import natural
+
+    found = sorted(glob.glob(said, recursive=True), key=natural) if glob.has_magic(said) else [said]
+    if not found:
+        raise FileError(f"No file matches {said!r} (from the folder {os.getcwd()!r}).")
+    if not os.path.exists(found[0]):
+        raise missing(Path(said))
+    names = [os.path.basename(path) for path in found]
+    return _open_blocks([Path(path) for path in found], names, f"{said}:{key}", "array", stream, key=key)
+
+
+def _open_blocks(
+    paths: Sequence[Path],
+    names: Sequence[str],
+    origin: str,
+    kind: str | None,
+    stream: bool | None,
+    others: Sequence[Skipped] = (),
+    strict: bool = False,
+    key: str | None = None,
+) -> Rows:
+    """Files that make one table or one array: in memory, or in stretches where that would be too much."""
+    from isthmus.data.dataset import DataSet, Vectors, vector_column
+    from isthmus.data.large import too_large
+    from isthmus.data.shards import SUFFIXES, Shards
+
+    _refuse_skipped(others, origin, strict)
+    data: Any
+    if paths[0].suffix.lower() in SUFFIXES:
+        data = Shards(paths, names, origin, key)
+        # bytes of three or four axes are pictures, as in one file
+        of = "image" if data.ndim in (3, 4) and data.dtype in (np.uint8, np.uint16) else "array"
+    else:
+        data, of = DataSet(paths, names, origin), "table"
+        if column := vector_column(data.schema, kind):
+            data, of = Vectors(data, column), "array"
+    if not too_large(data.n_bytes, stream) and len(data):
+        rows = Rows(of, data.whole(), origin)
+        rows = _table(rows.data, origin) if of == "table" else rows
+    else:
+        rows = Rows(of, data, origin)
+    return rows.replace(remarks=tuple(data.remarks), skipped=tuple(others))
+
+
+def _vectors(rows: Rows, kind: str | None) -> Rows:
+    """A table of which one column holds vectors, as the array of these."""
+    from isthmus.data.dataset import as_vectors, vector_column
+
+    name = vector_column(rows.data.schema, kind)
+    if name is None:
+        return rows
+    try:
+        return rows.replace(kind="array", data=as_vectors(rows.data[name], name, rows.origin))
+    except DataError:
+        if kind == "array":
+            raise
+        return rows  # lists of any lengths
 
 
 def _documents(
@@ -295,13 +406,14 @@ def _recordings(
 # --- objects ----------------------------------------------------------------------------------------
 
 
-def _open_list(rows: Sequence[Any], strict: bool, kind: str | None) -> Rows:
+def _open_list(rows: Sequence[Any], strict: bool, kind: str | None, stream: bool | None) -> Rows:
     if not rows:
         raise DataError("Found 0 sample(s) in the list while a minimum of 1 is required. Pass at least one row.")
     if all(isinstance(row, str) for row in rows) and not _names_files(rows):
         return Rows("text", list(rows), f"the list of {len(rows)} texts")
     if all(isinstance(row, (str, os.PathLike)) for row in rows):
-        return _open_files([os.path.expanduser(row) for row in rows], f"the list of {len(rows)} files", strict, kind)
+        paths = [os.path.expanduser(row) for row in rows]
+        return _open_files(paths, f"the list of {len(rows)} files", strict, kind, stream)
     if kind == "series" and all(hasattr(row, "columns") for row in rows):
         return _recordings([(str(i), _frame(row)) for i, row in enumerate(rows)], "the list of recordings")
     if all(hasattr(row, "detach") for row in rows):
@@ -327,7 +439,7 @@ def _names_files(rows: Sequence[str]) -> bool:
     from isthmus.data.files import READERS
     from isthmus.data.pictures import SUFFIXES
 
-    endings = {*READERS, *SUFFIXES}
+    endings = {*READERS, *SUFFIXES, ".safetensors"}
     # a few tell: a list is all paths or all texts, and looking for a million files takes long
     some = [row for row in rows[:20] if len(row) < 4096 and "\n" not in row and "\0" not in row]
     if any(os.path.isfile(os.path.expanduser(row)) for row in some):

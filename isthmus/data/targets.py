@@ -16,6 +16,8 @@ def with_target(rows: Rows, target: Rows) -> Rows:
     Raises:
         DataError: they cannot belong together.
     """
+    for one in (rows, target):
+        one.in_memory("A target for each row needs")
     _check(rows, target)
     return rows.replace(beside={**rows.beside, "target": target})
 

@@ -4,11 +4,12 @@ from isthmus.tasks.base import Result, Task
 
 TASKS: dict[str, Task] = {
     "detect": Task(
-        "isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why.", follows=True
+        "isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why.",
+        follows=True, sweeps=True,
     ),
-    "encode": Task("isthmus.tasks.codes:encode", "Turn rows into codes."),
+    "encode": Task("isthmus.tasks.codes:encode", "Turn rows into codes.", sweeps=True),
     "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),
-    "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back."),
+    "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back.", sweeps=True),
     "sample": Task("isthmus.tasks.codes:sample", "Draw new rows from the model's prior."),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
     "health": Task("isthmus.tasks.health:health", "Say what is wrong with the model, and what mends it."),

@@ -21,6 +21,8 @@ class Task:
     about: str
     #: Whether it can be done to rows as they come (``--follow``, :mod:`isthmus.app.follow`).
     follows: bool = False
+    #: Whether rows that stream are written as they are done, so that a stopped run can go on.
+    sweeps: bool = False
 
     def load(self) -> Callable[..., Result]:
         """The function itself. Only now is anything heavy imported."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ from isthmus.data.sink import as_table, save_rows, to_pandas
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError
 from isthmus.tasks.base import Result
+from isthmus.tasks.sweep import Sweep
 
 if TYPE_CHECKING:
+    from isthmus.data.rows import Rows
     from isthmus.model import Model
 
 
@@ -24,19 +27,22 @@ class Codes(Result):
 
     codes: np.ndarray
 
+    def to_table(self) -> Any:
+        """A column per number of the code."""
+        return _as_table(self.codes)
+
     def to_frame(self) -> Any:
-        return to_pandas(_as_table(self.codes))
+        return to_pandas(self.to_table())
 
     def save(self, path: Path) -> list[Path]:
-        data = self.codes if Path(path).suffix in (".npy", ".npz") else _as_table(self.codes)
+        data = self.codes if Path(path).suffix in (".npy", ".npz") else self.to_table()
         return save_rows(data, path)
 
     def glimpse(self) -> list[str]:
-        return _first_rows(_as_table(self.codes))
+        return _first_rows(self.to_table())
 
     def summary(self) -> list[str]:
-        n, *shape = self.codes.shape
-        return [f"{n:,} codes of {' × '.join(map(str, shape))} numbers"]
+        return [codes_words(len(self.codes), self.codes.shape[1:])]
 
     def to_json(self) -> dict[str, Any]:
         return {"rows": len(self.codes), "code_shape": list(self.codes.shape[1:])}
@@ -55,10 +61,13 @@ class Returned(Result):
     def _n(self) -> int:
         return self.rows.shape[0] if hasattr(self.rows, "tocsr") else len(self.rows)
 
+    def to_table(self) -> Any:
+        return _as_table(self.rows, "x") if isinstance(self.rows, np.ndarray) else as_table(self.rows)
+
     def to_frame(self) -> Any:
         if hasattr(self.rows, "tocsr"):
             raise DataError("A sparse matrix is no frame: take .rows, or save it as .npz.")
-        return to_pandas(_as_table(self.rows, "x") if isinstance(self.rows, np.ndarray) else as_table(self.rows))
+        return to_pandas(self.to_table())
 
     def save(self, path: Path) -> list[Path]:
         return save_rows(self.rows, path, self.names)
@@ -89,9 +98,41 @@ def _first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
     return ["  ".join(line) + more for line in zip(*wide, strict=True)] + ["…"] * (len(table) > rows)
 
 
-def encode(model: Model, rows: Any) -> Codes:
+def encode(model: Model, rows: Any) -> Codes | Sweep:
     """Rows → codes: the mode of each, the same every time."""
+    rows = model.open(rows)
+    if rows.large:
+        shape = list(model.net.bottleneck.code_shape)
+        counted = Counted(lambda n: codes_words(n, shape), {"code_shape": shape})
+        return Sweep(model, rows, lambda some: Codes(model.encode(some)), counted, "encode", Codes.to_table)
     return Codes(model.encode(rows))
+
+
+class Counted:
+    """How many rows all stretches had, and what the first of them gave."""
+
+    def __init__(self, words: Callable[[int], str], more: Mapping[str, Any] | None = None):
+        self.words, self.more, self.n, self.first = words, dict(more or {}), 0, list[str]()
+
+    def add(self, found: Result, rows: Rows) -> None:
+        self.first = self.first or found.glimpse()
+        self.n += len(rows)
+
+    def state(self) -> dict[str, Any]:
+        return {"n": self.n, "first": self.first}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.n, self.first = state["n"], state["first"]
+
+    def summary(self) -> list[str]:
+        return [self.words(self.n)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": self.n, **self.more}
+
+
+def codes_words(n: int, shape: Sequence[int]) -> str:
+    return f"{n:,} codes of {' × '.join(map(str, shape))} numbers"
 
 
 def decode(model: Model, codes: Any, *, condition: str | None = None) -> Returned:
@@ -109,9 +150,12 @@ def decode(model: Model, codes: Any, *, condition: str | None = None) -> Returne
     return Returned(model.decode(codes, condition=_condition(condition)))
 
 
-def reconstruct(model: Model, rows: Any) -> Returned:
+def reconstruct(model: Model, rows: Any) -> Returned | Sweep:
     """Rows → what comes back through the isthmus."""
     rows = model.open(rows)
+    if rows.large:
+        counted = Counted(lambda n: f"{n:,} rows came back")
+        return Sweep(model, rows, lambda some: reconstruct(model, some), counted, "reconstruct", Returned.to_table)
     return Returned(model.reconstruct(rows), rows.names)
 
 

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from isthmus.tasks import regions
 from isthmus.tasks.base import Result
 from isthmus.tasks.judged import Judged, judge, take_labels
 from isthmus.tasks.pictures import pixels, save_pictures
-from isthmus.tasks.threshold import all_strange, by_budget, by_fdr, by_labels, by_rate
+from isthmus.tasks.sweep import Sweep
+from isthmus.tasks.threshold import Line, all_strange, by_budget, by_fdr, by_labels, by_rate
 
 if TYPE_CHECKING:
     from isthmus.modalities.base import Modality
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 #: Reasons given per row.
 TOP = 3
+#: Rows of which a sweep remembers why they are strange.
+_WORST = 10
+#: Entries that are ranked at once.
+_GAINED = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Expectation:
         """Entries that are told as one, by name; None where each is told by itself."""
         return self.modality.groups
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """What is told of is called: entries, or what they are told as."""
         return self.modality.names if self.groups is None else [name for name, _ in self.groups]
@@ -97,11 +103,13 @@ class Expectation:
         mean, n = torch.from_numpy(self.mean[new]), len(new)
         away = 0 if self.spread is None else torch.from_numpy(self.spread)
         raw = self.modality.from_tensors(torch.cat([mean, mean - away, mean + away]))
+        raw = raw.to_pydict() if hasattr(raw, "column_names") else raw
         self._known |= {i: (raw, (k, n + k, 2 * n + k)) for k, i in enumerate(new)}
 
     def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
         """The observed cell and the expected one ± the usual deviation, as people would write them."""
-        self.prepare([i])
+        if i not in self._known:
+            self.prepare([i])
         raw, places = self._known[i]
         expected, low, high = (self._cell(raw, place, j) for place in places)
         if (own := self.modality.told(self.names[j], observed, expected)) is not None:
@@ -115,8 +123,8 @@ class Expectation:
         return said, wanted
 
     def _cell(self, found: Any, k: int, j: int) -> Any:
-        if hasattr(found, "column_names"):
-            return found[self.names[j]][k].as_py()
+        if isinstance(found, dict):
+            return found[self.names[j]][k]
         return np.asarray(found[k]).ravel()[j]
 
 
@@ -149,6 +157,7 @@ class Detection(Result):
     over_time: bool = False
     #: Of pictures: the height of the heat map that one in a thousand places of usual pictures passes.
     line: float | None = None
+    _cells: dict[int, tuple[dict[str, list[Any]], int]] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> list[str]:
@@ -188,13 +197,36 @@ class Detection(Result):
         rest = float(self.rest[i] - self.usual_rest)
         return reasons(self._told_of(i), rest, self.names, lambda j: self._told(i, j), beyond)
 
+    def _strongest(self) -> np.ndarray:
+        """The entries that brought most to each row (n, TOP), the strongest first."""
+        n, found = len(self.scores), []
+        if isinstance(self.expectation, Expectation) and self.expectation.groups is not None:
+            return np.stack([np.argsort(-self._told_of(i), kind="stable")[:TOP] for i in range(n)])
+        # some rows at a time, because all rows of a sparse array at once would be dense
+        for begin in range(0, n, step := max(1, _GAINED // max(1, len(self.names)))):
+            gained = self._gained(slice(begin, begin + step))
+            found.append(_top(gained.reshape(len(gained), -1), TOP))
+        return np.concatenate(found)
+
     def _told(self, i: int, j: int) -> tuple[str, str]:
         assert self.expectation is not None
         if not self.expectation.tells:
             return "", ""
-        data, name = self.rows.data, self.names[j]
-        cell = data[name][i].as_py() if self.rows.kind == "table" else data[i].ravel()[j]
-        return self.expectation.words(i, j, cell)
+        if self.rows.kind != "table":
+            return self.expectation.words(i, j, self.rows.data[i].ravel()[j])
+        if i not in self._cells:
+            self._look_at([i])
+        cells, place = self._cells[i]
+        return self.expectation.words(i, j, cells[self.names[j]][place])
+
+    def _look_at(self, rows: Sequence[int]) -> None:
+        """Bring the cells of many rows, and what is expected of them, into Python at once: quicker than one by one."""
+        new = [int(i) for i in rows if int(i) not in self._cells]
+        if new and self.rows.kind == "table":
+            cells = self.rows.data.take(new).to_pydict()
+            self._cells |= {i: (cells, place) for place, i in enumerate(new)}
+        if self.expectation is not None:
+            self.expectation.prepare(rows)
 
     def to_table(self) -> Any:
         """The input's own columns, then ``score, p_value, anomaly``, the three top entries, and why (if flagged)."""
@@ -203,17 +235,14 @@ class Detection(Result):
         if self.rows.kind == "table":
             columns = {name: self.rows.data[name] for name in self.rows.data.column_names}
         else:
-            columns = {"row": self.rows.names or np.arange(len(self.scores))}
+            columns = {"row": self.rows.names or self.rows.first + np.arange(len(self.scores))}
         found: dict[str, Any] = {"score": self.scores, "p_value": self.p_values, "anomaly": self.anomalies}
         if self.names:
-            # row by row, because all rows of a sparse array at once would be dense
-            tops = [np.argsort(-self._told_of(i))[:TOP] for i in range(len(self.scores))]
-            for k, order in enumerate(np.array(tops).T, start=1):
+            for k, order in enumerate(self._strongest().T, start=1):
                 found[f"top_{k}"] = pa.DictionaryArray.from_arrays(order.astype(np.int32), self.names).cast(pa.string())
         why = [None] * len(self.scores)
         flagged = np.flatnonzero(self.anomalies)
-        if self.expectation is not None:
-            self.expectation.prepare(flagged)
+        self._look_at(flagged)
         for i in flagged:
             why[i] = "; ".join(map(str, self.reasons(int(i))))
         found["why"] = pa.array(why, pa.string())
@@ -265,10 +294,8 @@ class Detection(Result):
 
     def verdict(self) -> list[str]:
         """How many rows are flagged and how that came about, and what a person should know of it."""
-        n, found = len(self.scores), int(self.anomalies.sum())
-        share = f"{found / max(n, 1):.2%}"
-        from_ = f": scores of {self.threshold:.4g} and more" if np.isfinite(self.threshold) else ""
-        return [f"{found:,} of {n:,} rows flagged ({share}) {self.how}{from_}", *self.more]
+        found = int(self.anomalies.sum())
+        return [flagged_words(found, len(self.scores), self.how, self.threshold), *self.more]
 
     def summary(self) -> list[str]:
         lines = self.verdict()
@@ -317,9 +344,9 @@ def detect(
     fdr: float | None = None,
     budget: int | None = None,
     labels: Any = None,
-) -> Detection:
+) -> Detection | Sweep:
     """Score rows and flag the strange ones: those that usual rows would be less often than ``false_alarm_rate``,
-    unless another rule is asked for.
+    unless another rule is asked for. Of rows that are read in stretches nothing is kept: see :class:`Sweep`.
 
     Args:
         false_alarm_rate: the share of normal rows, like those that were held out, that may be flagged.
@@ -338,6 +365,8 @@ def detect(
     if len(asked) > 1:
         raise SpecError(f"{' and '.join(asked)} each choose the threshold, and one can: say one of them.")
     rows = model.open(rows)
+    if rows.large:
+        return in_stretches(model, rows, false_alarm_rate, fdr, budget, labels)
     bare, known = rows, None
     if labels is not None:
         bare, known = take_labels(rows, labels, lambda name: name in model.modality.looks_at)
@@ -354,7 +383,7 @@ def detect(
         line.more += judged.summary()
     else:
         line = by_rate(model, p_values, false_alarm_rate)
-    shifted = all_strange(p_values, false_alarm_rate)
+    shifted = all_strange(int((p_values <= false_alarm_rate).sum()), len(p_values), false_alarm_rate)
     return Detection(
         scores=scores,
         p_values=p_values,
@@ -368,6 +397,89 @@ def detect(
         line=model.detector.line(),
         **brought,
     )
+
+
+def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budget: int | None, labels: Any) -> Sweep:
+    """The same of large rows. A false discovery rate and a budget look at all scores before anything is flagged, which
+    takes a pass of its own, and 16 bytes a row.
+    """
+    if labels is not None:
+        rows.in_memory("labels need")
+    if model.on_recordings:
+        rows.in_memory("A model of recordings looks at")
+    lines: list[Line] = []
+
+    def line() -> Line:
+        if not lines and fdr is None and budget is None:
+            lines.append(by_rate(model, np.zeros(0), rate))
+        elif not lines:
+            each = (detect(model, some, false_alarm_rate=rate) for some in rows.chunks(model.stretch))
+            # two numbers a row are all that stays
+            scores, p_values = map(np.concatenate, zip(*((f.scores, f.p_values) for f in each), strict=True))
+            lines.append(by_fdr(model, p_values, fdr) if fdr is not None else by_budget(model, scores, budget))
+        return lines[0]
+
+    def look(some: Rows) -> Detection:
+        found, drawn = detect(model, some, false_alarm_rate=rate), line()
+        assert isinstance(found, Detection)
+        flags = drawn.anomalies[some.first : some.first + len(some)] if len(drawn.anomalies) else found.anomalies
+        return replace(found, anomalies=flags, threshold=drawn.threshold, how=drawn.how)
+
+    told = f"detect {rate} {fdr} {budget}"
+    return Sweep(model, rows, look, Flagged(line, rate), told, Detection.to_table)
+
+
+class Flagged:
+    """How many rows of all stretches were flagged, and the strangest of them."""
+
+    def __init__(self, line: Callable[[], Line], rate: float):
+        self._line, self.rate = line, rate
+        self.n = self.found = self.beyond = 0
+        self.worst: list[dict[str, Any]] = []
+
+    def add(self, found: Detection, rows: Rows) -> None:
+        self.n, self.found = self.n + len(rows), self.found + int(found.anomalies.sum())
+        self.beyond += int((found.p_values <= self.rate).sum())
+        for i in found.worst(_WORST):
+            if len(self.worst) < _WORST or found.scores[i] > self.worst[-1]["score"]:
+                self.worst.append({
+                    "row": rows.first + i, "score": float(found.scores[i]), "p_value": float(found.p_values[i]),
+                    "anomaly": bool(found.anomalies[i]), "why": [str(reason) for reason in found.reasons(i)],
+                })  # fmt: skip
+                # of equals the first, as in memory
+                self.worst = sorted(self.worst, key=lambda one: (-one["score"], one["row"]))[:_WORST]
+
+    def state(self) -> dict[str, Any]:
+        return {"n": self.n, "found": self.found, "beyond": self.beyond, "worst": self.worst}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.n, self.found, self.beyond, self.worst = (state[name] for name in ("n", "found", "beyond", "worst"))
+
+    @property
+    def line(self) -> Line:
+        return self._line()
+
+    def _remarks(self) -> list[str]:
+        shifted = all_strange(self.beyond, self.n, self.rate)
+        return self.line.more + ([shifted] if shifted else [])
+
+    def summary(self) -> list[str]:
+        at = self.line.threshold
+        lines = [flagged_words(self.found, self.n, self.line.how, at), *self._remarks()]
+        flagged = [one for one in self.worst if one["anomaly"]]
+        return lines + [f"row {one['row']}: score {one['score']:.4g}, " + "; ".join(one["why"]) for one in flagged[:5]]
+
+    def to_json(self) -> dict[str, Any]:
+        at = self.line.threshold
+        return {"rows": self.n, "found": self.found, "how": self.line.how, "remarks": self._remarks(),
+                "false_alarm_rate": self.rate, "threshold": at if np.isfinite(at) else None,
+                "worst": self.worst[:5]}  # fmt: skip
+
+
+def flagged_words(found: int, n: int, how: str, threshold: float) -> str:
+    """How many rows are flagged, and how that came about."""
+    from_ = f": scores of {threshold:.4g} and more" if np.isfinite(threshold) else ""
+    return f"{found:,} of {n:,} rows flagged ({found / max(n, 1):.2%}) {how}{from_}"
 
 
 def _row_by_row(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
@@ -413,6 +525,21 @@ def reasons(
         top = int(np.argmax(gained))
         found.append(Reason(names[top], *told(top), float(gained[top]) / total))
     return sorted(found, key=lambda reason: -reason.share)[:TOP]
+
+
+def _top(values: np.ndarray, k: int) -> np.ndarray:
+    """The places of the k largest of each row (n, k), the largest first; of equals the first.
+
+    >>> _top(np.array([[1.0, 3.0, 2.0], [5.0, 5.0, 0.0]]), 2).tolist()
+    [[1, 2], [0, 1]]
+    """
+    values, found = values.copy(), []
+    rows = np.arange(len(values))
+    for _ in range(min(k, values.shape[1])):
+        best = values.argmax(1)
+        found.append(best)
+        values[rows, best] = -np.inf
+    return np.stack(found, 1)
 
 
 def _n(model: Model) -> int:

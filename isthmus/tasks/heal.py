@@ -11,7 +11,8 @@ from torch import nn
 
 from isthmus.conditions import with_condition
 from isthmus.data.source import open_rows
-from isthmus.model import Model, Record
+from isthmus.model import Model
+from isthmus.record import Record
 from isthmus.spec import AUTO, Part, Plan
 from isthmus.tasks.findings import Finding, seen
 from isthmus.tasks.health import look

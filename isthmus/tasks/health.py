@@ -160,6 +160,7 @@ def health(model: Model, rows: Any) -> Health:
 
 def look(model: Model, rows: Rows) -> tuple[Rows, Vitals]:
     """The vitals of a model on at most a few thousand of the rows, evenly spread."""
+    rows = rows.some()
     most = min(_MOST, max(64, _ENTRIES // int(np.prod(model.net.shape))))
     drawn = rows.take(np.arange(0, len(rows), -(-len(rows) // most)))
     tensors = {name: t.to(model.device) for name, t in model.tensors(drawn).items()}

@@ -138,10 +138,12 @@ def by_labels(scores: np.ndarray, judged: Judged) -> Line:
     return Line(scores >= judged.threshold, judged.threshold, f"by {judged.rule} on {n:,} labelled rows")
 
 
-def all_strange(p_values: np.ndarray, rate: float) -> str | None:
-    """What to say where most rows are stranger than usual rows should be: that is no heap of anomalies."""
-    share = float((p_values <= rate).mean())
-    if len(p_values) < 5 or share <= max(0.5, rate):
+def all_strange(beyond: int, n: int, rate: float) -> str | None:
+    """What to say where most rows (``beyond`` of ``n``) are stranger than usual rows should be: that is no heap of
+    anomalies.
+    """
+    share = beyond / max(n, 1)
+    if n < 5 or share <= max(0.5, rate):
         return None
     return (
         f"{share:.0%} of the rows are stranger than all but {rate:.2%} of the usual ones: these rows look like another "

@@ -122,7 +122,7 @@ def test_options_follow_the_annotations():
         """
 
     class Line:
-        about, follows = "Do.", False
+        about, follows, sweeps = "Do.", False, False
         load = staticmethod(lambda: task)
 
     command = cli.task_command("do", Line())

@@ -1,7 +1,10 @@
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
-from isthmus.data.batches import InMemory, in_order
+from isthmus.data.batches import InMemory, Streamed, in_order
 
 
 @pytest.mark.parametrize(("n", "size"), [(1, 8), (7, 8), (8, 8), (9, 8), (100, 7), (64, 1), (5, 100), (129, 128)])
@@ -49,3 +52,79 @@ def test_in_order_is_in_order_without_copies():
     assert [p["x"].tolist() for p in parts] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert parts[1]["y"].tolist() == [-4, -5, -6, -7]
     assert parts[0]["x"].data_ptr() == x.data_ptr()
+
+
+# -- rows that are read while they are trained on ---------------------------------------------------
+
+
+def streamed(counts, size=16, seed=0, buffer=10**9, gaps=()):
+    """Rows are numbers that count on through the blocks; blocks in ``gaps`` say of entries whether they are there."""
+    begins = np.concatenate([[0], np.cumsum(counts)])
+
+    def read(block):
+        for some in np.array_split(np.arange(begins[block], begins[block + 1]), 3):
+            x = torch.from_numpy(some).float()
+            if len(x):
+                yield {"x": x, "observed": x % 2 == 0} if block in gaps else {"x": x}
+
+    return Streamed(counts, read, size, seed, buffer=buffer)
+
+
+COUNTS = [100, 1, 0, 57, 300, 42]
+
+
+@pytest.mark.parametrize("buffer", [1, 60, 200, 10**9])
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_streamed_rows_come_once_in_batches_of_one_size(buffer, size):
+    batches = streamed(COUNTS, size, buffer=buffer)
+    for epoch in range(2):
+        seen = [b["x"] for b in batches.epoch(epoch)]
+        sizes = list(map(len, seen))
+        assert len(seen) == len(batches) == len(InMemory({"x": torch.arange(500)}, size))
+        assert max(sizes) - min(sizes) <= 1
+        assert sizes == [len(b["x"]) for b in InMemory({"x": torch.arange(500)}, size).epoch(epoch)]
+        assert torch.cat(seen).sort().values.equal(torch.arange(500.0))
+
+
+@pytest.mark.parametrize("buffer", [1, 150, 10**9])
+def test_streamed_from_the_middle_on_the_same_batches(buffer):
+    batches = streamed(COUNTS, 23, buffer=buffer, gaps=(4,))
+    whole = list(batches.epoch(3))
+    for start in range(len(batches) + 1):
+        rest = list(batches.epoch(3, start))
+        assert [b["x"].tolist() for b in rest] == [b["x"].tolist() for b in whole[start:]]
+        assert [b.keys() for b in rest] == [b.keys() for b in whole[start:]]
+
+
+def test_going_on_reads_nothing_that_is_over():
+    read = []
+    batches = streamed([50] * 10, 25, buffer=100)
+    inner, batches.read = batches.read, lambda block: read.append(block) or inner(block)
+    list(batches.epoch(0, start=len(batches) - 2))
+    assert len(read) == 2
+
+
+def test_the_streamed_order_is_a_matter_of_seed_and_epoch_alone():
+    def order(epoch, seed, buffer=200):
+        return torch.cat([b["x"] for b in streamed(COUNTS, 16, seed, buffer).epoch(epoch)]).tolist()
+
+    state = torch.get_rng_state()
+    assert order(0, 5) == order(0, 5)
+    assert order(0, 5) != order(1, 5)
+    assert order(0, 5) != order(0, 6)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_buffer_mixes_its_blocks():
+    """The mean place of early rows is that of all: a batch is no stretch of the file."""
+    first = torch.cat([b["x"] for b in itertools.islice(streamed([100] * 50, 50, buffer=5000).epoch(0), 10)])
+    assert abs(float(first.mean()) - 2500) < 3 * 1443 / 500**0.5
+
+
+def test_what_one_block_says_of_gaps_is_said_of_all():
+    batches = streamed([40, 40, 40], 10, buffer=80, gaps=(1,))
+    for b in batches.epoch(0):
+        if "observed" in b:
+            inside = (b["x"] >= 40) & (b["x"] < 80)
+            assert torch.equal(b["observed"], ~inside | (b["x"] % 2 == 0))
+    assert any("observed" in b for b in batches.epoch(0))

@@ -336,9 +336,11 @@ def test_pictures_that_cannot_be_used_are_named(pictures):
 
 
 def test_a_folder_without_pictures(tmp_path):
-    (tmp_path / "rows.csv").write_text("a\n1\n")
-    with pytest.raises(FileError, match=r"holds no pictures.*'rows.csv': open that file"):
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(FileError, match=r"holds no pictures.*'rows.jsonl': open that file"):
         open_rows(tmp_path)
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    assert open_rows(tmp_path).kind == "table"
     assert open_rows(str(tmp_path / "*.csv")).kind == "table"
 
 

@@ -37,4 +37,6 @@ class Likelihood(Detector):
     ) -> Surprise:
         trace = net.trace(x, observed=observed, condition=condition)
         entries, rest = -trace.p.log_probs(trace.x, trace.observed), net.code_nats(trace.code)
-        return Surprise(entries.flatten(1).sum(1, dtype=torch.float64) + rest, entries, rest)
+        # what comes back is there already; asked for later it would take a second pass
+        expected = trace.p.mean if explain else None
+        return Surprise(entries.flatten(1).sum(1, dtype=torch.float64) + rest, entries, rest, expected)

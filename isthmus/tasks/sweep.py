@@ -1,0 +1,146 @@
+"""A task on rows that are read in stretches: each is looked at by itself, and what is found is written at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from isthmus.data.growing import Growing
+from isthmus.data.rows import Rows
+from isthmus.errors import DataError
+from isthmus.tasks.base import Result
+
+if TYPE_CHECKING:
+    from isthmus.model import Model
+
+
+class Tally(Protocol):
+    """What is remembered of stretches when they are gone; a few numbers, whatever the rows."""
+
+    def add(self, found: Any, rows: Rows) -> None:
+        """Take in what was found in some rows."""
+
+    def state(self) -> dict[str, Any]:
+        """All of it as JSON."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+
+    def summary(self) -> list[str]: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+class Sweep(Result):
+    """What a task finds in large rows, stretch by stretch. Nothing is done before it is asked for.
+
+    :meth:`save` writes while it goes, iterating gives the result of each stretch, and :meth:`summary` needs one of both
+    to have been done, or does it. A stretch's result does not depend on the others, so all of them together are what
+    the rows would give in memory.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rows: Rows,
+        look: Callable[[Rows], Any],
+        tally: Tally,
+        told: str,
+        plain: Callable[[Any], Any],
+    ):
+        self.model, self.rows, self._look, self._told, self._plain = model, rows, look, told, plain
+        self._tally, self._blank = tally, tally.state()
+        self.done = False
+        #: The row that it went on from.
+        self.begin = 0
+        self.remarks: list[str] = []
+        #: Called behind each stretch with the rows that are done.
+        self.watch: Callable[[int], Any] = lambda n: None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        for found, _ in self._from(0, {"tally": self._blank, "remarks": {}}):
+            yield found
+
+    def _from(self, start: int, state: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """What is found from row ``start`` on, and the state behind each stretch; ``state`` is the one before."""
+        self._tally.restore(state["tally"])
+        remarks = _Remarks(state["remarks"])
+        for some in self.rows.chunks(self.model.stretch, start):
+            found = self._look(some)
+            self._tally.add(found, some)
+            remarks.add(self.model.remarks(some))
+            yield found, {"tally": self._tally.state(), "remarks": remarks.heard}
+            self.watch(some.first + len(some))
+        self.done, self.remarks = True, remarks.told()
+
+    def save(self, path: Path, *, resume: bool = False) -> list[Path]:
+        """Write what each row gives to a ``.parquet``, ``.csv`` or ``.tsv`` while it goes; a stop leaves
+        ``PATH.part``, a whole file of what was done, and with ``resume`` the next run goes on from it.
+        """
+        with Growing(path, self._mark(), resume=resume) as out:
+            self.begin = out.n_rows
+            before = out.state or {"tally": self._blank, "remarks": {}}
+            for found, state in self._from(out.n_rows, before):
+                out.add(self._plain(found), state)
+        return [Path(path)]
+
+    def run(self) -> Tally:
+        """What was remembered, once all rows were looked at."""
+        if not self.done:
+            for _ in self:
+                pass
+        return self._tally
+
+    def glimpse(self) -> list[str]:
+        return list(getattr(self.run(), "first", []))
+
+    def summary(self) -> list[str]:
+        return self.run().summary()
+
+    def to_json(self) -> dict[str, Any]:
+        return self.run().to_json()
+
+    def to_frame(self) -> Any:
+        raise DataError(
+            f"{self.rows.origin} has {len(self.rows):,} rows, too many for one frame. Save them "
+            "(.save('found.parquet')), or take the frame of each stretch: for found in result: found.to_frame()."
+        )
+
+    def _mark(self) -> str:
+        """The model, the rows and the options, in short."""
+        digest = hashlib.blake2b(f"{self.rows.data.mark()} {self._told}".encode(), digest_size=16)
+        for part in (self.model.net, self.model.detector):
+            for name, t in part.state_dict().items():
+                digest.update(name.encode() + t.cpu().contiguous().numpy().data)
+        digest.update(json.dumps(self.model.modality.to_json(), sort_keys=True, default=str).encode())
+        return digest.hexdigest()
+
+
+class _Remarks:
+    """What is unusual about rows, said once, with numbers that add up."""
+
+    def __init__(self, heard: Mapping[str, list[int | str]]) -> None:
+        self.heard = dict(heard)
+
+    def add(self, said: list[str]) -> None:
+        for remark in said:
+            # the first number counts cells or rows; names of columns stand in quotes and are left alone
+            parts = re.split(r"((?<![\w'.])\d[\d,]*(?= (?:cell|row|of)))", remark, maxsplit=1)
+            key = parts[0] + parts[2].split(":")[0] if len(parts) == 3 else remark
+            n = int(parts[1].replace(",", "")) if len(parts) == 3 else 0
+            before, first = self.heard.get(key, (0, remark))
+            self.heard[key] = [int(before) + n, first]
+
+    def told(self) -> list[str]:
+        said = []
+        for n, first in self.heard.values():
+            text = re.sub(r"((?<![\w'.])\d[\d,]*(?= (?:cell|row|of)))", f"{n:,}", str(first), count=1)
+            said.append(text if n else str(first))
+        return said
