@@ -27,6 +27,7 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None) -> 
             of arrays that differ in length (series), or :class:`Rows`.
         strict: Refuse a folder that holds anything but sound pictures (or texts), instead of skipping the rest.
         kind: ``"series"`` takes several files, frames or one row of numbers for recordings; WAV files always are.
+            ``"pixels"`` takes pictures as they are: of any size, type and number of channels, in stacks too.
 
     Raises:
         FileError: The file is missing, damaged, or not what its name says.
@@ -37,6 +38,10 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None) -> 
     """
     if isinstance(source, Rows):
         rows = source
+    elif kind == "pixels":
+        from isthmus.data.images import open_pages
+
+        rows = open_pages(source, strict)
     elif isinstance(source, (str, os.PathLike)):
         rows = _open_path(os.fspath(source), strict, kind)
     elif isinstance(source, (list, tuple)):
