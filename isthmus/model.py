@@ -331,13 +331,14 @@ class Model:
             net.renew_prior(few.get("condition"))
             net.prior.fit(draws)
             generator = torch.Generator(self.device).manual_seed(0)
-            if len(draws) >= _LEAST_TOLD_APART:
+            if len(draws) >= _LEAST_TOLD_APART and net.bottleneck.narrows:
                 sampled = net.prior.sample(min(len(draws), _MOST_TOLD_APART), generator)
                 record.sampler_accuracy = told_apart(draws, sampled, generator)
             if self.pca is not None and net.bottleneck.expansion is not None:
                 # of a wide code a row uses few numbers: PCA beside it gets as many
                 self.pca = self.pca.first(max(1, round(float((means != 0).flatten(1).sum(1).float().mean()))))
-            record.code_variance = means.flatten(1).var(0, correction=0).tolist()
+            if net.bottleneck.narrows:
+                record.code_variance = means.flatten(1).var(0, correction=0).tolist()
             spread = held is not None and bool(self.modality.names) and not self.modality.sparse
             back = torch.zeros(0)
             if net.likelihood.calibrates or spread:
@@ -347,7 +348,8 @@ class Model:
                 net.likelihood.calibrate(some["x"], some.get("observed"), back)
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is not None:
-                record.pca_error, record.mean_error = self._linear_errors(held)
+                if net.bottleneck.narrows:
+                    record.pca_error, record.mean_error = self._linear_errors(held)
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
                 self._spread = _usual_distance(settle, back) if spread else None
                 some = {name: t[:_MOST_KNOWN] for name, t in settle.items()}
