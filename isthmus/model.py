@@ -122,6 +122,8 @@ class Record:
     contamination_score: float | None = None
     #: What was wrong, what was changed for it, and what came of it: a step each (isthmus.tasks.heal).
     healing: list[dict[str, Any]] = field(default_factory=list)
+    #: What the model was fitted for, and what was found for it: which method is best, say (isthmus.tasks.jobs).
+    job: dict[str, Any] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -305,6 +307,9 @@ class Model:
         )
         fair = begun.pca and begun.pca.first(net.bottleneck.n_numbers)
         model = cls(net, fed.modality, plan, record, pca=fair, conditions=fed.conditions)
+        if not net.bottleneck.narrows:  # no code and no score of a row says anything: every part of it passes
+            record.seconds = time.perf_counter() - began
+            return model
         with phase(phases, "calibrate"):
             model._calibrate(fed.tensors, fed.held)
         with phase(phases, "detector"):
@@ -331,14 +336,13 @@ class Model:
             net.renew_prior(few.get("condition"))
             net.prior.fit(draws)
             generator = torch.Generator(self.device).manual_seed(0)
-            if len(draws) >= _LEAST_TOLD_APART and net.bottleneck.narrows:
+            if len(draws) >= _LEAST_TOLD_APART:
                 sampled = net.prior.sample(min(len(draws), _MOST_TOLD_APART), generator)
                 record.sampler_accuracy = told_apart(draws, sampled, generator)
             if self.pca is not None and net.bottleneck.expansion is not None:
                 # of a wide code a row uses few numbers: PCA beside it gets as many
                 self.pca = self.pca.first(max(1, round(float((means != 0).flatten(1).sum(1).float().mean()))))
-            if net.bottleneck.narrows:
-                record.code_variance = means.flatten(1).var(0, correction=0).tolist()
+            record.code_variance = means.flatten(1).var(0, correction=0).tolist()
             spread = held is not None and bool(self.modality.names) and not self.modality.sparse
             back = torch.zeros(0)
             if net.likelihood.calibrates or spread:
@@ -348,8 +352,7 @@ class Model:
                 net.likelihood.calibrate(some["x"], some.get("observed"), back)
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is not None:
-                if net.bottleneck.narrows:
-                    record.pca_error, record.mean_error = self._linear_errors(held)
+                record.pca_error, record.mean_error = self._linear_errors(held)
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
                 self._spread = _usual_distance(settle, back) if spread else None
                 some = {name: t[:_MOST_KNOWN] for name, t in settle.items()}

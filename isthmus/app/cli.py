@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from isthmus.tasks import TASKS
 if TYPE_CHECKING:
     from isthmus.model import Model
     from isthmus.tasks import Result, Task
+    from isthmus.tasks.jobs import Job
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -258,6 +259,10 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write.")
 @click.option("--recipe", default="plain", show_default=True, help="A named composition (isthmus recipes).")
+@click.option("--for", "job", metavar="TASK", help="What the model is for: denoise chooses parts and training for it.")
+@click.option(
+    "--noise", help="For denoise: what is added to clean pictures (gaussian:25), blind, or own: they are noisy."
+)
 @click.option("--target", metavar="DATA", help="What should come back for each row: clean rows to noisy ones.")
 @click.option("--latent-dim", type=NumberOr(int), default=AUTO, help="Numbers per code; auto asks PCA.")
 @_places
@@ -332,15 +337,16 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     from isthmus.app import words
     from isthmus.data.source import open_rows
     from isthmus.model import Model, Prepared
-    from isthmus.tasks import heal
+    from isthmus.tasks import heal, jobs
     from isthmus.tasks.compare import compared_at_fit
     from isthmus.tasks.health import remarks
     from isthmus.training.progress import Progress
 
     began = time.perf_counter()
+    job = _job(said)
     of_time = any(said[name] is not None for name in ("time", "series_id", "window", "stride"))
     implied = "series" if of_time else "text" if said["text"] else "table" if said["columns"] else None
-    kind = said["kind"] or implied
+    kind = said["kind"] or (job.modality if job else implied)
     rows = open_rows(data, strict=said["strict"], kind=kind)
     target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"], kind=kind)
     reading = time.perf_counter() - began
@@ -360,8 +366,14 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         for line in words.prepared(found):
             voice.say(line)
 
-    healing = {"told": lambda line: voice.say(f"healing: {line}")} if said["auto_heal"] else {}
-    model = (heal.fit if said["auto_heal"] else Model.fit)(
+    fitted_by: Callable[..., Model] = Model.fit
+    more: dict[str, Any] = {}
+    if said["auto_heal"]:
+        fitted_by, more = heal.fit, {"told": lambda line: voice.say(f"healing: {line}")}
+    elif job:
+        fitted_by = partial(jobs.fit_for, said["job"])
+        more = {"told": voice.say, "options": {"noise": said["noise"]}}
+    model = fitted_by(
         rows,
         said["recipe"],
         target=target,
@@ -380,7 +392,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         checkpoint=checkpoint,
         resume=said["resume"],
         strict=said["strict"],
-        **healing,
+        **more,
     )
     record = model.record
     # the rows were opened here, so that people see at once what was found
@@ -405,7 +417,10 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     voice.say(f"{output} ({words.bytes_(output.stat().st_size)}) in {record.seconds:.1f} s", bold=True)
     if checkpoint.exists():
         voice.say(f"interrupted: the same command with --resume goes on from {checkpoint}")
-    voice.say(f"next: isthmus detect {_quoted(output)} NEW_ROWS -o scored.csv")
+    if job:
+        voice.say(f"next: isthmus {said['job']} {_quoted(output)} NEW_ROWS -o FOLDER")
+    else:
+        voice.say(f"next: isthmus detect {_quoted(output)} NEW_ROWS -o scored.csv")
     voice.told(
         {
             "model": str(output),
@@ -422,12 +437,26 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
             "held_out": compared.to_json() if compared else None,
             "remarks": found,
             "healing": record.healing,
+            "job": record.job,
             "stopped": record.stopped,
             "best_epoch": record.best_epoch,
             "seconds": record.seconds,
             "phases": record.phases,
         }
     )  # fmt: skip
+
+
+def _job(said: Mapping[str, Any]) -> Job | None:
+    """What the model is fitted for, if that was said."""
+    if said["job"] is None:
+        if said["noise"] is not None:
+            raise SpecError("--noise goes with --for denoise. For noise on rows of other kinds say --recipe denoising.")
+        return None
+    from isthmus.tasks.jobs import open_job
+
+    if said["auto_heal"]:
+        raise SpecError("--auto-heal looks at codes, and a model fitted --for a task is judged by that. Leave one out.")
+    return open_job(said["job"])
 
 
 def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -545,7 +574,11 @@ def task_command(name: str, task: Task) -> click.Command:
 
         model = open_model(model_path, device=device)
         # rows are opened here, so that --strict holds for every task; what is no rows, the task opens itself
-        given = [model.open(said[p.name], strict=strict) if p.name == "rows" else said[p.name] for p in inputs]
+        opened = (p.name == "rows" and said[p.name] is not None for p in inputs)
+        given = [
+            model.open(said[p.name], strict=strict) if is_rows else said[p.name]
+            for p, is_rows in zip(inputs, opened, strict=True)
+        ]
         began = time.perf_counter()
         result = function(model, *given, **{p.name: said[p.name] for p in options})
         seconds = time.perf_counter() - began
@@ -568,7 +601,11 @@ def task_command(name: str, task: Task) -> click.Command:
         help="Where to write; its ending chooses the format.",
     )(made)
     for parameter in reversed(inputs):
-        made = click.argument(parameter.name, metavar="DATA" if parameter.name == "rows" else None)(made)
+        made = click.argument(
+            parameter.name,
+            metavar="DATA" if parameter.name == "rows" else None,
+            required=parameter.default is parameter.empty,
+        )(made)
     made = click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))(made)
     return click.command(name, short_help=task.about)(made)
 
@@ -680,7 +717,9 @@ def _show(
             write_atomic(output, lambda file: file.write(f"{text}\n".encode()) and None)
             files = [output]
         else:
+            began = time.perf_counter()
             files = result.save(output)
+            seconds += time.perf_counter() - began
         rate = (
             f"{len(rows) / max(seconds, 1e-9):,.0f} rows/s"
             if hasattr(rows, "__len__") and not isinstance(rows, str) and rows.kind != "recordings"
@@ -692,7 +731,7 @@ def _show(
         if not voice.quiet:
             _worst_rows(result, voice)
         voice.say("-o scored.csv keeps the score, the p-value and the reason of every row")
-    elif name in ("encode", "decode", "reconstruct", "sample"):
+    elif name in ("encode", "decode", "denoise", "reconstruct", "sample"):
         for line in result.glimpse():
             voice.say(line)
         voice.say("-o FILE keeps them")

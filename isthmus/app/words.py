@@ -36,7 +36,7 @@ def opened(rows: Rows) -> list[str]:
     return lines
 
 
-_KINDS = {"image": "image", "text": "text", "recordings": "recording"}
+_KINDS = {"image": "image", "pixels": "picture", "text": "text", "recordings": "recording"}
 
 
 def prepared(found: Prepared) -> list[str]:
@@ -159,6 +159,8 @@ def about_lines(model: Model) -> dict[str, list[str]]:
 
 
 def _calibrated(model: Model) -> list[str]:
+    if not model.net.bottleneck.narrows:
+        return ["none: everything of a row passes, so its score would say nothing"]
     if model.calibration is None:
         return ["none: no rows were held out, so detect has no threshold"]
     middle = float(model.calibration[len(model.calibration) // 2])

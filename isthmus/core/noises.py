@@ -5,8 +5,8 @@ r"""Noises of cameras, sensors and files: what is added to clean pictures so tha
     x\,(1 + \sigma \varepsilon), \quad
     \mathrm{JPEG}_q(x), \qquad \sigma \sim U(low, high) \text{ anew for every row}
 
-A level that is drawn for every row teaches a network that is blind to it: it works from the picture alone. Levels are in
-units of x, in which black is 0 and white is 1.
+A level that is drawn for every row teaches a network that is blind to it: it works from the picture alone. Levels are
+in units of x, in which black is 0 and white is 1.
 
 References:
     Foi, Trimeche, Katkovnik, Egiazarian, Practical Poissonian-Gaussian noise modeling and fitting for single-image
@@ -110,8 +110,8 @@ _TABLE = (
 
 
 class Jpeg(_Level):
-    """What JPEG does to pictures: the cosine transform of every 8 × 8 block, rounded. The level is the quality, 1 to 100;
-    every channel is taken for brightness.
+    """What JPEG does to pictures: the cosine transform of every 8 × 8 block, rounded. The level is the quality, 1 to
+    100; every channel is taken for brightness.
 
     References:
         ITU-T T.81, 1992.

@@ -43,8 +43,8 @@ P = TypeVar("P")
 class Corrupted:
     """What the encoder is shown, and which entries were taken away from it (True), if any were.
 
-    ``asked`` are entries that were replaced without a word, and are all that should come back; ``target`` is what should
-    come back instead of the row.
+    ``asked`` are entries that were replaced without a word, and are all that should come back; ``target`` is what
+    should come back instead of the row.
     """
 
     x: Tensor

@@ -3,8 +3,8 @@ r"""What noisy pictures alone can teach: two views of one picture whose noise is
 .. math:: \min_f E \, \|f(g_1(y)) - g_2(y)\|^2 \;\text{(neighbours)}, \qquad
     \min_f E \sum_{i \in J} (f(y_{J^c})_i - y_i)^2 \;\text{(blind spot)}
 
-Where the noise of the second view has the mean 0 given the first, both have the least loss where f is the clean picture's
-expectation: what noise there is in the target is in no way to be guessed.
+Where the noise of the second view has the mean 0 given the first, both have the least loss where f is the clean
+picture's expectation: what noise there is in the target is in no way to be guessed.
 
 References:
     Lehtinen et al., Noise2Noise, 2018, https://arxiv.org/abs/1803.04189

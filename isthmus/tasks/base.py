@@ -21,12 +21,19 @@ class Task:
     about: str
     #: Whether it can be done to rows as they come (``--follow``, :mod:`isthmus.app.follow`).
     follows: bool = False
+    #: Where the class is that says what a model which is to do it should be (``fit --for``, :mod:`isthmus.tasks.jobs`).
+    fits: str = ""
 
     def load(self) -> Callable[..., Result]:
         """The function itself. Only now is anything heavy imported."""
         module, _, name = self.where.partition(":")
         function: Callable[..., Result] = getattr(import_module(module), name)
         return function
+
+    def load_job(self) -> Any:
+        """The job of a task that models are fitted for (:class:`isthmus.tasks.jobs.Job`)."""
+        module, _, name = self.fits.partition(":")
+        return getattr(import_module(module), name)()
 
 
 class Result(ABC):

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from isthmus.core.parts import Body, Finished, Shape
 
 #: Channels by scale, and residual blocks of each scale and side.
-WIDTHS, BLOCKS = (32, 48, 64), 2
+WIDTHS, BLOCKS = (32, 48, 64), 1
 
 
 class _Block(nn.Module):
@@ -95,7 +95,7 @@ class UDecoder(Body):
         self.ups = nn.ModuleList(_conv(a, 4 * b, kernel=1) for a, b in pairwise(up))
         self.scales = nn.ModuleList(nn.Sequential(*(_Block(w) for _ in range(blocks))) for w in up[1:])
         # small at first: the picture as it is, is where a denoiser begins
-        self.tail = _conv(self.widths[0], 4 * target_shape[0], gain=0.02)
+        self.tail = _conv(self.widths[0], 4 * target_shape[0], gain=0.002)
         self.out_shape = Finished(target_shape)
 
     @property

@@ -60,10 +60,11 @@ def test_it_scales_with_the_picture():
     torch.testing.assert_close(decoder(encoder(0.3 * x)), 0.3 * decoder(encoder(x)), rtol=1e-4, atol=1e-6)
 
 
+@torch.no_grad()
 def test_it_begins_near_the_picture_as_it_is():
     encoder, decoder = both()
     x = torch.rand(4, 1, 64, 64)
-    assert float((decoder(encoder(x)) - x).square().mean()) < 0.3 * float(x.square().mean())
+    assert float((decoder(encoder(x)) - x).square().mean()) < 0.01 * float(x.square().mean())
 
 
 def test_wrong_shapes_are_refused_in_words():
