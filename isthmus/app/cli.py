@@ -293,7 +293,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @click.option(
     "--kind",
-    type=click.Choice(["array", "table", "image", "series", "text"]),
+    type=click.Choice(["array", "table", "image", "pixels", "series", "text"]),
     help="What the rows are, where that is not clear.",
 )
 @click.option(
@@ -727,6 +727,8 @@ def _show(
         )
         shown = str(files[0]) if len(files) == 1 else f"{len(files):,} files in {output}"
         voice.say(f"{shown} ({rate})", bold=True)
+        for line in getattr(result, "failed", ()):
+            voice.say(f"! {line}", fg="yellow")
     elif glimpse:
         if not voice.quiet:
             _worst_rows(result, voice)

@@ -237,6 +237,12 @@ def _opened(path: Path, changed: int) -> ImageFile:
     return open_image(path)
 
 
+@lru_cache(maxsize=1)
+def _last(path: Path, changed: int, index: int) -> np.ndarray:
+    """The page that was read last: pieces of one are asked for one after the other."""
+    return _opened(path, changed).read(index)
+
+
 # --- rows -------------------------------------------------------------------------------------------
 
 
@@ -258,7 +264,10 @@ class Page:
             assert self.array is not None
             page = self.array
         else:
-            page = _opened(self.path, self.path.stat().st_mtime_ns).read(self.index)
+            try:
+                page = _last(self.path, self.path.stat().st_mtime_ns, self.index)
+            except OSError as error:
+                raise FileError(f"The picture {str(self.path)!r} can no longer be read: {error.strerror}.") from error
         (top, left), (height, width, _) = self.corner, self.shape
         return page[top : top + height, left : left + width]
 
