@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from isthmus.tasks import Result, Task
     from isthmus.tasks.jobs import Job
 
+#: Seconds of silence after which long work says how far it has come.
+_PATIENCE = 2.0
+
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -136,6 +139,7 @@ class Voice:
 
     def __init__(self, quiet: bool, as_json: bool):
         self.quiet, self.as_json = quiet, as_json
+        self.said = time.monotonic()
 
     @property
     def stream(self) -> Any:
@@ -144,6 +148,14 @@ class Voice:
     def say(self, text: str = "", **style: Any) -> None:
         if not self.quiet:
             click.echo(_painted(text, self.stream, **style) if style else text, file=self.stream)
+
+    def counted(self, done: int, of: int) -> None:
+        """How far long work has come: a line every two seconds."""
+        now = time.monotonic()
+        if self.quiet or now - self.said < _PATIENCE or done == of:
+            return
+        self.said = now
+        click.echo(f"  {done:,} of {of:,}", err=True)
 
     def told(self, found: Mapping[str, Any]) -> None:
         """The result for a machine: one JSON object, and nothing else, on standard output."""
@@ -717,6 +729,8 @@ def _show(
             write_atomic(output, lambda file: file.write(f"{text}\n".encode()) and None)
             files = [output]
         else:
+            if hasattr(result, "watched"):  # pictures are cleaned as they are written
+                result.watched = voice.counted
             began = time.perf_counter()
             files = result.save(output)
             seconds += time.perf_counter() - began

@@ -282,6 +282,11 @@ def open_pages(source: Any, strict: bool = False) -> Rows:
 
     Arrays are (n, height, width), (n, height, width, channels), or a list of (height, width[, channels]).
     """
+    if isinstance(source, str | os.PathLike) and _holds_arrays(os.fspath(source)):
+        from isthmus.data.source import open_rows
+
+        rows = open_rows(source)
+        return open_pages(rows.data).replace(origin=rows.origin)
     if isinstance(source, str | os.PathLike):
         return _of_files(*_listed(os.fspath(source)), strict)
     if isinstance(source, list | tuple) and source and all(isinstance(one, str | os.PathLike) for one in source):
@@ -293,6 +298,10 @@ def open_pages(source: Any, strict: bool = False) -> Rows:
         source = source.detach().cpu().numpy()
     pages = [_of_array(np.asarray(one)) for one in source]
     return Rows("pixels", pages, "the pictures" if isinstance(source, list | tuple) else "the array")
+
+
+def _holds_arrays(said: str) -> bool:
+    return said.startswith("example:") or said.lower().endswith((".npy", ".npz")) or ".npz:" in said
 
 
 def _of_array(one: np.ndarray) -> Page:

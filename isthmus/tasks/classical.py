@@ -24,7 +24,7 @@ from isthmus.tasks.noise import level
 Denoiser = Callable[[np.ndarray], np.ndarray]
 
 #: Hidden pixels lie on a grid of this step; so many of its places are tried.
-_STEP, _PLACES = 4, 3
+_STEP, _PLACES = 4, 2
 
 
 @dataclass(frozen=True)

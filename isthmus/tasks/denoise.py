@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -139,6 +139,8 @@ class Denoised(Result):
     scorecard: Scorecard
     dataset: Dataset | None = None
     failed: list[str] = field(default_factory=list)
+    #: Called with how many pages are done, and how many there are, while files are written.
+    watched: Callable[[int, int], Any] = lambda done, of: None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -179,6 +181,8 @@ class Denoised(Result):
         if self.dataset is not None:
             return self.dataset.write(path, self._write)
         if self.rows.data[0].path is None:
+            if len({page.shape for page in self.rows.data}) > 1:
+                raise FileError("Arrays of several sizes are no array together: take them one by one, result[i].")
             return save_rows(np.stack(list(self)), path)
         files = list(self._files())
         if path.suffix and not path.is_dir():
@@ -208,11 +212,19 @@ class Denoised(Result):
         for _, target in pairs:
             if target.resolve() in read or (target.is_symlink() and target.exists()):
                 raise FileError(f"{target} is one of the pictures themselves, or a link. Choose another folder.")
-        written = []
+        written, done = [], 0
+
+        def clean(_: int, page: np.ndarray) -> np.ndarray:
+            nonlocal done
+            done += 1
+            found = self.cleaner(page)
+            self.watched(done, len(self.rows))
+            return found
+
         for source, target in pairs:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                open_image(source).copy(target, lambda _, page: self.cleaner(page))
+                open_image(source).copy(target, clean)
                 written.append(target)
             except FileError as error:
                 self.failed.append(f"{source}: {error}")
@@ -274,7 +286,8 @@ def scored(cleaner: Cleaner, rows: Rows, clean: Rows | None) -> Scorecard:
         np.linspace(0, len(rows) - 1, len(rows) if clean is not None else _LOOKED_AT).round().astype(int)
     )
     before, after, truth = [], [], []
-    unit = cleaner.model.modality.range_of(rows.data[0].dtype)[1]
+    low, high = cleaner.model.modality.range_of(rows.data[0].dtype)
+    unit = high - low
     for i in chosen:
         page = rows.data[i] if clean is not None else middle(rows.data[i])
         low, high = cleaner.model.modality.range_of(page.dtype)

@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
+from isthmus.data.targets import with_target
 from isthmus.errors import SpecError, unknown
+from isthmus.fitting import split
 from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks import TASKS
@@ -46,8 +48,10 @@ class Job(ABC):
         """Look at the rows (and targets), and choose."""
 
     @abstractmethod
-    def finish(self, model: Model, asked: Asked) -> dict[str, Any]:
-        """What is learned on the rows held out, once the network is fitted; kept in ``record.job``, JSON."""
+    def finish(self, model: Model, held: Rows | None, notes: Mapping[str, Any]) -> dict[str, Any]:
+        """What is learned on the rows held out (with their targets beside them), once the network is fitted; kept in
+        ``record.job`` with the notes, JSON.
+        """
 
     @abstractmethod
     def words(self, notes: Mapping[str, Any]) -> list[str]:
@@ -112,7 +116,12 @@ def fit_for(
         **{**asked, "target": found.target, "parts": parts, "plan": found.plan, "modality": job.modality},
         modality_options=chosen,
     )
-    model.record.job = {"name": name, **found.notes, **job.finish(model, found)}
+    if asked.get("validation_rows") is not None:
+        held: Rows | None = open_rows(asked["validation_rows"], strict=strict, kind=job.modality)
+    else:  # as they were chosen while fitting, since the seed is the same
+        beside = found.rows if found.target is None else with_target(found.rows, found.target)
+        held = split(beside, model.plan)[1]
+    model.record.job = {"name": name, **found.notes, **job.finish(model, held, found.notes)}
     for line in job.words(model.record.job):
         told(line)
     return model

@@ -16,9 +16,7 @@ import torch
 from isthmus import devices
 from isthmus.data.images import Page
 from isthmus.data.rows import Rows
-from isthmus.data.targets import with_target
 from isthmus.errors import SpecError, unknown
-from isthmus.fitting import split
 from isthmus.modalities.pixels import GRID, SIDE, Pixels
 from isthmus.model import Model
 from isthmus.spec import AUTO, Plan
@@ -66,7 +64,8 @@ class Denoising(Job):
             if noise is not None:
                 raise SpecError("Pairs show their noise: leave --noise out, or --target.")
         found = _diagnosed(rows)
-        unit = Pixels.fit(rows).high
+        face = Pixels.fit(rows)
+        unit = face.high - face.low
         told = found.words(unit)
         parts: dict[str, Any] = {}
         double = False
@@ -104,12 +103,10 @@ class Denoising(Job):
         )
         return Asked(rows, "residual", plan, target, parts, options, told, {"how": how, "noise": found.to_json()})
 
-    def finish(self, model: Model, asked: Asked) -> dict[str, Any]:
-        rows = asked.rows if asked.target is None else with_target(asked.rows, asked.target)
-        held = split(rows, model.plan)[1]
+    def finish(self, model: Model, held: Rows | None, notes: Mapping[str, Any]) -> dict[str, Any]:
         if held is None:
             return {"best": "network", "methods": {}, "compared_on": 0}
-        how, network = asked.notes["how"], Cleaner(model, "network")
+        how, network = notes["how"], Cleaner(model, "network")
         noisy, clean = _test_pictures(model, held, how)
         alone = not clean
 

@@ -278,3 +278,10 @@ def test_what_cannot_be_read_says_why(tmp_path):
     with pytest.raises(DataError, match="A picture is an array"):
         open_pages(np.zeros((3, 4)))
     assert isinstance(open_pages(np.zeros((2, 4, 4))).data[0], Page)
+
+
+def test_arrays_in_files_are_pictures_too(tmp_path):
+    np.save(tmp_path / "a.npy", u16(3, 9, 7))
+    rows = open_rows(tmp_path / "a.npy", kind="pixels")
+    assert (rows.origin, [page.shape for page in rows.data]) == ("a.npy", [(9, 7, 1)] * 3)
+    assert open_rows("example:digits", kind="pixels").data[0].shape == (8, 8, 1)
