@@ -6,7 +6,7 @@ References:
 
 from __future__ import annotations
 
-import warnings
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from isthmus import __version__
 from isthmus.data.images import Change, ImageFile, check_size, in_dtype
 from isthmus.errors import FileError
 from isthmus.files import write_atomic
+
+# what it frowns at is nobody's business, and what is damaged raises
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
 
 _READABLE = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422")
 #: What is said of each derived object.
@@ -45,10 +48,10 @@ class Dicom(ImageFile):
             raise FileError(f"a DICOM picture of {bits} bits, where isthmus reads 8, 16 and 32")
         self.dtype = np.dtype(f"{'int' if signed else 'uint'}{bits}")
 
-    def read(self, index: int) -> np.ndarray:
+    def _read(self, index: int) -> np.ndarray:
         return self._pixels(self._dataset())[index]
 
-    def copy(self, path: Path, change: Change) -> None:
+    def _copy(self, path: Path, change: Change) -> None:
         found = self._dataset()
         pixels = self._pixels(found)
         bits = int(found.get("BitsStored", found.BitsAllocated))
@@ -71,7 +74,7 @@ class Dicom(ImageFile):
         for name, value in (("SmallestImagePixelValue", new.min()), ("LargestImagePixelValue", new.max())):
             if name in found:
                 setattr(found, name, int(value))
-        write_atomic(path, lambda file: _write(found, file))
+        write_atomic(path, lambda file: found.save_as(file, enforce_file_format=True))
 
     def _derive(self, found: Any) -> None:
         """Another identity, in another series, with a word about where it is from."""
@@ -89,28 +92,15 @@ class Dicom(ImageFile):
 
     def _dataset(self, pixels: bool = True) -> Any:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return pydicom.dcmread(self.path, stop_before_pixels=not pixels)
+            return pydicom.dcmread(self.path, stop_before_pixels=not pixels)
         except pydicom.errors.InvalidDicomError as error:
             raise FileError("not a DICOM file") from error
 
     def _pixels(self, found: Any) -> np.ndarray:
         """All frames (n, h, w, c)."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                array = found.pixel_array
+            array = found.pixel_array
         except (RuntimeError, NotImplementedError) as error:
-            raise FileError(
-                f"a DICOM picture that pydicom cannot decode: {str(error).splitlines()[0][:160]}"
-            ) from error
-        except (ValueError, AttributeError, KeyError) as error:
-            raise FileError(f"damaged ({str(error).splitlines()[0][:120]})") from error
+            why = str(error).splitlines()[0][:160]
+            raise FileError(f"a DICOM picture that pydicom cannot decode: {why}") from error
         return array.reshape(len(self.shapes), *self.shapes[0]).astype(self.dtype, copy=False)
-
-
-def _write(found: Any, file: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what was odd in the original already
-        found.save_as(file, enforce_file_format=True)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import glob
 import os
+import struct
 import warnings
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
@@ -21,7 +24,7 @@ import numpy as np
 
 from isthmus.data.pictures import MAX_PIXELS, natural, open_picture
 from isthmus.data.rows import Rows, Skipped
-from isthmus.errors import DataError, FileError
+from isthmus.errors import DataError, FileError, UserError
 from isthmus.files import open_file, write_atomic
 
 if TYPE_CHECKING:
@@ -42,17 +45,70 @@ class ImageFile(ABC):
     dtype: np.dtype
     remarks: tuple[str, ...] = ()
 
-    @abstractmethod
     def read(self, index: int) -> np.ndarray:
-        """The pixels of one page, (height, width, channels)."""
+        """The pixels of one page, (height, width, channels).
 
-    @abstractmethod
+        Raises:
+            FileError: the file is damaged.
+        """
+        with _sound():
+            return self._read(index)
+
     def copy(self, path: Path, change: Change) -> None:
-        """Write the file anew at ``path``, whole or not at all, with every page changed, one after the other."""
+        """Write the file anew at ``path``, whole or not at all, with every page changed, one after the other.
+
+        Raises:
+            FileError: the file is damaged, or cannot be written. What ``change`` raises passes through.
+        """
+        wrong: list[Exception] = []
+
+        def changed(index: int, page: np.ndarray) -> np.ndarray:
+            try:
+                return change(index, page)
+            except Exception as error:
+                wrong.append(error)
+                raise
+
+        try:
+            with _sound():
+                self._copy(path, changed)
+        except FileError as error:
+            if wrong and error is not wrong[0]:
+                raise wrong[0] from None
+            raise
 
     def check(self) -> None:
         """Find out now whether the pixels can be read."""
         self.read(0)
+
+    @abstractmethod
+    def _read(self, index: int) -> np.ndarray: ...
+
+    @abstractmethod
+    def _copy(self, path: Path, change: Change) -> None: ...
+
+
+#: What the readers of formats raise on bytes that no writer has written.
+_DAMAGE = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, IndexError, KeyError, MemoryError, NotImplementedError,
+    OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
+
+
+@contextmanager
+def _sound() -> Iterator[None]:
+    """Whatever a reader stumbles over is a damaged file, in words; what it only frowns at is nobody's business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except UserError:
+            raise
+        except ModuleNotFoundError:
+            raise
+        except _DAMAGE as error:
+            why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            raise FileError(f"damaged ({why})") from error
 
 
 def in_dtype(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -87,11 +143,11 @@ class Still(ImageFile):
             self.shapes = [(picture.size[1], picture.size[0], channels)]
             self.dtype = np.dtype(np.uint16 if mode.startswith("I") else np.uint8)
 
-    def read(self, index: int) -> np.ndarray:
+    def _read(self, index: int) -> np.ndarray:
         with self._open() as picture:
             return self._pixels(picture)[0]
 
-    def copy(self, path: Path, change: Change) -> None:
+    def _copy(self, path: Path, change: Change) -> None:
         from PIL import Image
 
         with self._open() as picture:
@@ -108,19 +164,12 @@ class Still(ImageFile):
             write_atomic(path, lambda file: image.save(file, kind, **kept))
 
     def _open(self) -> Image:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of bombs, which are refused, and of odd metadata
-            return open_picture(self.path)
+        return open_picture(self.path)
 
     def _pixels(self, picture: Image) -> tuple[np.ndarray, np.ndarray | None]:
         """Colours (h, w, c), and alpha (h, w, 1) where there is one."""
         mode = _mode(picture)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                array = np.asarray(picture if mode.startswith("I") else picture.convert("L" if mode == "1" else mode))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise FileError(f"damaged ({str(error).splitlines()[0][:120]})") from error
+        array = np.asarray(picture if mode.startswith("I") else picture.convert("L" if mode == "1" else mode))
         array = np.atleast_3d(array)
         if mode.startswith("I"):
             array = array.clip(0, 65535).astype(np.uint16)
@@ -212,16 +261,12 @@ def open_image(path: Path) -> ImageFile:
     where, extra = FORMATS[suffix]
     module, _, name = where.partition(":")
     try:
-        return getattr(import_module(module), name)(path)
+        with _sound():
+            return getattr(import_module(module), name)(path)
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("isthmus"):
             raise
         raise FileError(f"{suffix} needs {error.name}: pip install 'isthmus[{extra}]'") from error
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
-        if isinstance(error, FileError):
-            raise
-        why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise FileError(f"damaged ({why})") from error
 
 
 def _is_dicom(path: Path) -> bool:

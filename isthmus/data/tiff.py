@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ import tifffile
 from isthmus.data.images import Change, ImageFile, check_size, in_dtype
 from isthmus.errors import FileError
 from isthmus.files import write_atomic
+
+# what it frowns at is nobody's business, and what is damaged raises
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 #: Tags that are handed on as they are: names, devices, dates, rights, XMP, IPTC, Photoshop, places on the earth.
 _KEPT = (269, 271, 272, 285, 315, 316, 700, 33432, 33550, 33723, 33922, 34264, 34377, 34735, 34736, 34737, 42112, 42113)
@@ -76,12 +80,12 @@ class Tiff(ImageFile):
             if any(len(s.levels) > 1 for s in tif.series):
                 self.remarks = ("its smaller copies (a pyramid) are left out",)
 
-    def read(self, index: int) -> np.ndarray:
+    def _read(self, index: int) -> np.ndarray:
         series, frame = self.where[index]
         with tifffile.TiffFile(self.path) as tif:
             return np.concatenate([_plane(tif, series, k)[0] for k in frame], axis=2)
 
-    def copy(self, path: Path, change: Change) -> None:
+    def _copy(self, path: Path, change: Change) -> None:
         with tifffile.TiffFile(self.path) as tif:
 
             def write(file: Any) -> None:
@@ -138,7 +142,7 @@ def _plane(tif: tifffile.TiffFile, series: _Series, k: int) -> tuple[np.ndarray,
             array = np.array(whole.reshape(-1, *page.shape[-len(axes) :])[k])
     except ValueError as error:
         if "imagecodecs" not in str(error):
-            raise FileError(f"damaged ({str(error).splitlines()[0][:120]})") from error
+            raise
         array = _by_pillow(tif, found.pages[k], error)
     array = np.moveaxis(array.reshape(page.shape[-len(axes) :]), [axes.index(a) for a in axes if a in "YX"], [0, 1])
     array = array[..., None] if array.ndim == 2 else array

@@ -280,6 +280,39 @@ def test_what_cannot_be_read_says_why(tmp_path):
     assert isinstance(open_pages(np.zeros((2, 4, 4))).data[0], Page)
 
 
+@pytest.mark.parametrize("kind", ["tif", "png", "jpg", "dcm"])
+def test_damaged_bytes_are_file_errors_and_nothing_else(tmp_path, kind):
+    path, g = tmp_path / f"a.{kind}", np.random.default_rng(0)
+    if kind == "tif":
+        tifffile.imwrite(path, u16(3, 20, 30), photometric="minisblack", compression="zlib")
+    elif kind == "dcm":
+        dicom(path, G.integers(0, 4096, (20, 30)).astype(np.uint16))
+    else:
+        Image.fromarray(u8(20, 30, 3)).save(path)
+    whole, refused = path.read_bytes(), 0
+    for k in range(60):
+        raw = bytearray(whole[: int(g.integers(len(whole)))] if k % 4 == 0 else whole)
+        for _ in range(int(g.integers(1, 6)) if raw else 0):
+            raw[int(g.integers(min(len(raw), 600)))] = int(g.integers(256))
+        path.write_bytes(bytes(raw))
+        try:
+            open_image(path).copy(tmp_path / f"b.{kind}", same)
+        except FileError:
+            refused += 1
+    assert refused > 5
+
+
+def test_what_goes_wrong_while_changing_is_not_the_files_fault(tmp_path):
+    Image.fromarray(u8(4, 4)).save(tmp_path / "a.png")
+
+    def wrong(_, page):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        open_image(tmp_path / "a.png").copy(tmp_path / "b.png", wrong)
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_arrays_in_files_are_pictures_too(tmp_path):
     np.save(tmp_path / "a.npy", u16(3, 9, 7))
     rows = open_rows(tmp_path / "a.npy", kind="pixels")
