@@ -150,6 +150,10 @@ def about_lines(model: Model) -> dict[str, list[str]]:
     compared = compared_at_fit(model)
     if compared:
         told["held out"] = compared.summary()
+    if record.job:
+        from isthmus.tasks.jobs import open_job
+
+        told["for"] = [record.job["name"], *open_job(record.job["name"]).words(record.job)]
     told["calibration"] = _calibrated(model)
     made = record.made
     told["made"] = [", ".join(f"{name} {made[name]}" for name in ("isthmus", "torch", "python") if name in made)]

@@ -13,6 +13,7 @@ from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import open_model
 from isthmus.spec import Plan
 from isthmus.tasks.denoise import denoise, psnr, ssim
+from isthmus.tasks.health import health
 from isthmus.tasks.jobs import fit_for, known_jobs
 from isthmus.tasks.learn_noise import NOISES, added
 from isthmus.tasks.yolo import Dataset, label_of
@@ -265,6 +266,10 @@ class TestMistakes:
             model.encode(NOISY)
         with pytest.raises(SpecError, match="Nothing is said to be cleaned"):
             denoise(model)
+        with pytest.raises(SpecError, match="nothing says which codes are likely"):
+            model.sample(2)
+        with pytest.raises(SpecError, match="everything of a row passes"):
+            health(model, NOISY)
 
     def test_a_model_of_another_kind(self):
         from isthmus.model import Model
