@@ -38,6 +38,7 @@ class Committee(Detector):
     """
 
     learns = True
+    tells_fresh = True
 
     def __init__(
         self,
