@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     # the bars are set for processors; every side takes an accelerator only where a person hands it over
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    settings = Settings(quick=said.quick, rivals=said.rivals)
+    settings = Settings(quick=said.quick, rivals=said.rivals, minutes=said.minutes)
     output = said.output
     if output is None and not said.quick:
         output = record.HISTORY / f"{date.today().isoformat()}.jsonl"
@@ -51,6 +51,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         default=True,
         help="measure the figures that need the rivals' environment",
     )
+    parser.add_argument("--minutes", type=float, help="the time of each training that time decides (denoise: 10)")
     parser.add_argument("--output", type=Path, help="JSON lines file to append to (benchmarks/history/<date>.jsonl)")
     said = parser.parse_args(arguments)
     for name in said.names:

@@ -18,6 +18,8 @@ class Settings:
     quick: bool = False
     rivals: bool = True
     seed: int = 0
+    #: Of each training, where a figure is of one that time decides; None is the figure's own.
+    minutes: float | None = None
 
     def pick(self, full: Any, quick: Any) -> Any:
         return quick if self.quick else full

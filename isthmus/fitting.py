@@ -224,7 +224,8 @@ def begin(
     probe = _probe(spec, face.shape)
     _check_range(probe, wanted_of(tensors))
     # a random start without held-out rows has no use for it
-    wanted = fed.held is not None or warm_start == "pca" or latent_dim == AUTO
+    narrows = getattr(BOTTLENECKS.get(spec.bottleneck.kind), "narrows", True)
+    wanted = narrows and (fed.held is not None or warm_start == "pca" or latent_dim == AUTO)
     pca = _fit_pca(probe, wanted_of(tensors), latent_dim) if wanted else None
     narrowed = spec.corruption.kind != "identity" or "target" in tensors or bool(spec.penalties)
     spec = spec.replace(latent_dim=_latent_dim(latent_dim, pca, probe, spec, narrowed))

@@ -268,6 +268,9 @@ class Model:
         )
         fair = begun.pca and begun.pca.first(net.bottleneck.n_numbers)
         model = cls(net, fed.modality, plan, record, pca=fair, conditions=fed.conditions)
+        if not net.bottleneck.narrows:  # no code and no score of a row says anything: every part of it passes
+            record.seconds = time.perf_counter() - began
+            return model
         with phase(phases, "calibrate"):
             model._calibrate(fed.tensors, fed.held)
         with phase(phases, "detector"):
@@ -422,6 +425,8 @@ class Model:
         """Squared error per row of same-size PCA and of the mean row, like ``record.error``: against the target
         where there is one, which PCA finds by taking the row onto the plane of the targets.
         """
+        if not self.net.bottleneck.narrows:
+            raise DataError("A code that holds the whole row has no PCA of its size beside it.")
         if self.pca is None:
             raise DataError(
                 "This model was fitted without PCA beside it (no held-out rows, a random start). "
@@ -576,6 +581,10 @@ class Model:
         """
         if n < 1:
             raise SpecError(f"n is the number of rows to draw, at least 1; got {n}.")
+        if not self.net.bottleneck.narrows:
+            raise SpecError(
+                "The code of this model is the whole row: nothing says which codes are likely, so none is drawn."
+            )
         if remark := self.sampling_remark():
             warnings.warn(remark, stacklevel=2)
         generator = torch.Generator(self.device).manual_seed(seed)

@@ -39,6 +39,8 @@ class Record:
     contamination_score: float | None = None
     #: What was wrong, what was changed for it, and what came of it: a step each (isthmus.tasks.heal).
     healing: list[dict[str, Any]] = field(default_factory=list)
+    #: What the model was fitted for, and what was found for it: which method is best, say (isthmus.tasks.jobs).
+    job: dict[str, Any] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -476,7 +476,9 @@ class TestOwnModules:
             fit(array(), parts={"likelihood": nn.Linear(2, 8)})
 
 
-@pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if recipe.modality != "text"])
+@pytest.mark.parametrize(
+    "recipe", [name for name, recipe in RECIPES.items() if recipe.modality not in ("text", "pixels")]
+)
 def test_every_recipe_on_digits(recipe, tmp_path):
     rows = open_rows("example:digits").take(np.arange(300))
     if recipe == "conditional":
@@ -502,6 +504,10 @@ def test_every_recipe_on_a_mixed_table(recipe):
         return
     if RECIPES[recipe].modality == "series":
         with pytest.raises(DataError, match="Channels are numbers; the column"):
+            fit(pa.table(columns()), recipe)
+        return
+    if RECIPES[recipe].modality == "pixels":
+        with pytest.raises(DataError, match="A picture is an array of numbers"):
             fit(pa.table(columns()), recipe)
         return
     steering = {"condition": next(iter(columns()))} if recipe == "conditional" else {}

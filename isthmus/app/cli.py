@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ from isthmus.tasks import TASKS
 if TYPE_CHECKING:
     from isthmus.model import Model
     from isthmus.tasks import Result, Task
+    from isthmus.tasks.jobs import Job
+
+#: Seconds of silence after which long work says how far it has come.
+_PATIENCE = 2.0
 
 #: Seconds between two words of how far a long task is.
 _PACE = 5.0
@@ -138,6 +142,7 @@ class Voice:
 
     def __init__(self, quiet: bool, as_json: bool):
         self.quiet, self.as_json = quiet, as_json
+        self.said = time.monotonic()
 
     @property
     def stream(self) -> Any:
@@ -146,6 +151,14 @@ class Voice:
     def say(self, text: str = "", **style: Any) -> None:
         if not self.quiet:
             click.echo(_painted(text, self.stream, **style) if style else text, file=self.stream)
+
+    def counted(self, done: int, of: int) -> None:
+        """How far long work has come: a line every two seconds."""
+        now = time.monotonic()
+        if self.quiet or now - self.said < _PATIENCE or done == of:
+            return
+        self.said = now
+        click.echo(f"  {done:,} of {of:,}", err=True)
 
     def told(self, found: Mapping[str, Any]) -> None:
         """The result for a machine: one JSON object, and nothing else, on standard output."""
@@ -261,6 +274,10 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write.")
 @click.option("--recipe", default="plain", show_default=True, help="A named composition (isthmus recipes).")
+@click.option("--for", "job", metavar="TASK", help="What the model is for: denoise chooses parts and training for it.")
+@click.option(
+    "--noise", help="For denoise: what is added to clean pictures (gaussian:25), blind, or own: they are noisy."
+)
 @click.option("--target", metavar="DATA", help="What should come back for each row: clean rows to noisy ones.")
 @click.option("--latent-dim", type=NumberOr(int), default=AUTO, help="Numbers per code; auto asks PCA.")
 @_places
@@ -291,7 +308,7 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @click.option(
     "--kind",
-    type=click.Choice(["array", "table", "image", "series", "sparse", "text"]),
+    type=click.Choice(["array", "table", "image", "pixels", "series", "sparse", "text"]),
     help="What the rows are, where that is not clear.",
 )
 @click.option(
@@ -347,15 +364,16 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     from isthmus.app import words
     from isthmus.data.source import open_rows
     from isthmus.model import Model, Prepared
-    from isthmus.tasks import heal
+    from isthmus.tasks import heal, jobs
     from isthmus.tasks.compare import compared_at_fit
     from isthmus.tasks.health import remarks
     from isthmus.training.progress import Progress
 
     began = time.perf_counter()
+    job = _job(said)
     of_time = any(said[name] is not None for name in ("time", "series_id", "window", "stride"))
     implied = "series" if of_time else "text" if said["text"] else "table" if said["columns"] else None
-    kind = said["kind"] or implied
+    kind = said["kind"] or (job.modality if job else implied)
     rows = open_rows(data, strict=said["strict"], kind=kind, stream=said["stream"])
     target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"], kind=kind)
     reading = time.perf_counter() - began
@@ -375,8 +393,14 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         for line in words.prepared(found):
             voice.say(line)
 
-    healing = {"told": lambda line: voice.say(f"healing: {line}")} if said["auto_heal"] else {}
-    model = (heal.fit if said["auto_heal"] else Model.fit)(
+    fitted_by: Callable[..., Model] = Model.fit
+    more: dict[str, Any] = {}
+    if said["auto_heal"]:
+        fitted_by, more = heal.fit, {"told": lambda line: voice.say(f"healing: {line}")}
+    elif job:
+        fitted_by = partial(jobs.fit_for, said["job"])
+        more = {"told": voice.say, "options": {"noise": said["noise"]}}
+    model = fitted_by(
         rows,
         said["recipe"],
         target=target,
@@ -395,7 +419,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
         checkpoint=checkpoint,
         resume=said["resume"],
         strict=said["strict"],
-        **healing,
+        **more,
     )
     record = model.record
     # the rows were opened here, so that people see at once what was found
@@ -420,7 +444,10 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     voice.say(f"{output} ({words.bytes_(output.stat().st_size)}) in {record.seconds:.1f} s", bold=True)
     if checkpoint.exists():
         voice.say(f"interrupted: the same command with --resume goes on from {checkpoint}")
-    voice.say(f"next: isthmus detect {_quoted(output)} NEW_ROWS -o scored.csv")
+    if job:
+        voice.say(f"next: isthmus {said['job']} {_quoted(output)} NEW_ROWS -o FOLDER")
+    else:
+        voice.say(f"next: isthmus detect {_quoted(output)} NEW_ROWS -o scored.csv")
     voice.told(
         {
             "model": str(output),
@@ -437,12 +464,26 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
             "held_out": compared.to_json() if compared else None,
             "remarks": found,
             "healing": record.healing,
+            "job": record.job,
             "stopped": record.stopped,
             "best_epoch": record.best_epoch,
             "seconds": record.seconds,
             "phases": record.phases,
         }
     )  # fmt: skip
+
+
+def _job(said: Mapping[str, Any]) -> Job | None:
+    """What the model is fitted for, if that was said."""
+    if said["job"] is None:
+        if said["noise"] is not None:
+            raise SpecError("--noise goes with --for denoise. For noise on rows of other kinds say --recipe denoising.")
+        return None
+    from isthmus.tasks.jobs import open_job
+
+    if said["auto_heal"]:
+        raise SpecError("--auto-heal looks at codes, and a model fitted --for a task is judged by that. Leave one out.")
+    return open_job(said["job"])
 
 
 def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -573,8 +614,10 @@ def task_command(name: str, task: Task) -> click.Command:
 
         model = open_model(model_path, device=device)
         # rows are opened here, so that --strict holds for every task; what is no rows, the task opens itself
+        opened = (p.name == "rows" and said[p.name] is not None for p in inputs)
         given = [
-            model.open(said[p.name], strict=strict, stream=stream) if p.name == "rows" else said[p.name] for p in inputs
+            model.open(said[p.name], strict=strict, stream=stream) if is_rows else said[p.name]
+            for p, is_rows in zip(inputs, opened, strict=True)
         ]
         began = time.perf_counter()
         result = function(model, *given, **{p.name: said[p.name] for p in options})
@@ -605,7 +648,11 @@ def task_command(name: str, task: Task) -> click.Command:
         help="Where to write; its ending chooses the format.",
     )(made)
     for parameter in reversed(inputs):
-        made = click.argument(parameter.name, metavar="DATA" if parameter.name == "rows" else None)(made)
+        made = click.argument(
+            parameter.name,
+            metavar="DATA" if parameter.name == "rows" else None,
+            required=parameter.default is parameter.empty,
+        )(made)
     made = click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))(made)
     return click.command(name, short_help=task.about)(made)
 
@@ -758,7 +805,11 @@ def _show(
             write_atomic(output, lambda file: file.write(f"{text}\n".encode()) and None)
             files = [output]
         else:
+            if hasattr(result, "watched"):  # pictures are cleaned as they are written
+                result.watched = voice.counted
+            began = time.perf_counter()
             files = result.save(output)
+            seconds += time.perf_counter() - began
         rate = (
             f"{(len(rows) - getattr(result, 'begin', 0)) / max(seconds, 1e-9):,.0f} rows/s"
             if hasattr(rows, "__len__") and not isinstance(rows, str) and rows.kind != "recordings"
@@ -766,11 +817,13 @@ def _show(
         )
         shown = str(files[0]) if len(files) == 1 else f"{len(files):,} files in {output}"
         voice.say(f"{shown} ({rate})", bold=True)
+        for line in getattr(result, "failed", ()):
+            voice.say(f"! {line}", fg="yellow")
     elif glimpse:
         if not voice.quiet:
             _worst_rows(result, voice)
         voice.say("-o scored.csv keeps the score, the p-value and the reason of every row")
-    elif name in ("encode", "decode", "reconstruct", "sample"):
+    elif name in ("encode", "decode", "denoise", "reconstruct", "sample"):
         for line in result.glimpse():
             voice.say(line)
         voice.say("-o FILE keeps them")

@@ -36,7 +36,7 @@ def opened(rows: Rows) -> list[str]:
     return lines
 
 
-_KINDS = {"image": "image", "text": "text", "recordings": "recording"}
+_KINDS = {"image": "image", "pixels": "picture", "text": "text", "recordings": "recording"}
 
 
 def prepared(found: Prepared) -> list[str]:
@@ -150,6 +150,10 @@ def about_lines(model: Model) -> dict[str, list[str]]:
     compared = compared_at_fit(model)
     if compared:
         told["held out"] = compared.summary()
+    if record.job:
+        from isthmus.tasks.jobs import open_job
+
+        told["for"] = [record.job["name"], *open_job(record.job["name"]).words(record.job)]
     told["calibration"] = _calibrated(model)
     made = record.made
     told["made"] = [", ".join(f"{name} {made[name]}" for name in ("isthmus", "torch", "python") if name in made)]
@@ -159,6 +163,8 @@ def about_lines(model: Model) -> dict[str, list[str]]:
 
 
 def _calibrated(model: Model) -> list[str]:
+    if not model.net.bottleneck.narrows:
+        return ["none: everything of a row passes, so its score would say nothing"]
     if model.calibration is None:
         return ["none: no rows were held out, so detect has no threshold"]
     middle = float(model.calibration[len(model.calibration) // 2])

@@ -153,6 +153,8 @@ class Net(nn.Module):
             return self.decode(z, condition.repeat(len(z) // len(condition), 1))
 
         wanted, known = (x, observed) if target is None else (target, target_observed)
+        if corrupted.target is not None:
+            wanted, known = corrupted.target, None
 
         def residual(expected: Tensor) -> Tensor:
             return self.residual(wanted, known, expected)

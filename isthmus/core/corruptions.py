@@ -9,8 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from isthmus.core.noises import Impulses, Jpeg, PoissonGaussian, Speckle, White
 from isthmus.core.parts import Corrupted, Corruption, size
 from isthmus.core.patches import grid_of, hide_some, patch_side, spread
+from isthmus.core.self_supervised import BlindSpot, Neighbours
 from isthmus.errors import SpecError
 
 
@@ -193,12 +195,19 @@ def _share(rate: float) -> float:
 
 
 CORRUPTIONS: dict[str, type[Corruption]] = {
+    "blind_spot": BlindSpot,
     "gaussian": Gaussian,
     "identity": Identity,
+    "impulses": Impulses,
+    "jpeg": Jpeg,
     "masking": Masking,
+    "neighbours": Neighbours,
     "patches": Patches,
+    "poisson_gaussian": PoissonGaussian,
     "salt_and_pepper": SaltAndPepper,
     "spans": Spans,
+    "speckle": Speckle,
     "swap": Swap,
+    "white": White,
     "words": Words,
 }

@@ -144,6 +144,7 @@ class Masked(Objective):
 
     def forward(self, trace: Trace) -> dict[str, Tensor]:
         asked, observed = trace.corrupted.hidden, trace.observed
+        asked = trace.corrupted.asked if asked is None else asked
         if asked is None:
             asked = observed
         elif observed is not None:

@@ -41,10 +41,16 @@ P = TypeVar("P")
 
 @dataclass
 class Corrupted:
-    """What the encoder is shown, and which entries were taken away from it (True), if any were."""
+    """What the encoder is shown, and which entries were taken away from it (True), if any were.
+
+    ``asked`` are entries that were replaced without a word, and are all that should come back; ``target`` is what
+    should come back instead of the row.
+    """
 
     x: Tensor
     hidden: Tensor | None = None
+    asked: Tensor | None = None
+    target: Tensor | None = None
 
 
 @dataclass
@@ -186,6 +192,10 @@ class Body(Piece):
     frozen: bool = False
     #: What it is between its two ends, for people, where a list of its layers would be long. None lists them.
     drawn: str | None = None
+    #: Of bodies for pictures of any size: what both sides are multiples of, and how far (in pixels) an output sees
+    #: through both bodies. None sees everything, and takes the size that it was built for.
+    stride: int = 1
+    reach: int | None = None
     #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
     linear: slice | None = None
 
@@ -203,6 +213,8 @@ class Bottleneck(Piece):
     #: Is something other than its size what narrows the code? Then it may have more numbers than a row, and has
     #: by itself this many times as many.
     expansion: ClassVar[float | None] = None
+    #: Does the code hold less than the row? Else no code of PCA is its like, and nothing is learned about the codes.
+    narrows: ClassVar[bool] = True
     #: Does ``rate`` price the code? Then codes stay near unit size; else the fitted prior prices them.
     rated: ClassVar[bool] = False
     #: Is it drawn from a normal of its own for every row, and may collapse to N(0, I)?

@@ -32,6 +32,7 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None, str
         strict: Refuse a folder that holds anything but sound pictures (or texts), instead of skipping the rest.
         kind: ``"series"`` takes several files, frames or one row of numbers for recordings; WAV files always are.
             ``"array"`` takes the one column of a table whose cells are vectors.
+            ``"pixels"`` takes pictures as they are: of any size, type and number of channels, in stacks too.
         stream: Read tables and shards in stretches, so that memory stays flat (True), or whole (False); by itself where
             they would take a quarter of the memory that is free.
 
@@ -44,6 +45,10 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None, str
     """
     if isinstance(source, Rows):
         rows = source
+    elif kind == "pixels":
+        from isthmus.data.images import open_pages
+
+        rows = open_pages(source, strict)
     elif isinstance(source, (str, os.PathLike)):
         rows = _open_path(os.fspath(source), strict, kind, stream)
     elif isinstance(source, (list, tuple)):

@@ -12,12 +12,13 @@ from isthmus.modalities.array import Array
 from isthmus.modalities.base import Modality
 from isthmus.modalities.image import Image
 from isthmus.modalities.matrix import Matrix
+from isthmus.modalities.pixels import Pixels
 from isthmus.modalities.series import Series
 from isthmus.modalities.table import Table
 from isthmus.modalities.text import Text
 
 MODALITIES: dict[str, type[Modality]] = {
-    "array": Array, "table": Table, "image": Image, "series": Series, "sparse": Matrix, "text": Text,
+    "array": Array, "table": Table, "image": Image, "pixels": Pixels, "series": Series, "sparse": Matrix, "text": Text,
 }  # fmt: skip
 
 #: Rows of these kinds are taken by another modality than one of their own name.

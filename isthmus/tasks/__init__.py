@@ -7,6 +7,10 @@ TASKS: dict[str, Task] = {
         "isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why.",
         follows=True, sweeps=True,
     ),
+    "denoise": Task(
+        "isthmus.tasks.denoise:denoise", "Take the noise off pictures, and write them back as they came.",
+        fits="isthmus.tasks.learn_noise:Denoising",
+    ),
     "encode": Task("isthmus.tasks.codes:encode", "Turn rows into codes.", sweeps=True),
     "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),
     "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back.", sweeps=True),

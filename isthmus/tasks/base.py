@@ -23,12 +23,19 @@ class Task:
     follows: bool = False
     #: Whether rows that stream are written as they are done, so that a stopped run can go on.
     sweeps: bool = False
+    #: Where the class is that says what a model which is to do it should be (``fit --for``, :mod:`isthmus.tasks.jobs`).
+    fits: str = ""
 
     def load(self) -> Callable[..., Result]:
         """The function itself. Only now is anything heavy imported."""
         module, _, name = self.where.partition(":")
         function: Callable[..., Result] = getattr(import_module(module), name)
         return function
+
+    def load_job(self) -> Any:
+        """The job of a task that models are fitted for (:class:`isthmus.tasks.jobs.Job`)."""
+        module, _, name = self.fits.partition(":")
+        return getattr(import_module(module), name)()
 
 
 class Result(ABC):

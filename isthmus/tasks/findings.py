@@ -114,6 +114,8 @@ def _recorded(model: Model) -> Iterator[Finding]:
     for said in record.remarks:
         yield Finding("training", 1.0, 0.2, said)
     compared = compared_at_fit(model)
+    if compared is None and not model.net.bottleneck.narrows:
+        return  # nothing of PCA is its like; what it was fitted for has judged it
     if compared is None:
         yield Finding(
             "nothing held out", 0.0, 0.15,

@@ -12,7 +12,7 @@ import numpy as np
 from isthmus import devices
 from isthmus.core.vitals import Vitals, measure
 from isthmus.data.sink import save_rows, to_pandas
-from isthmus.errors import DataError
+from isthmus.errors import DataError, SpecError
 from isthmus.files import write_atomic
 from isthmus.picture import Picture
 from isthmus.tasks.base import Result
@@ -148,6 +148,11 @@ class Health(Result):
 
 def health(model: Model, rows: Any) -> Health:
     """Look at a model on rows and say what is wrong, what matters most first, each with its remedy."""
+    if not model.net.bottleneck.narrows:
+        raise SpecError(
+            "Health looks at what each number of a code does, and here everything of a row passes. "
+            "What a model fitted --for a task is judged by, isthmus info tells."
+        )
     rows = model.open(rows)
     if len(rows) < 2:
         raise DataError(f"{rows.origin} has {len(rows)} row(s); health needs at least 2. Bring more rows.")

@@ -30,9 +30,12 @@ NEEDED = {
 }  # fmt: skip
 #: Parts that take rows of this shape; vectors where nothing is said.
 SHAPES = {
-    "conv": (2, 9, 7), "patches": (2, 9, 7), "recurrent": (2, 12), "spans": (2, 12), "temporal": (2, 12),
-    "transformer": (2, 9, 7),
+    "blind_spot": (2, 9, 7), "conv": (2, 9, 7), "jpeg": (2, 16, 8), "neighbours": (2, 16, 8), "patches": (2, 9, 7),
+    "recurrent": (2, 12), "spans": (2, 12), "temporal": (2, 12), "transformer": (2, 9, 7), "unet": (2, 16, 8),
 }  # fmt: skip
+#: A picture's way down and up, whose code is everything that was found on the way.
+U = {"encoder": Part("unet", {"widths": [8, 7]}), "bottleneck": Part("open"),
+     "decoder": Part("unet", {"widths": [8, 7]})}  # fmt: skip
 #: What a part cannot do without.
 COMPANIONS = {
     "active_codes": {"bottleneck": Part("adaptive")},
@@ -40,6 +43,8 @@ COMPANIONS = {
     "iwae": {"bottleneck": Part("gaussian")},
     # so wide a kernel that some of a dozen rows are near every threshold
     "jumprelu": {"bottleneck": Part("jumprelu", {"bandwidth": 2.0})},
+    "neighbours": U,  # shown pictures of half the size
+    "unet": U,
     "kl": {"bottleneck": Part("relu")},
     "revival": {"bottleneck": Part("relu"), "decoder": Part("dictionary")},
     "total_correlation": {"bottleneck": Part("gaussian")},
@@ -259,9 +264,11 @@ def test_codes_may_be_feature_maps(name):
 ROUNDED = ("binary", "fsq", "spherical", "vq")
 #: Bottlenecks whose codes are never below 0: no linear map is a start for them.
 RECTIFIED = ("batch_topk", "jumprelu", "relu", "sigmoid", "topk")
+#: Bottlenecks without a layer of their own.
+BARE = ("open",)
 
 
-@pytest.mark.parametrize("name", [n for n in BOTTLENECKS if n not in (*ROUNDED, *RECTIFIED)])
+@pytest.mark.parametrize("name", [n for n in BOTTLENECKS if n not in (*ROUNDED, *RECTIFIED, *BARE)])
 def test_a_linear_start_is_that_linear_map(name):
     bottleneck = make(BOTTLENECKS, "bottleneck", part(name), (8,), 3)
     weight, bias, x = torch.randn(3, 5), torch.randn(3), torch.randn(N, 5)
@@ -359,7 +366,7 @@ def test_corruptions(name):
     torch.manual_seed(0)
     shown = corruption(x, None)
     assert torch.equal(x, kept), "the rows themselves stay whole"
-    assert shown.x.shape == x.shape
+    assert shown.x.shape == (x if shown.target is None else shown.target).shape
     assert (shown.hidden is not None) == corruption.hides
     if corruption.hides:
         assert shown.hidden.dtype == torch.bool
@@ -483,7 +490,10 @@ def test_bodies_say_their_shape_and_their_linear_path(menu, what, linear_path):
             continue
         shape = SHAPES.get(name, (6,))
         options = {} if linear_path is None else {"linear_path": linear_path}
-        body = make(menu, what, part(name, **options), shape, shape if what == "decoder" else (3,))
+        target = shape if what == "decoder" else (3,)
+        if what == "decoder" and name == "unet":  # whose input is all that its encoder gives
+            shape = make(ENCODERS, "encoder", part(name), shape, (3,)).out_shape
+        body = make(menu, what, part(name, **options), shape, target)
         a, b, zero = torch.randn(N, *shape), torch.randn(N, *shape), torch.zeros(N, *shape)
         assert body(a).shape == (N, *body.out_shape)
         assert body.linear is not None or not linear_path

@@ -22,6 +22,7 @@ ROWS = {
     "series": open_rows([G.normal(size=(length, 2)) for length in [9, *G.integers(1, 10, 39)]]),
     "sparse": open_rows(scipy.sparse.random_array((40, 30), density=0.2, rng=G).tocsr()),
     "text": open_rows([" ".join(G.choice(list("abcdefg"), 5)) for _ in range(40)]),
+    "pixels": open_rows([G.integers(0, 9000, (16, 16, 2), dtype=np.uint16) for _ in range(40)], kind="pixels"),
     "image": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),
 }
 

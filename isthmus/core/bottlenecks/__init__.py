@@ -5,6 +5,7 @@ from isthmus.core.bottlenecks.binary import Binary
 from isthmus.core.bottlenecks.fsq import FSQ
 from isthmus.core.bottlenecks.gaussian import Gaussian
 from isthmus.core.bottlenecks.jumprelu import JumpReLU
+from isthmus.core.bottlenecks.open import Open
 from isthmus.core.bottlenecks.plain import Plain
 from isthmus.core.bottlenecks.sparse import ReLU, Sigmoid
 from isthmus.core.bottlenecks.spherical import Spherical
@@ -19,6 +20,7 @@ BOTTLENECKS: dict[str, type[Bottleneck]] = {
     "fsq": FSQ,
     "gaussian": Gaussian,
     "jumprelu": JumpReLU,
+    "open": Open,
     "plain": Plain,
     "relu": ReLU,
     "sigmoid": Sigmoid,

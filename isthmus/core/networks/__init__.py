@@ -7,6 +7,7 @@ from isthmus.core.networks.dictionary import Dictionary
 from isthmus.core.networks.recurrent import RecurrentDecoder, RecurrentEncoder
 from isthmus.core.networks.temporal import TemporalDecoder, TemporalEncoder
 from isthmus.core.networks.transformer import TransformerDecoder, TransformerEncoder
+from isthmus.core.networks.unet import UDecoder, UEncoder
 from isthmus.core.parts import Body
 
 ENCODERS: dict[str, type[Body]] = {
@@ -17,6 +18,7 @@ ENCODERS: dict[str, type[Body]] = {
     "recurrent": RecurrentEncoder,
     "temporal": TemporalEncoder,
     "transformer": TransformerEncoder,
+    "unet": UEncoder,
 }
 DECODERS: dict[str, type[Body]] = {
     "conv": ConvDecoder,
@@ -26,4 +28,5 @@ DECODERS: dict[str, type[Body]] = {
     "recurrent": RecurrentDecoder,
     "temporal": TemporalDecoder,
     "transformer": TransformerDecoder,
+    "unet": UDecoder,
 }
