@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from isthmus.core.networks.dense import Head
 from isthmus.core.parts import Body, Distribution, Likelihood, Shape, Trace, one_of
+from isthmus.core.pixels import PixelLevels
 
 #: The smallest share of the overall variance that one entry is believed to have, and how many rows
 #: that belief weighs: a column that the held-out rows happen to repeat exactly is not certain for ever.
@@ -530,4 +531,5 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "gaussian": Gaussian,
     "mixed": Mixed,
     "multinomial": Multinomial,
+    "pixels": PixelLevels,
 }
