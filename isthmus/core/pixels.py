@@ -1,7 +1,8 @@
 r"""Grey levels as mixtures of logistics, each level with the mass of its interval.
 
 .. math:: P(k) = \sum_i \pi_i \Bigl[ \sigma\bigl(\tfrac{e_{k+1} - \mu_i}{s_i}\bigr)
-    - \sigma\bigl(\tfrac{e_k - \mu_i}{s_i}\bigr) \Bigr], \qquad e_k = \tfrac{k - 1/2}{K - 1},\ e_0 = -\infty,\ e_K = \infty
+    - \sigma\bigl(\tfrac{e_k - \mu_i}{s_i}\bigr) \Bigr],
+    \qquad e_k = \tfrac{k - 1/2}{K - 1},\ e_0 = -\infty,\ e_K = \infty
 
 A gaussian on grey values is a density: it says nothing of how many bits a picture takes. This one does, and a
 component beyond the ends is a spike at black or white.

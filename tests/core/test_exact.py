@@ -8,7 +8,6 @@ from isthmus.core.networks.dense import Head
 from isthmus.core.parts import make
 from isthmus.spec import Part
 
-
 BODIES = [
     (ENCODERS, Part("mlp", {"widths": [64, 32]}), (50,), (8,)),
     (ENCODERS, Part("mlp", {"widths": [64], "activation": "tanh", "linear_path": True}), (50,), (8,)),

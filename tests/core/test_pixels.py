@@ -1,6 +1,6 @@
 import torch
 
-from isthmus.core.pixels import Pixels, PixelLevels
+from isthmus.core.pixels import PixelLevels, Pixels
 
 
 def mixtures(levels, *, n=4, components=3, dtype=torch.float64):
