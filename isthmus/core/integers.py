@@ -1,4 +1,4 @@
-r"""Columns of whole numbers ⇄ bytes: what is expected of a cell is taken off, and what is left costs what is usual there.
+r"""Columns of whole numbers ⇄ bytes: what is expected is taken off, and what is left costs what is usual there.
 
 .. math:: \mu_{ij} = \sum_k a_{jk}\, q_{i,j-o_k} + b_j\, h_{ij} + c_j, \qquad
     q_{ij} - \lfloor \mu_{ij} \rceil \sim \text{table}(\text{activity}_{ij}, \text{fraction of } \mu_{ij})
@@ -192,7 +192,8 @@ def encode(q: np.ndarray, columns: Columns, offsets: Sequence[int] = (1, 2)) -> 
     """
     n, d = q.shape
     assert (n, d) == (columns.rows, len(columns.levels))
-    assert len(offsets) <= _MOST_OFFSETS and max(columns.levels, default=0) <= MOST_LEVELS
+    assert len(offsets) <= _MOST_OFFSETS
+    assert max(columns.levels, default=0) <= MOST_LEVELS
     bases = _bases(q, columns)
     columns, q = columns.less(bases), q.astype(np.int64) - bases
     if columns.present is not None:
@@ -256,9 +257,9 @@ class _Measured:
         rules.contexts = int(np.argmin(costs))
         starts = np.array(_tables_of(columns, rules.parents)[:-1])
         keys = np.where(number, _key(rules.contexts, activity, behind), activity + starts)
-        lines = weights_bits = 10.0 * (rules.weights[:1] if shared else rules.weights[number]).size
+        lines = 10.0 * (rules.weights[:1] if shared else rules.weights[number]).size
         categories = there & ~number
-        lines = weights_bits + _cost(keys[categories], tokens[categories], MOST_LEVELS)
+        lines += _cost(keys[categories], tokens[categories], MOST_LEVELS)
         return cls(rules, shared, tokens, keys, residuals, costs[rules.contexts] + lines)
 
     def write(self, columns: Columns, bases: np.ndarray) -> bytes:
@@ -297,7 +298,10 @@ class _Measured:
 
 
 def decode(data: bytes, columns: Columns) -> np.ndarray:
-    """The whole numbers (n, d) again; of cells that are not present, what was expected. ValueError for what is wrong."""
+    """The whole numbers (n, d) again; of cells that are not present, what was expected.
+
+    Raises ValueError for what no :func:`encode` wrote.
+    """
     n, d = columns.rows, len(columns.levels)
     head, *parts = _split(data, 8)
     offsets, shared, contexts, listed = _checked_head(head, columns)
@@ -349,7 +353,7 @@ def _best_parent(q: np.ndarray, columns: Columns, j: int) -> int:
     """The earlier category, or the hint, that tells most of a category for what its tables cost."""
     there = columns.there(j)
     cells, levels = q[there, j], columns.levels[j]
-    earlier = [p for p in range(j) if 1 < columns.levels[p] and columns.levels[p] * levels <= 1 << 16]
+    earlier = [p for p in range(j) if columns.levels[p] > 1 and columns.levels[p] * levels <= 1 << 16]
     candidates = [-1, *([-2] if columns.hints is not None and levels <= 256 else []), *earlier[-64:]]
     costs = [_cost(_parent(q, columns, j, p)[there], cells, levels) for p in candidates]
     return candidates[int(np.argmin(costs))]
@@ -449,10 +453,11 @@ def _checked_head(head: bytes, columns: Columns) -> tuple[list[int], int, int, l
     match said:
         case [list(offsets), 0 | 1 as shared, int(contexts), list(parents)]:
             whole = all(type(o) is int for o in (*offsets, *parents))
-            possible = whole and all(0 < o < 1 << 40 for o in offsets) and all(p >= -2 for p in parents)
-            if possible and len(offsets) <= _MOST_OFFSETS and len(parents) == n_categories:
-                if 0 <= contexts < len(_CONTEXTS) and all(p < len(columns.levels) for p in parents):
-                    return offsets, shared, contexts, parents
+            possible = whole and all(0 < o < 1 << 40 for o in offsets)
+            possible = possible and all(-2 <= p < len(columns.levels) for p in parents)
+            fits = len(offsets) <= _MOST_OFFSETS and len(parents) == n_categories and 0 <= contexts < len(_CONTEXTS)
+            if possible and fits:
+                return offsets, shared, contexts, parents
     raise ValueError("what it says of its columns is impossible.")
 
 
