@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 WAYS = ("zstd", "columns", "rows", "autoencoder", "PCA", "bits-back")
 #: Steps of a code to try: so many to its deviation.
 _FINENESS = (1, 2, 4, 8, 16, 32)
-#: Rows that ways are tried on before the best two are taken for all of the chunk.
-_TRIAL = 1500
+#: Cells, and rows at least, that ways are tried on before those near the best are taken for all of the chunk.
+_TRIAL, _LEAST_TRIAL, _NEAR = 100_000, 256, 1.1
 _LEVEL = 19
 #: A section of a file may unpack to this many bytes for a byte of raw rows, and this many beyond.
 _ROOM, _MORE = 8, 1 << 20
@@ -388,14 +388,12 @@ class _Coder:
 
     def _bodies(self, cells: Cells, rows: Rows) -> dict[str, bytes]:
         """The chunk in every way that promises to be the smallest."""
-        n = len(rows)
-        tries = self._ways(cells, rows)
-        if n > _TRIAL:
-            some = Cells(cells.q[:_TRIAL], cells.states[:_TRIAL], cells.kept, {})
-            sizes = {way: _size(code, some, next(rows.chunks(_TRIAL))) for way, code in tries.items()}
-            best = sorted((way for way in sizes if sizes[way] is not None), key=lambda way: sizes[way])
-            # what gives its code back, and what tells of a code, pay more in few rows than in many
-            tries = {way: tries[way] for way in tries if way in best[:2] or way == "bits-back"}
+        tries, trial = self._ways(cells, rows), self._trial
+        if len(rows) > trial:
+            some = Cells(cells.q[:trial], cells.states[:trial], cells.kept, {})
+            sizes = {way: _size(code, some, next(rows.chunks(trial))) for way, code in tries.items()}
+            best = sorted((way for way in sizes if sizes[way] < math.inf), key=lambda way: sizes[way])
+            tries = {way: tries[way] for way in best[:2] if sizes[way] <= _NEAR * sizes[best[0]]}
         found = {}
         for way, code in tries.items():
             try:
@@ -403,6 +401,10 @@ class _Coder:
             except (ValueError, OverflowError):  # numbers too far apart, or beyond the levels: zstd takes them
                 continue
         return found
+
+    @property
+    def _trial(self) -> int:
+        return max(_LEAST_TRIAL, _TRIAL // max(1, len(self.levels)))
 
     def _ways(self, cells: Cells, rows: Rows) -> dict[str, Callable[[Cells, Rows], bytes]]:
         ways: dict[str, Callable[[Cells, Rows], bytes]] = {"columns": lambda cells, _: self._columns(cells)}
@@ -427,7 +429,7 @@ class _Coder:
     def _foreseen(self, way: str, cells: Cells, rows: Rows) -> bytes:
         z = self.foresight.codes(way, rows)
         if way not in self.fineness:
-            most = min(len(rows), _TRIAL)
+            most = min(len(rows), self._trial)
             few = Cells(cells.q[:most], cells.states[:most], cells.kept, {})
             sizes = {m: len(self._with_code(way, few, z[:most], m)) for m in _FINENESS}
             self.fineness[way] = min(sizes, key=lambda m: sizes[m])
@@ -486,11 +488,11 @@ class _Coder:
         return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(data)
 
 
-def _size(code: Callable[[Cells, Rows], bytes], cells: Cells, rows: Rows) -> int | None:
+def _size(code: Callable[[Cells, Rows], bytes], cells: Cells, rows: Rows) -> float:
     try:
         return len(code(cells, rows))
     except (ValueError, OverflowError):
-        return None
+        return math.inf
 
 
 def _offsets(form: Form | None, k: int) -> tuple[int, ...]:
@@ -535,49 +537,46 @@ def _bits_back(model: Model, form: Form) -> tuple[BitsBack | None, np.ndarray, s
 # --- zstd -----------------------------------------------------------------------------------------------------
 
 
-def _zstd(data: bytes) -> bytes:
+def _zstd(data: bytes, level: int = _LEVEL) -> bytes:
     import zstandard
 
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(data)
+    return zstandard.ZstdCompressor(level=level).compress(data)
 
 
 def laid_out(q: np.ndarray, levels: Sequence[int], along: bool) -> list[tuple[int, bytes]]:
     """Whole numbers as bytes in the ways that zstd and xz do best with: differences along rows, columns one after the
-    other, and these as differences. Each has a number that tells which it is and the bytes of a number.
+    other, these as differences, and rows as they are. Each has a number that tells which it is and of what type.
     """
     number = np.array(levels) == 0
-    found = []
-    if along and number.all():
-        found.append((0, np.diff(q, axis=1, prepend=0)))
-    found.append((1, q.T))
     down = q.copy()
     down[1:, number] -= q[:-1, number]
-    found.append((2, down.T))
+    found = {1: q.T, 2: down.T, 3: q}
+    if along and number.all():
+        found[0] = np.diff(q, axis=1, prepend=0)
     told = []
-    for which, values in found:
-        size = next(i for i in range(4) if i == 3 or _fits(values, i))
-        told.append((4 * which + size, np.ascontiguousarray(values).astype(f"<i{1 << size}").tobytes()))
+    for which, values in found.items():
+        low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        size = next(i for i, t in enumerate(_TYPES) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+        told.append((which * len(_TYPES) + size, np.ascontiguousarray(values).astype(_TYPES[size]).tobytes()))
     return told
 
 
-def _fits(values: np.ndarray, size: int) -> bool:
-    most = 1 << (8 * (1 << size) - 1)
-    return not values.size or bool(-most <= values.min() and values.max() < most)
+_TYPES = ("<u1", "<i1", "<u2", "<i2", "<i4", "<i8")
 
 
 def _plain_bytes(q: np.ndarray, levels: Sequence[int], along: bool) -> bytes:
-    packed = [bytes([kind]) + _zstd(data) for kind, data in laid_out(q, levels, along)]
-    return min(packed, key=len)
+    quick = sorted(laid_out(q, levels, along), key=lambda one: len(_zstd(one[1], 3)))
+    return min((bytes([kind]) + _zstd(data) for kind, data in quick[:2]), key=len)
 
 
 def _from_plain(data: bytes, kind: bytes, n: int, levels: Sequence[int]) -> np.ndarray:
-    which, size = divmod(kind[0] if kind else 255, 4)
+    which, size = divmod(kind[0] if kind else 255, len(_TYPES))
     k = len(levels)
-    if which > 2 or len(data) != n * k << size:
+    if which > 3 or len(data) != n * k * np.dtype(_TYPES[size]).itemsize:
         raise ValueError("its plain numbers are not as many as they should be")
-    values = np.frombuffer(data, f"<i{1 << size}").astype(np.int64)
-    if which == 0:
-        return values.reshape(n, k).cumsum(1)
+    values = np.frombuffer(data, _TYPES[size]).astype(np.int64)
+    if which in (0, 3):
+        return values.reshape(n, k) if which else values.reshape(n, k).cumsum(1)
     q = np.ascontiguousarray(values.reshape(k, n).T)
     if which == 2:
         number = np.array(levels) == 0
