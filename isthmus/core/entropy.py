@@ -112,6 +112,13 @@ class Writer:
         if len(symbols) and len(counts) > 1:
             self._coder.encode(symbols.astype(np.int32), table(self._model, counts))
 
+    def put_each(self, symbols: np.ndarray, keys: np.ndarray, counts: dict[int, np.ndarray]) -> None:
+        """Symbols one after the other, each with the table of its key."""
+        models = {key: table(self._model, counts[key]) for key in set(keys.tolist()) if len(counts[key]) > 1}
+        for symbol, key in zip(symbols.tolist(), keys.tolist(), strict=True):
+            if key in models:
+                self._coder.encode(symbol, models[key])
+
     def bytes(self) -> bytes:
         return self._coder.get_compressed().astype("<u4").tobytes()
 
@@ -124,11 +131,20 @@ class Reader:
         if len(data) % 4:
             raise ValueError("its coded symbols are not whole words.")
         self._coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        self._known: dict[int, object] = {}
 
     def take(self, count: int, counts: np.ndarray) -> np.ndarray:
         if not count or len(counts) < 2:
             return np.zeros(count, np.int64)
         return self._coder.decode(table(self._model, counts), count).astype(np.int64)
+
+    def take_one(self, key: int, counts: np.ndarray) -> int:
+        """One symbol; the table of a key is made once."""
+        if len(counts) < 2:
+            return 0
+        if key not in self._known:
+            self._known[key] = table(self._model, counts)
+        return int(self._coder.decode(self._known[key]))
 
 
 def table(model: object, counts: np.ndarray) -> object:

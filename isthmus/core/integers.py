@@ -5,8 +5,9 @@ r"""Columns of whole numbers ⇄ bytes: what is expected is taken off, and what 
 
 A number is expected from its row's earlier columns (``offsets`` back) and from a ``hint``, such as a decoder's answer.
 How far cells of its row lay from what was expected, and how far its column usually does, chooses the table, and so
-does the part of μ behind the point, which says to which side it was rounded. A category is expected from one earlier
-category, or from the hint. All of that is done in whole numbers; tables and weights stand in the file.
+does the part of μ behind the point, which says to which side it was rounded. A category, or a number that takes few
+values, is expected from a few columns of that kind before it, from the cell above, and from the hint. All of that is
+done in whole numbers; tables and weights stand in the file.
 
 References:
     Weinberger, Seroussi and Sapiro, LOCO-I, 2000 (contexts of activity); Robinson, SHORTEN, 1994.
@@ -43,6 +44,11 @@ _EDGES = np.array([math.isqrt(1024 << k) for k in range(_ACTIVITIES - 1)], np.in
 _CONTEXTS = ((4, 1), (2, 2), (1, 4), (1, _ACTIVITIES))
 #: From this activity on fractions say nothing: residuals are four steps wide.
 _WIDE = int(np.searchsorted(_EDGES, 4 * _UNIT, "right"))
+#: Numbers in so many columns at most may be taken for categories, where they take so few values.
+_FEW_COLUMNS, _FEW_VALUES = 64, 512
+#: What else than an earlier column may tell of a category: the hint, and the cell above. All that tells of one may take
+#: so many values together.
+_HINT, _ABOVE, _MOST_CASES = -2, -3, 4096
 #: Offsets and category levels at most.
 _MOST_OFFSETS, MOST_LEVELS = 32, 4096
 #: A table's entry costs some bits to write down.
@@ -79,7 +85,8 @@ class _Rules:
     offsets: tuple[int, ...]
     weights: np.ndarray  # (d, features) int64
     scales: np.ndarray  # (d,) uint8: a column's usual distance from what is expected, as a small float
-    parents: np.ndarray  # (d,) int64: the category that tells of this one, −2 for the hint, −1 for none
+    parents: list[list[int]]  # (d,): what tells of a category
+    alphabets: dict[int, np.ndarray]  # numbers that are coded as categories: their values, rising
     contexts: int = 0
 
 
@@ -133,6 +140,8 @@ class _Walk:
         self.columns, self.rules = columns, rules
         #: how far a row's cells lay from what was expected, against their columns' usual distance, in 1 / 256
         self.activity = np.full(columns.rows, _UNIT, np.int64)
+        #: the levels of categories
+        self.index = np.zeros((columns.rows, len(columns.levels)), np.int64)
 
     def expect(self, q: np.ndarray, j: int) -> tuple[np.ndarray, np.ndarray]:
         """μ of a column of numbers, and it as a whole number."""
@@ -153,17 +162,49 @@ class _Walk:
         ratio = np.minimum((away << HINT_BITS) // usual, 1 << 16)
         self.activity = np.where(self.columns.there(j), (4 * self.activity + ratio) // 5, self.activity)
 
-    def parent(self, q: np.ndarray, j: int) -> np.ndarray:
-        """The level that tells of a category."""
-        return _parent(q, self.columns, j, int(self.rules.parents[j]))
+    def size(self, j: int) -> int:
+        """How many levels a category has, 0 for a number that is none."""
+        alphabet = self.rules.alphabets.get(j)
+        return self.columns.levels[j] if alphabet is None else len(alphabet)
 
+    def level(self, j: int, cells: np.ndarray) -> np.ndarray:
+        """A category's cells as levels."""
+        alphabet = self.rules.alphabets.get(j)
+        return cells if alphabet is None else np.minimum(np.searchsorted(alphabet, cells), len(alphabet) - 1)
 
-def _parent(q: np.ndarray, columns: Columns, j: int, parent: int) -> np.ndarray:
-    if parent == -2 and columns.hints is not None:
-        return np.clip(columns.hints[:, j], 0, columns.levels[j] - 1)
-    if parent >= 0:
-        return np.clip(q[:, parent], 0, columns.levels[parent] - 1)
-    return np.zeros(columns.rows, np.int64)
+    def cases(self, j: int, of: Sequence[int]) -> tuple[np.ndarray, int]:
+        """What columns, the hint and the cell above say of a category together, as one number below the second."""
+        found, many = np.zeros(self.columns.rows, np.int64), 1
+        for p in of:
+            if p == _HINT:
+                hint = self.columns.hints[:, j]
+                hint = hint if self.columns.levels[j] else hint + _UNIT // 2 >> HINT_BITS
+                part, size = np.clip(self.level(j, hint), 0, self.size(j) - 1), self.size(j)
+            elif p == _ABOVE:
+                part, size = np.concatenate([[0], self.index[:-1, j]]), self.size(j)
+            else:
+                part, size = self.index[:, p], self.size(p)
+            found, many = found * size + part, many * size
+        return found, many
+
+    def best(self, j: int) -> tuple[list[int], float]:
+        """What tells most of a category for what its tables cost, found one after the other; and the bits."""
+        there, size = self.columns.there(j), self.size(j)
+        cells, chosen = self.index[there, j], []
+        cost = _cost(np.zeros(len(cells), np.int64), cells, size)
+        candidates = [*[p for p in range(j) if self.size(p) > 1][-_FEW_COLUMNS:], _ABOVE]
+        candidates += [_HINT] if self.columns.hints is not None else []
+        while len(chosen) < 3:
+            found = []
+            for p in candidates:
+                cases, many = self.cases(j, [*chosen, p]) if p not in chosen else (cells, _MOST_CASES + 1)
+                if many <= _MOST_CASES:
+                    found.append((_cost(cases[there], cells, size), p))
+            if not found or min(found)[0] > 0.99 * cost:
+                break
+            cost = min(found)[0]
+            chosen.append(min(found)[1])
+        return chosen, cost
 
 
 def _key(contexts: int, activity: np.ndarray, behind: np.ndarray) -> np.ndarray:
@@ -173,12 +214,14 @@ def _key(contexts: int, activity: np.ndarray, behind: np.ndarray) -> np.ndarray:
     return activity // together * fractions + part
 
 
-def _tables_of(columns: Columns, parents: np.ndarray) -> list[int]:
+def _tables_of(walk: _Walk) -> list[int]:
     """Where the tables of every category begin, behind those of numbers; the last is their number."""
     starts = [4 * _ACTIVITIES]
-    for j, levels in enumerate(columns.levels):
-        several = columns.levels[parents[j]] if parents[j] >= 0 else levels if parents[j] == -2 else 1
-        starts.append(starts[-1] + (several if levels else 0))
+    for j in range(len(walk.columns.levels)):
+        many = 0
+        if walk.size(j):
+            many = math.prod(walk.size(j) if p < 0 else walk.size(p) for p in walk.rules.parents[j])
+        starts.append(starts[-1] + many)
     return starts
 
 
@@ -198,7 +241,8 @@ def encode(q: np.ndarray, columns: Columns, offsets: Sequence[int] = (1, 2)) -> 
     columns, q = columns.less(bases), q.astype(np.int64) - bases
     if columns.present is not None:
         q = np.where(columns.present, q, 0)
-    found = [_Measured.of(q, columns, offsets, shared) for shared in (False, True)]
+    alike = len(columns.levels) > _FEW_COLUMNS and not any(columns.levels)
+    found = [_Measured.of(q, columns, offsets, shared) for shared in ((False, True) if alike else (False,))]
     return min(found, key=lambda one: one.bits).write(columns, bases)
 
 
@@ -216,12 +260,12 @@ def _bases(q: np.ndarray, columns: Columns) -> np.ndarray:
 
 @dataclass
 class _Measured:
-    """Columns as tokens with their contexts, and about how many bits they take."""
+    """Columns as tokens with their tables, and about how many bits they take."""
 
-    rules: _Rules
+    walk: _Walk
     shared: bool
     tokens: np.ndarray  # (n, d)
-    keys: np.ndarray  # (n, d): of numbers activity, of categories the parent's level; then the table
+    keys: np.ndarray  # (n, d)
     residuals: np.ndarray
     bits: float = 0.0
 
@@ -229,67 +273,88 @@ class _Measured:
     def of(cls, q: np.ndarray, columns: Columns, offsets: Sequence[int], shared: bool) -> _Measured:
         n, d = q.shape
         q = q.copy()
-        rules = _Rules(tuple(offsets), _fit(q, columns, offsets, shared), np.zeros(d, np.uint8), np.full(d, -1))
-        walk = _Walk(columns, rules)
+        weights = _fit(q, columns, offsets, shared)
+        walk = _Walk(columns, _Rules(tuple(offsets), weights, np.zeros(d, np.uint8), [[] for _ in range(d)], {}))
+        rules = walk.rules
         residuals, activity = np.zeros((n, d), np.int64), np.zeros((n, d), np.int64)
-        behind = np.zeros((n, d), np.int64)
-        number = np.array(columns.levels) == 0
+        behind, bits = np.zeros((n, d), np.int64), 0.0
         for j in range(d):
             there = columns.there(j)
-            if not number[j]:
-                rules.parents[j] = _best_parent(q, columns, j)
-                residuals[:, j], activity[:, j] = q[:, j], walk.parent(q, j)
+            if columns.levels[j]:
+                walk.index[:, j] = q[:, j]
+                rules.parents[j], cost = walk.best(j)
+                bits += cost
                 continue
             mu, whole = walk.expect(q, j)
+            before, walk_on = q[:, j], walk.activity
             q[:, j] = np.where(there, q[:, j], whole)
             away = np.abs((q[there, j] << HINT_BITS) - mu[there])
             rules.scales[j] = _as_small_floats(np.array([1 + int(away.mean()) if len(away) else 1]))[0]
             activity[:, j], behind[:, j], turned = walk.context(j, mu, whole)
             residuals[:, j] = np.where(turned, whole - q[:, j], q[:, j] - whole)
             walk.saw(j, q[:, j], mu)
-        tokens = np.where(number, _token(residuals)[0], residuals)
+            values = np.unique(before[there]) if d <= _FEW_COLUMNS else before
+            if 0 < len(values) <= _FEW_VALUES and d <= _FEW_COLUMNS:
+                rules.alphabets[j] = values
+                walk.index[:, j] = np.where(there, walk.level(j, before), 0)
+                parents, cost = walk.best(j)
+                as_number = _cost(
+                    _key(1, activity[there, j], behind[there, j]), _token(residuals[there, j])[0], _TOKENS
+                )
+                as_number += float(_token(residuals[there, j])[1].sum())
+                if cost + 12 * len(values) < as_number:
+                    rules.parents[j], walk.activity = parents, walk_on
+                    q[:, j] = values[walk.index[:, j]]
+                    bits += cost + 12 * len(values)
+                else:
+                    del rules.alphabets[j]
+                    walk.index[:, j] = 0
+        number = np.array([not walk.size(j) for j in range(d)])
+        tokens = np.where(number, _token(residuals)[0], walk.index)
         there = np.ones((n, d), bool) if columns.present is None else columns.present
         of_numbers = there & number
         costs = []
         for contexts in range(len(_CONTEXTS)):
-            keys = _key(contexts, activity[of_numbers], behind[of_numbers])
-            costs.append(_cost(keys, tokens[of_numbers], _TOKENS))
+            costs.append(_cost(_key(contexts, activity[of_numbers], behind[of_numbers]), tokens[of_numbers], _TOKENS))
         rules.contexts = int(np.argmin(costs))
-        starts = np.array(_tables_of(columns, rules.parents)[:-1])
-        keys = np.where(number, _key(rules.contexts, activity, behind), activity + starts)
-        lines = 10.0 * (rules.weights[:1] if shared else rules.weights[number]).size
-        categories = there & ~number
-        lines += _cost(keys[categories], tokens[categories], MOST_LEVELS)
-        return cls(rules, shared, tokens, keys, residuals, costs[rules.contexts] + lines)
+        keys = np.where(number, _key(rules.contexts, activity, behind), 0)
+        starts = _tables_of(walk)
+        for j in np.flatnonzero(~number):
+            keys[:, j] = walk.cases(j, rules.parents[j])[0] + starts[j]
+        bits += costs[rules.contexts] + 10.0 * (rules.weights[:1] if shared else rules.weights[number]).size
+        return cls(walk, shared, tokens, keys, residuals, bits)
 
     def write(self, columns: Columns, bases: np.ndarray) -> bytes:
-        rules, number = self.rules, np.array(columns.levels) == 0
+        rules, walk = self.walk.rules, self.walk
         tables: dict[int, np.ndarray] = {}
         there = np.ones(self.keys.shape, bool) if columns.present is None else columns.present
-        flat_keys, flat_tokens = self.keys[there], self.tokens[there]
-        order = np.argsort(flat_keys, kind="stable")
-        flat_keys, flat_tokens = flat_keys[order], flat_tokens[order]
-        kinds, begins = np.unique(flat_keys, return_index=True)
-        for key, begin, end in zip(kinds, begins, [*begins[1:], len(flat_keys)], strict=True):
-            tables[int(key)] = _as_small_floats(np.bincount(flat_tokens[begin:end]))
+        for key, which in _by_key(self.keys[there]):
+            tables[key] = _as_small_floats(np.bincount(self.tokens[there][which]))
+        counts = {key: _small_floats(table) for key, table in tables.items()}
         writer, bits = Writer(), []
-        for j in range(len(number)):
+        for j in range(len(columns.levels)):
             cells = columns.there(j)
             keys, tokens = self.keys[cells, j], self.tokens[cells, j]
-            for key, which in _by_key(keys):
-                writer.put(tokens[which], _small_floats(tables[key]))
-            if number[j]:
+            if _ABOVE in rules.parents[j]:
+                writer.put_each(tokens, keys, counts)
+            else:
+                for key, which in _by_key(keys):
+                    writer.put(tokens[which], counts[key])
+            if not walk.size(j):
                 bits.append(_low_bits(self.residuals[cells, j]))
-        sizes = np.zeros(_tables_of(columns, rules.parents)[-1], "<u2")
+        sizes = np.zeros(_tables_of(walk)[-1], "<u2")
         for key, table in tables.items():
             sizes[key] = len(table)
-        head = json.dumps([list(rules.offsets), int(self.shared), rules.contexts, rules.parents[~number].tolist()])
+        parents = {str(j): parents for j, parents in enumerate(rules.parents) if parents}
+        alphabets = {str(j): len(values) for j, values in rules.alphabets.items()}
+        values = [np.diff(values, prepend=0) for values in rules.alphabets.values()]
         weights = rules.weights[:1] if self.shared else rules.weights
         return _join([
-            head.encode(),
+            json.dumps([list(rules.offsets), int(self.shared), rules.contexts, parents, alphabets]).encode(),
             zlib.compress(bases.astype("<i8").tobytes(), 9),
             zlib.compress(weights.astype("<i4").T.tobytes(), 9),
             zlib.compress(rules.scales.tobytes(), 9),
+            zlib.compress(np.concatenate([np.zeros(0, np.int64), *values]).astype("<i8").tobytes(), 9),
             zlib.compress(sizes.tobytes(), 9),
             zlib.compress(b"".join(tables[key].tobytes() for key in sorted(tables)), 9),
             np.packbits(np.concatenate([np.zeros(0, bool), *bits])).tobytes(),
@@ -303,44 +368,35 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
     Raises ValueError for what no :func:`encode` wrote.
     """
     n, d = columns.rows, len(columns.levels)
-    head, *parts = _split(data, 8)
-    offsets, shared, contexts, listed = _checked_head(head, columns)
+    head, *parts = _split(data, 9)
+    offsets, shared, contexts, parents, n_values = _checked_head(head, columns)
     n_features = len(offsets) + 4
-    number = np.array(columns.levels) == 0
-    parents = np.full(d, -1)
-    parents[~number] = listed
-    if any(p >= j or (p >= 0 and number[p]) for j, p in enumerate(parents) if p >= 0):
-        raise ValueError("its categories have impossible parents.")
     bases = np.frombuffer(_inflate(parts[0], 8 * d), "<i8").astype(np.int64)
     weights = np.frombuffer(_inflate(parts[1], 4 * n_features * (1 if shared else d)), "<i4").astype(np.int64)
     weights = weights.reshape(n_features, -1).T
     weights = np.repeat(weights, d, axis=0) if shared else weights
     scales = np.frombuffer(_inflate(parts[2], d), np.uint8)
-    if not (scales[number] > 0).all():
+    values = np.frombuffer(_inflate(parts[3], 8 * sum(n_values.values())), "<i8").astype(np.int64)
+    ends = np.cumsum(list(n_values.values()))[:-1] if n_values else []
+    alphabets = {j: one.cumsum() for j, one in zip(n_values, np.split(values, ends), strict=False)}
+    walk = _Walk(columns.less(bases), _Rules(tuple(offsets), weights, scales, parents, alphabets, contexts))
+    if not all(scales[j] for j in range(d) if not walk.size(j)):
         raise ValueError("its scales hold a zero.")
-    sizes = np.frombuffer(_inflate(parts[3], 2 * _tables_of(columns, parents)[-1]), "<u2")
-    tables = _tables(_inflate(parts[4], int(sizes.sum(dtype=np.int64))), sizes)
-    bits, at = np.unpackbits(np.frombuffer(parts[5], np.uint8)), 0
-    reader = Reader(parts[6])
-    columns = columns.less(bases)
-    walk = _Walk(columns, _Rules(tuple(offsets), weights, scales, parents, contexts))
-    starts, q = _tables_of(columns, parents), np.zeros((n, d), np.int64)
+    _check_parents(walk)
+    starts = _tables_of(walk)
+    sizes = np.frombuffer(_inflate(parts[4], 2 * starts[-1]), "<u2")
+    tables = _tables(_inflate(parts[5], int(sizes.sum(dtype=np.int64))), sizes)
+    bits, at = np.unpackbits(np.frombuffer(parts[6], np.uint8)), 0
+    reader, q = Reader(parts[7]), np.zeros((n, d), np.int64)
     for j in range(d):
         there = columns.there(j)
-        if number[j]:
-            mu, whole = walk.expect(q, j)
-            activity, behind, turned = walk.context(j, mu, whole)
-            keys = _key(contexts, activity, behind)[there]
-        else:
-            keys = (walk.parent(q, j) + starts[j])[there]
-        tokens = np.zeros(len(keys), np.int64)
-        for key, which in _by_key(keys):
-            if key not in tables:
-                raise ValueError("it lacks a table.")
-            tokens[which] = reader.take(len(which), tables[key])
-        if not number[j]:
-            q[there, j] = tokens
+        if walk.size(j):
+            walk.index[:, j] = _categories(walk, reader, tables, j, starts[j])
+            q[:, j] = alphabets[j][walk.index[:, j]] if j in alphabets else walk.index[:, j]
             continue
+        mu, whole = walk.expect(q, j)
+        activity, behind, turned = walk.context(j, mu, whole)
+        tokens = _taken(reader, tables, _key(contexts, activity, behind)[there])
         residuals, used = _residuals(tokens, bits[at:])
         at += used
         q[:, j] = whole
@@ -349,23 +405,63 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
     return q + bases
 
 
-def _best_parent(q: np.ndarray, columns: Columns, j: int) -> int:
-    """The earlier category, or the hint, that tells most of a category for what its tables cost."""
-    there = columns.there(j)
-    cells, levels = q[there, j], columns.levels[j]
-    earlier = [p for p in range(j) if columns.levels[p] > 1 and columns.levels[p] * levels <= 1 << 16]
-    candidates = [-1, *([-2] if columns.hints is not None and levels <= 256 else []), *earlier[-64:]]
-    costs = [_cost(_parent(q, columns, j, p)[there], cells, levels) for p in candidates]
-    return candidates[int(np.argmin(costs))]
+def _taken(reader: Reader, tables: dict[int, np.ndarray], keys: np.ndarray) -> np.ndarray:
+    tokens = np.zeros(len(keys), np.int64)
+    for key, which in _by_key(keys):
+        if key not in tables:
+            raise ValueError("it lacks a table.")
+        tokens[which] = reader.take(len(which), tables[key])
+    return tokens
+
+
+def _categories(walk: _Walk, reader: Reader, tables: dict[int, np.ndarray], j: int, start: int) -> np.ndarray:
+    """The levels of a category, all at once, or one after the other where each tells of the next."""
+    there, parents, size = walk.columns.there(j), walk.rules.parents[j], walk.size(j)
+    levels = np.zeros(walk.columns.rows, np.int64)
+    keys = walk.cases(j, parents)[0] + start  # as if the cells above were all 0
+    if _ABOVE not in parents:
+        levels[there] = _taken(reader, tables, keys[there])
+    else:
+        behind = parents[parents.index(_ABOVE) + 1 :]
+        step, above = math.prod(size if p < 0 else walk.size(p) for p in behind), 0
+        for i in range(walk.columns.rows):
+            if there[i]:
+                key = int(keys[i]) + above * step
+                if key not in tables:
+                    raise ValueError("it lacks a table.")
+                levels[i] = reader.take_one(key, tables[key])
+            above = min(int(levels[i]), size - 1)
+    if levels.max(initial=0) >= size:
+        raise ValueError("a level of it is unknown.")
+    return levels
+
+
+def _check_parents(walk: _Walk) -> None:
+    """What tells of a category has to stand before it, and be one itself."""
+    for j, parents in enumerate(walk.rules.parents):
+        known = {_ABOVE, *([_HINT] if walk.columns.hints is not None else [])}
+        known |= {p for p in range(j) if walk.size(p)}
+        many = math.prod(walk.size(j) if p < 0 else walk.size(p) for p in parents if p in known)
+        if not set(parents) <= known or len(set(parents)) < len(parents) or many > _MOST_CASES:
+            raise ValueError("its categories have impossible parents.")
+        if parents and not walk.size(j):
+            raise ValueError("a number of it has parents.")
 
 
 def _cost(keys: np.ndarray, tokens: np.ndarray, most: int) -> float:
     """About the bits of tokens, each with the table of its key, and of these tables."""
     if not len(keys):
         return 0.0
-    _, joint = np.unique(keys * (most + 1) + tokens, return_counts=True)
-    _, of_key = np.unique(keys, return_counts=True)
+    joint, of_key = _counts(keys * (most + 1) + tokens), _counts(keys)
     return float((of_key * np.log2(of_key)).sum() - (joint * np.log2(joint)).sum() + _ENTRY_BITS * len(joint))
+
+
+def _counts(values: np.ndarray) -> np.ndarray:
+    """How often every value stands there."""
+    if values.max(initial=0) < 1 << 20:
+        counts = np.bincount(values)
+        return counts[counts > 0]
+    return np.unique(values, return_counts=True)[1]
 
 
 def _by_key(keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
@@ -445,19 +541,24 @@ def _tables(data: bytes, sizes: np.ndarray) -> dict[int, np.ndarray]:
     return found
 
 
-def _checked_head(head: bytes, columns: Columns) -> tuple[list[int], int, int, list[int]]:
-    if len(head) > 1 << 20:
-        raise ValueError("its columns have too much to say.")
-    said = json.loads(head)
-    n_categories = sum(levels > 0 for levels in columns.levels)
-    match said:
-        case [list(offsets), 0 | 1 as shared, int(contexts), list(parents)]:
-            whole = all(type(o) is int for o in (*offsets, *parents))
-            possible = whole and all(0 < o < 1 << 40 for o in offsets)
-            possible = possible and all(-2 <= p < len(columns.levels) for p in parents)
-            fits = len(offsets) <= _MOST_OFFSETS and len(parents) == n_categories and 0 <= contexts < len(_CONTEXTS)
-            if possible and fits:
-                return offsets, shared, contexts, parents
+def _checked_head(head: bytes, columns: Columns) -> tuple[list[int], int, int, list[list[int]], dict[int, int]]:
+    d = len(columns.levels)
+    match json.loads(head) if len(head) < 1 << 20 else None:
+        case [list(offsets), 0 | 1 as shared, int(contexts), dict(said), dict(alphabets)]:
+            good = len(offsets) <= _MOST_OFFSETS and 0 <= contexts < len(_CONTEXTS)
+            good = good and all(type(o) is int and 0 < o < 1 << 40 for o in offsets)
+            parents: list[list[int]] = [[] for _ in range(d)]
+            for name, of in said.items():
+                good = good and name.isdecimal() and int(name) < d and isinstance(of, list) and len(of) <= 3
+                if not good or not all(type(p) is int for p in of):
+                    break
+                parents[int(name)] = of
+            else:
+                sizes = {int(name): size for name, size in alphabets.items() if name.isdecimal()}
+                good = good and len(sizes) == len(alphabets)
+                good = good and all(type(s) is int and 0 < s <= _FEW_VALUES for s in sizes.values())
+                if good and all(j < d and not columns.levels[j] for j in sizes):
+                    return offsets, shared, contexts, parents, sizes
     raise ValueError("what it says of its columns is impossible.")
 
 

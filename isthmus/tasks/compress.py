@@ -184,6 +184,67 @@ def compress(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Inspected:
+    """What a compressed file says of itself, for which no model is needed."""
+
+    container: Container
+    form: Form
+    ways: dict[str, int]
+    damaged: int
+
+    @classmethod
+    def of(cls, source: Any) -> Inspected:
+        container = unpack(source)
+        ways, damaged = Counter[str](), 0
+        for chunk in container.chunks:
+            data = container.read(chunk)
+            damaged += data is None
+            if data:
+                ways[WAYS[data[0]] if data[0] < len(WAYS) else "unknown"] += 1
+        return cls(container, _form_in(container), dict(ways), damaged)
+
+    def summary(self) -> list[str]:
+        header, form = self.container.header, self.form
+        if form.shape is None:
+            hows = Counter(column.how for column in form.columns)
+            what = f"a table of {len(form.columns)} columns: " + ", ".join(f"{n} {how}" for how, n in hows.items())
+        else:
+            what = f"rows of {' x '.join(map(str, form.shape))} numbers ({form.columns[0].dtype})"
+        n = len(self.container.chunks)
+        steps = [error_of(column.step) for column in form.columns if column.step is not None]
+        error = "none: every cell as it was" if not steps else (
+            f"at most {header.get('max_error')}: {min(steps):.3g} to {max(steps):.3g} in {len(steps)} columns"
+        )  # fmt: skip
+        whole = "all whole" if not self.damaged else f"{self.damaged} DAMAGED"
+        size = len(self.container.data)
+        return [
+            f"compressed  {self.container.rows:,} rows, {size:,} bytes for {header['raw_bytes']:,} "
+            f"({header['raw_bytes'] / size:.1f} times fewer)",
+            f"rows        {what}",
+            f"error       {error}",
+            f"chunks      {n} ({whole}); " + ", ".join(f"{way} {k}" for way, k in self.ways.items()),
+            f"model       {header['model'][:16]}…, of the kind {header.get('kind')}: isthmus decompress asks for it",
+            *(f"! {remark}" for remark in self.container.remarks),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        header = self.container.header
+        said = {name: header.get(name) for name in ("rows", "raw_bytes", "model", "kind", "max_error", "origin")}
+        return {**said, "bytes": len(self.container.data), "chunks": len(self.container.chunks), "ways": self.ways,
+                "damaged": self.damaged, "remarks": list(self.container.remarks)}  # fmt: skip
+
+
+def _form_in(container: Container) -> Form:
+    try:
+        form = Form.from_json(container.header.get("form"))
+        if len(form.columns) != container.header["cells_per_row"]:
+            raise ValueError("its header contradicts itself.")
+    except (ValueError, TypeError) as error:
+        raise FileError(f"{container.origin} is damaged: {error} Copy or download it again.") from error
+    return form
+
+
 def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
     """A file that compress wrote (its path, or its bytes) → the rows that went into it.
 
@@ -201,12 +262,7 @@ def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
             f"{container.origin} was compressed with another model (it begins {header['model'][:12]}, this one "
             f"{model.fingerprint[:12]}). Bring the model file that compressed it."
         )
-    try:
-        form = Form.from_json(header.get("form"))
-        if len(form.columns) != header["cells_per_row"]:
-            raise ValueError("its header contradicts itself.")
-    except ValueError as error:
-        raise FileError(f"{container.origin} is damaged: {error} Copy or download it again.") from error
+    form = _form_in(container)
     names = safe_names(header.get("names"), container.rows)
     coder = _Coder(model, form, room=_ROOM * header["raw_bytes"] + _MORE)
     pieces, kept, lost, at = [], [], [], 0
