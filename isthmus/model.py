@@ -755,7 +755,7 @@ class Model:
             "pca_total": self.pca.total if self.pca else None,
             "pca_centred": self.pca is None or self.pca.centred,
         }
-        tensors = self._weights()
+        tensors: dict[str, Any] = self._weights()
         tensors |= {f"detector/{name}": value for name, value in self.detector.state_dict().items()}
         if self.calibration is not None:
             tensors["calibration"] = torch.from_numpy(self.calibration)

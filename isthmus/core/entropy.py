@@ -44,7 +44,10 @@ class Stack:
         self._coder = stream.stack.AnsCoder(np.ascontiguousarray(words, np.uint32), seal=seal)
 
     def words(self, *, unseal: bool = False) -> np.ndarray:
-        return self._coder.get_compressed(unseal=unseal)
+        try:
+            return self._coder.get_compressed(unseal=unseal)
+        except AssertionError as error:
+            raise ValueError("its coded rows do not end where they began.") from error
 
     @property
     def bits(self) -> int:
@@ -136,7 +139,13 @@ class Reader:
     def take(self, count: int, counts: np.ndarray) -> np.ndarray:
         if not count or len(counts) < 2:
             return np.zeros(count, np.int64)
-        return self._coder.decode(table(self._model, counts), count).astype(np.int64)
+        return self._decoded(table(self._model, counts), count).astype(np.int64)
+
+    def _decoded(self, model: object, *count: int) -> np.ndarray:
+        try:
+            return self._coder.decode(model, *count)
+        except AssertionError as error:
+            raise ValueError("its coded symbols are impossible.") from error
 
     def take_one(self, key: int, counts: np.ndarray) -> int:
         """One symbol; the table of a key is made once."""
@@ -144,7 +153,7 @@ class Reader:
             return 0
         if key not in self._known:
             self._known[key] = table(self._model, counts)
-        return int(self._coder.decode(self._known[key]))
+        return int(self._decoded(self._known[key]))
 
 
 def table(model: object, counts: np.ndarray) -> object:
