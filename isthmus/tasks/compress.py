@@ -135,7 +135,7 @@ def compress(
     """Rows → a file of few bytes, which this model reads on any machine.
 
     Args:
-        max_error: the largest error of any number: 0.01 in the column's units, 1% of its deviation, or price=0.5,1%
+        max_error: the largest error of any number: 0.01 in the column's units, 1% of its spread, or price=0.5,1%
             for single columns; without it all comes back exactly.
         chunk_rows: rows that are lost together where the file is damaged; by default about a million cells.
         compare: hold the size against zstd, xz, Parquet, PNG and WebP.
@@ -345,7 +345,7 @@ def _checked(before: Any, after: Any, form: Form) -> float:
         if form.shape is None:
             one, other = before.column(j), after.column(j)
             if column.step is None:
-                same = one.combine_chunks().cast(other.type) if one.type != other.type else one
+                same, other = one.cast(other.type).combine_chunks(), other.combine_chunks()
                 if not (same.equals(other) or _same_floats(same, other)):
                     raise wrong
                 continue
@@ -372,7 +372,7 @@ def _checked(before: Any, after: Any, form: Form) -> float:
 
 def _same_floats(one: Any, other: Any) -> bool:
     """Whether floats are the same where NaN is among them."""
-    a, b = (np.asarray(x.to_numpy()) for x in (one, other))
+    a, b = (x.to_numpy(zero_copy_only=False) for x in (one, other))
     return a.dtype.kind == "f" and one.null_count == other.null_count and np.array_equal(a, b, equal_nan=True)
 
 

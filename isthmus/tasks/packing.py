@@ -26,8 +26,8 @@ from isthmus.errors import DataError, FileError, SpecError, unknown
 _MARGIN = 2.0**-10
 #: A column of texts is one of categories up to so many; beyond, it is text.
 _MOST_LEVELS = 1024
-#: A column with more cells than this share that the grid cannot hold is kept as it is.
-_MOST_ESCAPES = 0.1
+#: Quartiles of more cells than this are the same to three digits.
+_SAMPLE = 200_000
 #: What stands in place of a number.
 NULL, NAN, INFINITE, MINUS_INFINITE, AS_IT_IS = 1, 2, 3, 4, 5
 STATES = 6
@@ -165,7 +165,7 @@ def promised(said: Any, names: Sequence[str]) -> dict[str, str] | None:
             good = False
         if not good or not np.isfinite(float(value.removesuffix("%"))):
             raise SpecError(
-                f"max_error is a number above 0 in the column's units, or a share of its deviation such as 1%, and "
+                f"max_error is a number above 0 in the column's units, or a share of its spread such as 1%, and "
                 f"NAME=… for single columns; got {one.strip()!r}."
             )
         found[name] = value
@@ -199,17 +199,27 @@ def _steps(
         return [None] * len(names)
     wide = flat.astype(np.float64)
     wide[~np.isfinite(wide)] = np.nan
-    deviation = np.broadcast_to(np.nanstd(wide), flat.shape[1]) if together else _deviations(wide)
+    deviation = np.repeat(_deviations(wide.reshape(-1, 1)), flat.shape[1]) if together else _deviations(wide)
     return [_step(errors.get(name, errors.get("")), float(s)) for name, s in zip(names, deviation, strict=True)]
 
 
 def _deviations(values: np.ndarray) -> np.ndarray:
-    """The deviation of every column, 0 where there is nothing."""
+    """The spread of every column, 0 where there is nothing: the standard deviation, or what it would be of a gaussian
+    with these quartiles where that is smaller and not 0, so that one cell of 10⁹ does not loosen every promise.
+    """
     there = np.isfinite(values)
     n = np.maximum(there.sum(0), 1)
     filled = np.where(there, values, 0.0)
-    mean = filled.sum(0) / n
-    return np.sqrt((np.where(there, values - mean, 0.0) ** 2).sum(0) / n)
+    size = np.abs(filled).max(0)  # squares of what is within 1 do not overflow
+    size[size == 0] = 1.0
+    filled = filled / size
+    away = np.where(there, filled - filled.sum(0) / n, 0.0)
+    deviation = np.sqrt(np.square(away).sum(0) / n) * size
+    few = np.where(there, values, np.nan)[:: max(1, len(values) // _SAMPLE)]
+    few[:, ~np.isfinite(few).any(0)] = 0.0
+    low, high = np.nanquantile(few, (0.25, 0.75), axis=0)
+    quartiles = (high - low) / 1.349
+    return np.where(quartiles > 0, np.minimum(deviation, quartiles), deviation)
 
 
 def _step(said: str | None, deviation: float) -> float | None:

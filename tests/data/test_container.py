@@ -83,7 +83,7 @@ def test_a_newer_version_says_so():
         unpack(raw({**HEADER, "chunks": []}, version=2))
 
 
-def test_no_damage_goes_unnoticed():
+def test_no_damage_goes_unnoticed(damaged):
     """Flips, cuts, swaps and insertions: an error, or chunks that are whole or known to be lost."""
     data, chance = pack(HEADER, CHUNKS), random.Random(0)
     for _ in range(2000):
@@ -96,22 +96,3 @@ def test_no_damage_goes_unnoticed():
         for chunk, (_, whole) in zip(found.chunks, CHUNKS, strict=True):
             assert found.read(chunk) in (whole, None)
         assert found.remarks or broken == data
-
-
-def damaged(data, chance):
-    """Some bytes, broken in one of five ways."""
-    broken, at = bytearray(data), chance.randrange(len(data))
-    match chance.randrange(5):
-        case 0:
-            for _ in range(chance.randint(1, 8)):
-                broken[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        case 1:
-            del broken[at:]
-        case 2:
-            size, other = chance.randint(1, 64), chance.randrange(len(data))
-            broken[at : at + size], broken[other : other + size] = data[other : other + size], data[at : at + size]
-        case 3:
-            del broken[at : at + chance.randint(1, 64)]
-        case 4:
-            broken[at:at] = chance.randbytes(chance.randint(1, 64))
-    return bytes(broken)
