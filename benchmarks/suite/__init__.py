@@ -4,6 +4,7 @@ from benchmarks.suite import (
     adaptive,
     adversarial,
     anomaly_tables,
+    compression,
     defects,
     detection,
     detection_speed,
@@ -54,5 +55,6 @@ GROUPS = {
     "recipes": recipes.FIGURES,
     "health": health.FIGURES,
     "text": text.FIGURES,
+    "compression": compression.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

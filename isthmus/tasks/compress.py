@@ -392,6 +392,8 @@ class _Coder:
         self.foresight = Foresight(model, form)
         self.offsets = _offsets(form, len(self.levels))
         self.fineness: dict[str, int] = {}
+        #: the ways that were near the best on some rows of the first chunk; the others are not tried again
+        self.near: list[str] = []
         self.bits_back, self.order, reason = _bits_back(model, form)
         nothing = self.bits_back is None and "autoencoder" not in self.foresight.ways
         self.why = f"{self.foresight.why}; {reason}" if nothing and self.levels else ""
@@ -445,11 +447,14 @@ class _Coder:
     def _bodies(self, cells: Cells, rows: Rows) -> dict[str, bytes]:
         """The chunk in every way that promises to be the smallest."""
         tries, trial = self._ways(cells, rows), self._trial
-        if len(rows) > trial:
+        if self.near:
+            tries = {way: tries[way] for way in tries if way in self.near}
+        elif len(rows) > trial:
             some = Cells(cells.q[:trial], cells.states[:trial], cells.kept, {})
             sizes = {way: _size(code, some, next(rows.chunks(trial))) for way, code in tries.items()}
             best = sorted((way for way in sizes if sizes[way] < math.inf), key=lambda way: sizes[way])
-            tries = {way: tries[way] for way in best[:2] if sizes[way] <= _NEAR * sizes[best[0]]}
+            self.near = [way for way in best[:2] if sizes[way] <= _NEAR * sizes[best[0]]]
+            tries = {way: tries[way] for way in self.near}
         found = {}
         for way, code in tries.items():
             try:
