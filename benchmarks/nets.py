@@ -41,8 +41,8 @@ HINTON_SALAKHUTDINOV = {
     "verbose": 0,
 }
 
-#: PyOD's default net: 30-64-32-64-30, with the ReLU.
-PYOD_NET = {"recipe": "plain", "latent_dim": 32, **mirrored(64), "warm_start": None, "verbose": 0}
+#: PyOD's default net: 30-64-32-64-30, with the ReLU; our code is 30, since 32 would be wider than the rows.
+PYOD_NET = {"recipe": "plain", "latent_dim": 30, **mirrored(64), "warm_start": None, "verbose": 0}
 
 DEFAULTS = {"recipe": "plain", "verbose": 0}
 

@@ -193,7 +193,7 @@ def begin(
     pca = pca and pca.first(int(spec.latent_dim))
     net = Net(spec, face.shape, own)
     with devices.seeded(0):  # one that does not suit the rows is refused before the training, not after it
-        make(DETECTORS, "detector", spec.detector, net.shape, net.likelihood.features_shape)
+        make(DETECTORS, "detector", spec.detector, net.shape, net.likelihood.features_shape).prepare()
     stack = Stack(net) if plan.pretrain == "stacked" else None
     numbers = net.bottleneck.n_numbers
     if pca is not None and net.bottleneck.expansion is None and numbers > len(pca.components):
@@ -287,7 +287,9 @@ def teach(net: Net, tensors: Mapping[str, Tensor], plan: Plan) -> Detector:
     """The detector of a fitted network, taught on the training rows."""
     device = tensors["x"].device
     with devices.seeded(plan.seed):
-        detector = make(DETECTORS, "detector", net.spec.detector, net.shape, net.likelihood.features_shape).to(device)
+        detector = make(DETECTORS, "detector", net.spec.detector, net.shape, net.likelihood.features_shape)
+        detector.prepare()
+        detector.to(device)
         generator = torch.Generator().manual_seed(plan.seed)
         if detector.learns:
             fed = detector.feed(net, tensors, generator)

@@ -356,9 +356,14 @@ class Model:
 
     def _learn_to_detect(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
         """Teach the detector, and see how rows score that it did not learn from: those held out, and its own where it
-        can tell.
+        can tell. Of few rows it then learns from all, since each counts; but windows of recordings overlap, and what a
+        training window would score if it were new is told by later ones alone.
         """
         tensors, held = without_target(tensors), held and without_target(held)
+        kind = DETECTORS[self.spec.detector.kind]
+        few = held is not None and len(tensors["x"]) + len(held["x"]) <= _MOST_FRESH
+        if held is not None and few and kind.tells_fresh and not self.on_recordings:
+            tensors, held = _joined(tensors, held), None
         self.detector = teach(self.net, tensors, self.plan)
         with torch.no_grad(), devices.threads_for(self._work(), self.device):
             self._calibrate_detector(tensors, held and {n: t[:_MOST_CALIBRATION] for n, t in held.items()})
@@ -384,11 +389,11 @@ class Model:
             return
         self.calibration = np.sort(torch.cat(scores).numpy())
         self._usual = (usual / len(self.calibration)).float()
-        if expected and held is not None and self._spread is not None:
+        if expected and self._spread is not None:
             back = torch.cat(expected)
             ours = {name: t[index.to(t.device)] for name, t in tensors.items()}
-            both = {name: torch.cat([held[name], ours[name]])[: len(back)] for name in held.keys() & ours.keys()}
-            self._spread = _usual_distance(both, back)
+            both = ours if held is None else _joined(held, ours)
+            self._spread = _usual_distance({name: t[: len(back)] for name, t in both.items()}, back)
 
     @torch.no_grad()
     def _calibrate_steps(self, windows: Windows, held: Mapping[str, Tensor]) -> None:
@@ -832,6 +837,15 @@ def code_marks(codes: Tensor, variance: np.ndarray | None) -> Tensor:
     if variance is None or flat.shape[1] <= _MARKS:
         return flat[:, :_MARKS].contiguous()
     return flat[:, np.sort(np.argsort(-variance, kind="stable")[:_MARKS])].contiguous()
+
+
+def _joined(first: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rows below rows; where one of them is whole, so that nothing says what was observed, all of it was."""
+    there = {**first, **then}
+    return {
+        name: torch.cat([rows.get(name, torch.ones_like(rows["x"], dtype=torch.bool)) for rows in (first, then)])
+        for name in there
+    }
 
 
 def _usual_distance(tensors: Mapping[str, Tensor], back: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def _results(settings: Settings) -> dict:
     sick, wrong = labels[tested] > 0, masks[tested] > 0
     began = time.perf_counter()
     # one epoch: the detector learns from pictures, and asks nothing of the network beside it
-    model = Autoencoder(random_state=settings.seed, verbose=0, epochs=1, detector="patches").fit(fit)
+    model = Autoencoder(random_state=settings.seed, verbose=0, epochs=1).fit(fit)
     found = model.detect(test)
     seconds = time.perf_counter() - began
     ours = {"image": _auroc(sick, found.scores), "pixel": _auroc(wrong, found.heat_maps), "seconds": seconds}

@@ -27,7 +27,7 @@ def auroc(settings: Settings) -> Measured:
         fit = train[digits == digit][:: settings.pick(1, 20)]
         began = time.perf_counter()
         # one epoch: the detector learns from pictures, and asks nothing of the network beside it
-        model = Autoencoder(random_state=settings.seed, verbose=0, epochs=1, detector="patches").fit(fit)
+        model = Autoencoder(random_state=settings.seed, verbose=0, epochs=1).fit(fit)
         scores = model.detect(test).scores
         seconds = time.perf_counter() - began
         pca = floors.PCA.fit(data.flat(fit)).error(data.flat(test), 30)

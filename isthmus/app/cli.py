@@ -309,6 +309,16 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     type=NumberOr(float),
     help="The share of rows that may be anomalies, or auto: the strangest are set aside before anything is learned.",
 )
+@click.option(
+    "--members",
+    type=click.IntRange(min=2),
+    help="Detect by an ensemble: so many networks of each kind, trained together.",
+)
+@click.option(
+    "--backbone",
+    metavar="FILE",
+    help="Find defects with the weights of a ResNet in a .safetensors file that you have; nothing is downloaded.",
+)
 @click.option("--size", type=Size(), help="Resize images to height x width.")
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
@@ -433,6 +443,10 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
 def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """What was said of the parts, of the training, and of the rows' own choices."""
     parts: dict[str, Any] = {place: {"kind": said[place]} for place in (*SINGLE, "critic") if said[place]}
+    if said["members"]:
+        parts["detector"] = {"kind": said["detector"] or "committee", "members": said["members"]}
+    if said["backbone"]:
+        parts["detector"] = {"kind": "patches", "backbone": said["backbone"]}
     penalties: dict[str, dict[str, Any]] = {name: {"kind": name} for name in said["penalties"]}
     training: dict[str, Any] = {}
     options: dict[str, Any] = {}

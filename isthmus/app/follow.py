@@ -69,6 +69,7 @@ def follow(
                 if isinstance(one, Scored) and one.drift:
                     say(f"! {one.drift}")
             out.flush()
+        told.begin()
     except KeyboardInterrupt:
         say("interrupted")
     finally:
@@ -101,11 +102,16 @@ class _Told:
 
     def __init__(self, out: IO[str], as_json: bool):
         self.out, self.as_json, self.csv = out, as_json, csv.writer(out, lineterminator="\n")
-        if not as_json:
+        self.begun = as_json
+
+    def begin(self) -> None:
+        """The header: not before the stream has shown that its columns are the model's."""
+        if not self.begun:
             self.csv.writerow(COLUMNS)
-            out.flush()
+            self.begun = True
 
     def line(self, number: int, one: Scored | str) -> None:
+        self.begin()
         if self.as_json:
             said = {"rejected": one} if isinstance(one, str) else one.to_json()
             self.out.write(json.dumps({"line": number, **said}, ensure_ascii=False) + "\n")

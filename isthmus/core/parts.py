@@ -379,11 +379,20 @@ class Detector(Piece):
 
     #: Has it weights of its own?
     learns: ClassVar[bool] = False
+    #: Does :meth:`fresh` tell how a training row would score if it were new? Then none need be held out for that.
+    tells_fresh: ClassVar[bool] = False
     #: Steps that it is trained for, at which highest learning rate, on how many rows each.
     steps: int = 0
     learning_rate: float = 2e-3
     batch_size: int = 64
     progress: float = 1.0
+
+    def prepare(self) -> None:
+        """Bring in what a person named that is not in the rows: before the fit, and not when a file is opened.
+
+        Raises:
+            FileError: it cannot be read.
+        """
 
     def feed(self, net: Net, tensors: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """What its training is fed, a row each."""

@@ -139,6 +139,7 @@ class Image(Modality):
             "encoder": {"kind": body},
             "decoder": {"kind": body},
             "likelihood": {"kind": "gaussian"},
+            "detector": {"kind": "patches"},
         }
 
     def describe(self) -> list[str]:

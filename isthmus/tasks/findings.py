@@ -155,11 +155,12 @@ def _recorded(model: Model) -> Iterator[Finding]:
             "unfinished", record.epochs, 0.2, "the held-out error was still falling at the end",
             Remedy("more epochs will lower it", plan={"epochs": 2 * record.epochs}),
         )  # fmt: skip
-    if record.n_held_out < 99:
-        rate = 1 / (record.n_held_out + 1)
+    n = 0 if model.calibration is None else len(model.calibration)
+    if n < 99:
+        rate = 1 / (n + 1)
         yield Finding(
-            "few held out", rate, 0.05,
-            f"{record.n_held_out} held-out rows can promise a false-alarm rate of {rate:.1%} at the least",
+            "few to calibrate by", rate, 0.05,
+            f"{n} calibration rows can promise a false-alarm rate of {rate:.1%} at the least",
         )  # fmt: skip
 
 

@@ -2,12 +2,15 @@
 or by labels.
 
 .. math:: p \\le \\alpha \\quad\\text{(rate)}, \\qquad
-    p_{(k)} \\le \\frac{k}{m}\\, q, \\ k \\text{ the largest} \\quad\\text{(false discoveries)}
+    b(p)_{(k)} \\le \\frac{k}{m}\\, q, \\ k \\text{ the largest} \\quad\\text{(false discoveries)}
+
+All batches are held against the same calibration rows, and where chance made these tame, every batch has too many false
+discoveries. b raises the p-values so far that they hold for the calibration rows at hand.
 
 References:
     Benjamini and Hochberg, Controlling the False Discovery Rate, 1995 (:func:`discoveries`).
     Bates, Candès, Lei, Romano, Sesia, Testing for Outliers with Conformal p-values, 2023,
-    https://arxiv.org/abs/2104.08279: conformal p-values share their calibration rows and the promise still holds.
+    https://arxiv.org/abs/2104.08279 (:func:`at_hand`).
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from isthmus.tasks.judged import Judged
 
 if TYPE_CHECKING:
     from isthmus.model import Model
+
+#: How often, at most, the calibration rows are so tame that raised p-values are still too small.
+_TAME = 0.5
 
 
 @dataclass
@@ -55,21 +61,44 @@ def by_fdr(model: Model, p_values: np.ndarray, fdr: float) -> Line:
     if not 0 < fdr < 1:
         raise SpecError(f"fdr is between 0 and 1, got {fdr}. Say 0.1 for one false discovery in ten.")
     m, n = len(p_values), _n(model)
-    cut = discoveries(p_values, fdr)
-    threshold = model.threshold(cut) if cut > 0 else math.inf
-    line = Line(p_values <= cut, threshold, f"at a false discovery rate of {fdr:.2%}")
-    least = math.ceil(m / (fdr * (n + 1)) - 1e-9)  # so many rows at the least p-value there must be
+    raised = at_hand(p_values, n)
+    flagged = raised <= discoveries(raised, fdr)
+    threshold = model.threshold(float(p_values[flagged].max())) if flagged.any() else math.inf
+    line = Line(flagged, threshold, f"at a false discovery rate of {fdr:.2%}")
+    smallest = float(at_hand(np.array([1 / (n + 1)]), n)[0])
+    least = math.ceil(m * smallest / fdr - 1e-9)  # so many rows at the smallest p-value there must be
     if least > m:
         line.more.append(
-            f"{n} calibration rows give p-values of {1 / (n + 1):.2%} at the least, which can never reach a false "
-            f"discovery rate of {fdr:.2%}: fit on more rows: it takes {math.ceil(1 / fdr) - 1:,}"
+            f"{n} calibration rows give p-values of {smallest:.2%} at the least, which can never reach a false "
+            f"discovery rate of {fdr:.2%}: fit on more rows: it takes {_enough(fdr):,}"
         )
     elif least > 1 and not line.anomalies.any():
         line.more.append(
             f"with {n:,} calibration rows, fewer than {least:,} strange rows among {m:,} cannot be told from chance: "
-            f"{math.ceil(m / fdr) - 1:,} of them would do for a single one, or bring rows in smaller batches"
+            f"{_enough(fdr / m):,} of them would do for a single one, or bring rows in smaller batches"
         )
     return line
+
+
+def at_hand(p_values: np.ndarray, n: int) -> np.ndarray:
+    """Conformal p-values i/(n + 1), raised until they hold for the n calibration rows at hand, for all i together and
+    for more than half of all such calibrations: the Simes bound of Bates et al. (2023).
+
+    >>> at_hand(np.array([0.01, 0.02, 1]), 99).round(3)
+    array([0.014, 0.028, 1.   ])
+    """
+    from scipy.special import gammaln
+
+    k = max(1, n // 2)
+    place = np.round(np.asarray(p_values) * (n + 1))
+    j = n + 1 - place  # calibration rows that are less strange, and one more
+    falling = gammaln(np.maximum(j, k) + 1) - gammaln(np.maximum(j, k) - k + 1) - gammaln(n + 1) + gammaln(n - k + 1)
+    return np.where(j >= k, -np.expm1((math.log(_TAME) + falling) / k), 1.0)
+
+
+def _enough(p: float) -> int:
+    """Calibration rows whose smallest raised p-value is ``p``."""
+    return 2 * math.ceil(math.log(_TAME) / math.log1p(-p) - 1e-9)
 
 
 def discoveries(p_values: np.ndarray, fdr: float) -> float:

@@ -119,6 +119,10 @@ def test_garbage_is_counted_kept_and_passed_over(model, tmp_path):
 def test_another_schema_ends_it(model):
     with pytest.raises(DataError, match=r"The column 'kind' is missing in the stream\. Is 'kinds' the renamed 'kind'"):
         run(model, "a,b,c,d,kinds\n1,2,3,4,tcp")
+    out = io.StringIO()
+    with pytest.raises(DataError):
+        follow(model, io.BytesIO(b"a,b,c,d,kinds\n1,2,3,4,tcp"), out, print)
+    assert out.getvalue() == ""  # no header of an answer that never comes
 
 
 def test_drift_is_said_while_it_goes_on(model):

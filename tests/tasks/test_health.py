@@ -39,8 +39,11 @@ def test_no_rows_held_out():
     assert "no rows were held out" in said(linear(), plan=PLAN.replace(validation=0.0))
 
 
-def test_few_rows_held_out():
-    assert "20 held-out rows can promise a false-alarm rate of 4.8% at the least" in said(linear(80))
+def test_few_rows_to_calibrate_by():
+    """Neighbours can tell how their own training rows would score fresh; the likelihood has the held-out ones alone."""
+    assert "80 calibration rows can promise a false-alarm rate of 1.2% at the least" in said(linear(80))
+    by_nats = said(linear(80), parts={"detector": "likelihood"})
+    assert "20 calibration rows can promise a false-alarm rate of 4.8% at the least" in by_nats
     assert "promise" not in said(linear())
 
 

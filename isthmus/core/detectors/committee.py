@@ -33,23 +33,30 @@ _MOST = 4096
 
 
 class Committee(Detector):
-    """``members`` by name or with options, each standardised, added up: no single one wins everywhere."""
+    """``detectors`` by name or with options, each standardised, added up: no single one wins everywhere. ``members``
+    are the networks of each that learns, taught together in grouped products; by themselves they know how many.
+    """
 
     learns = True
+    tells_fresh = True
 
     def __init__(
         self,
         shape: Shape,
         features_shape: Shape,
         *,
-        members: Sequence[Any] = ({"kind": "neighbours", "local": 0.0}, "masked", "denoising"),
+        detectors: Sequence[Any] = ({"kind": "neighbours", "local": 0.0}, "masked", "denoising"),
+        members: int | None = None,
     ):
         super().__init__()
-        parts = [Part.of(member) for member in members]
+        parts = [Part.of(detector) for detector in detectors]
         if len({part.kind for part in parts}) < len(parts) or not parts:
-            raise ValueError(f"members are different detectors, at least one; got {[part.kind for part in parts]}")
+            raise ValueError(f"detectors are different ones, at least one; got {[part.kind for part in parts]}")
+        if members is not None:
+            learn = [MEMBERS[part.kind].learns if part.kind in MEMBERS else False for part in parts]
+            parts = [p.updated(members=members) if own else p for p, own in zip(parts, learn, strict=True)]
         self.members = nn.ModuleDict(
-            {part.kind: make(MEMBERS, "member of a committee", part, shape, features_shape) for part in parts}
+            {part.kind: make(MEMBERS, "detector of a committee", part, shape, features_shape) for part in parts}
         )
         self.learning = {name: member for name, member in self.members.items() if member.learns}
         self.learns = bool(self.learning)

@@ -56,6 +56,8 @@ class Neighbours(Detector):
     are missing take no part.
     """
 
+    tells_fresh = True
+
     def __init__(
         self,
         shape: Shape,

@@ -19,12 +19,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from isthmus.core.detectors import backbone as residual
 from isthmus.core.parts import Detector, Shape, Surprise
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Sides up to this are small pictures.
 SMALL = 48
+#: A small picture has so many cells along a side, of at most four pixels each.
+_CELLS = 7
 #: Large pictures have at most this many places along a side, a cell of at least four pixels each.
 _PLACES = 32
 #: Training pictures that are learned from, evenly spread: large and small.
@@ -39,14 +42,20 @@ _MOST_LARGE, _MOST_SMALL = 600, 20_000
 _FOLDS = 4
 #: Pictures that are turned into features at once.
 _CHUNK = 64
+#: Channels of a backbone that are kept: a random choice loses little, since they say the same many times (PaDiM).
+_CHOSEN = 100
+_BACKBONE = "backbone-"
 
 
 class Patches(Detector):
     """Filter answers beyond what whole pictures explain, place by place.
 
     ``components`` explain whole pictures; ``mirrored`` lets them learn from flipped pictures too (large ones only);
-    ``top`` is the share of places whose mean is the score of a large picture.
+    ``top`` is the share of places whose mean is the score of a large picture. ``backbone`` is a ``.safetensors`` file
+    with the weights of a ResNet; they travel in the model file, and pictures of any size are then taken for large.
     """
+
+    tells_fresh = True
 
     def __init__(
         self,
@@ -56,6 +65,7 @@ class Patches(Detector):
         components: int | str = "auto",
         mirrored: bool = True,
         top: float = 0.01,
+        backbone: str | None = None,
     ):
         super().__init__()
         if len(shape) != 3:
@@ -64,86 +74,130 @@ class Patches(Detector):
             raise ValueError(f"components is a whole number of at least 1 or 'auto', got {components!r}")
         if not 0 < top <= 1:
             raise ValueError(f"top is a share above 0 and up to 1, got {top}")
-        self.shape, self.mirrored, self.top = shape, mirrored, top
-        self.small = max(shape[1:]) <= SMALL
+        self.shape, self.mirrored, self.top, self.backbone = shape, mirrored, top, backbone
+        self.small = max(shape[1:]) <= SMALL and backbone is None
         self.components = (100 if self.small else 150) if components == "auto" else int(components)
-        cell = 4 if self.small else max(4, -(-max(shape[1:]) // _PLACES))
+        cell = min(4, max(1, round(max(shape[1:]) / _CELLS))) if self.small else max(4, -(-max(shape[1:]) // _PLACES))
         self.grid = (-(-shape[1] // cell), -(-shape[2] // cell))
         #: mean and scale of the features, the components (k, D) and their variances, L with Σ_p = L L^T, σ² of what is
         #: left of small pictures, and the height of a cell that one in a thousand of usual pictures passes
         for name in ("centre", "scale", "basis", "variances", "factor", "noise", "edge"):
             self.register_buffer(name, torch.zeros(0))
+        if backbone is not None:
+            self.register_buffer("chosen", torch.zeros(0, dtype=torch.long))
+        #: the backbone's weights, by their name; a buffer's may hold no dot
+        self.weights: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        if self.backbone is not None:
+            for name, weight in residual.read(self.backbone).items():
+                self._keep(name, weight)
+
+    def _keep(self, name: str, weight: Tensor) -> None:
+        self.weights[name] = f"{_BACKBONE}{name.replace('.', '-')}"
+        self.register_buffer(self.weights[name], weight)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for key in state_dict:
+            if key.startswith(prefix + _BACKBONE):
+                self._keep(key.removeprefix(prefix + _BACKBONE).replace("-", "."), torch.zeros(0))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _seen(self, x: Tensor) -> list[Tensor]:
+        return residual.look({name: getattr(self, place) for name, place in self.weights.items()}, x)
 
     def features(self, x: Tensor) -> Tensor:
         """Pictures (B, C, H, W) → (B, channels, *grid)."""
+        if self.backbone is not None:
+            # each place together with those around it, as PatchCore has it
+            seen = [_at(F.avg_pool2d(h, 3, 1, 1), self.grid) for h in self._seen(x)]
+            return torch.cat(seen, 1)[:, self.chosen]
         return _strokes(x, self.grid) if self.small else _surface(x, self.grid)
 
     def settle(self, net: Net, tensors: Mapping[str, Tensor], generator: torch.Generator) -> None:
-        x = tensors["x"]
+        x, n = tensors["x"], len(tensors["x"])
         most = _MOST_SMALL if self.small else _MOST_LARGE
-        if len(x) > most:
-            x = x[torch.linspace(0, len(x) - 1, most).round().long()]
+        learned = torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).round().long()
+        #: where each training picture stands among those that were learned from, or -1
+        self._place = torch.full((n,), -1).scatter(0, learned, torch.arange(len(learned)))
+        x = x[learned.to(x.device)]
+        if self.backbone is not None:
+            width = sum(h.shape[1] for h in self._seen(x[:1]))
+            self.chosen = torch.randperm(width, generator=generator)[:_CHOSEN].sort().values.to(x.device)
         f = self._of_all(x)
-        self.centre = f.mean(0)
-        if self.small:
-            self._settle_small(f)
-        else:
-            self._settle_large(f, x)
+        self._unseen = self._settle_small(f) if self.small else self._settle_large(f, x)
+        map_ = self._unseen[0].flatten().sort().values
+        self.edge = map_[-1 - len(map_) // 1000]
+        # half the digits make half the file, and change a score by a thousandth at most
+        self.basis, self.factor = self.basis.half(), self.factor.half()
+
+    def fresh(self, net: Net, tensors: Mapping[str, Tensor], index: Tensor) -> Surprise:
+        places = self._place[index.cpu()].to(index.device)
+        maps, cost = self._map(self.features(tensors["x"][index]))
+        learned = places >= 0  # the others are fresh anyway
+        maps[learned], cost[learned] = (of[places[learned]] for of in self._unseen)
+        return self._surprise(maps, cost)
 
     def _of_all(self, x: Tensor) -> Tensor:
         return torch.cat([self.features(some) for some in x.split(_CHUNK)])
 
-    def _settle_small(self, f: Tensor) -> None:
+    def _settle_small(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Learn from features; what :meth:`_map` would say of each picture, had it not been learned from."""
+        maps, cost = f.new_zeros(len(f), *self.grid), f.new_zeros(len(f))
+        for seen, out in _folds(len(f), f.device):
+            self._take_in(f[seen])
+            maps[out], cost[out] = self._map(f[out])
+        self._take_in(f)
+        return maps, cost
+
+    def _take_in(self, f: Tensor) -> None:
+        self.centre, self.factor = f.mean(0), f.new_zeros(0)
         self.scale = torch.ones_like(self.centre)
         a = (f - self.centre).flatten(1)
         values, vectors = torch.linalg.eigh((a.T @ a / len(a)).double())
-        k = min(self.components, len(a) - 1, a.shape[1] - 1)
+        k = max(1, min(self.components, len(a) - 1, a.shape[1] - 1))
         self.basis = vectors.flip(1)[:, :k].T.float().contiguous()
         # a floor: directions that training pictures do not have at all would weigh without bound
         floor = 1e-6 * values.sum() + 1e-12
         self.variances = values.flip(0)[:k].clamp(min=floor).float()
         self.noise = values.flip(0)[k:].mean().clamp(min=floor).float()
-        self.factor = f.new_zeros(0)
-        map_ = torch.cat([self._map(some)[0].flatten() for some in f.split(1024)])
-        self.edge = map_.sort().values[-1 - len(map_) // 1000]
 
-    def _settle_large(self, f: Tensor, x: Tensor) -> None:
+    def _settle_large(self, f: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same; the components are those of flipped pictures too."""
+        self.centre = f.mean(0)
         n, spread = len(f), (f - self.centre).square().mean(0)
         self.scale = spread.sqrt() + 0.1 * spread.mean((1, 2), keepdim=True).sqrt() + 1e-6
         a = ((f - self.centre) / self.scale).flatten(1)
         turned = [(3,), (2,), (2, 3)] if self.mirrored else []
         more = [((self._of_all(x.flip(axes)) - self.centre) / self.scale).flatten(1) for axes in turned]
         every = torch.cat([a, *more])
-        gram, of = every @ every.T, torch.arange(len(every)) % n % _FOLDS
+        gram, copies = every @ every.T, n * torch.arange(1 + len(more), device=x.device)[:, None]
         # what is left of a picture is smaller where its components were learned from it: each is held out once
-        left = torch.empty_like(a)
-        for fold in range(_FOLDS):
-            seen, out = torch.where(of != fold)[0], torch.where(of[:n] == fold)[0]
-            if len(out):
-                basis = _leading(every[seen], gram[seen][:, seen], self.components)[0]
-                left[out] = a[out] - (a[out] @ basis.T) @ basis
+        left, folds = torch.empty_like(a), _folds(n, x.device)
+        for seen, out in folds:
+            known = (seen + copies).flatten()
+            basis = _leading(every[known], gram[known][:, known], self.components)[0]
+            left[out] = a[out] - (a[out] @ basis.T) @ basis
         self.basis, self.variances = _leading(every, gram, self.components)
         left = left.view(n, -1, *self.grid).permute(2, 3, 0, 1).flatten(0, 1)  # (places, n, channels)
         self.factor, self.noise = _factor(left), left.new_zeros(())
-        # how high usual places reach is seen where the covariance, too, was learned from other pictures
-        heights = []
-        for fold in range(_FOLDS):
-            seen, out = torch.where(of[:n] != fold)[0], torch.where(of[:n] == fold)[0]
-            if len(out):
-                white = torch.linalg.solve_triangular(_factor(left[:, seen]), left[:, out].mT, upper=False)
-                heights.append(white.square().sum(1).flatten())
-        every_place = torch.cat(heights).sort().values
-        self.edge = every_place[-1 - len(every_place) // 1000]
+        # and smaller still where the covariance was
+        maps = f.new_zeros(n, *self.grid)
+        for seen, out in folds:
+            white = torch.linalg.solve_triangular(_factor(left[:, seen]), left[:, out].mT, upper=False)
+            maps[out] = white.square().sum(1).T.reshape(-1, *self.grid)
+        return maps, f.new_zeros(n)
 
     def _map(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """Features → how strange each place is (B, h, w), and what the code costs (B,)."""
         a = ((f - self.centre) / self.scale).flatten(1)
-        code = a @ self.basis.T
-        left = (a - code @ self.basis).view(len(f), -1, *self.grid)
+        basis = self.basis.float()
+        code = a @ basis.T
+        left = (a - code @ basis).view(len(f), -1, *self.grid)
         if self.small:
             return left.square().sum(1) / self.noise, (code.square() / self.variances).sum(1)
         left = left.flatten(2).permute(2, 1, 0)  # (places, channels, B)
-        found = torch.linalg.solve_triangular(self.factor, left, upper=False).square().sum(1)
+        found = torch.linalg.solve_triangular(self.factor.float(), left, upper=False).square().sum(1)
         return found.T.reshape(len(f), *self.grid), f.new_zeros(len(f))
 
     def forward(
@@ -155,7 +209,9 @@ class Patches(Detector):
         *,
         explain: bool = True,
     ) -> Surprise:
-        map_, cost = self._map(self.features(x))
+        return self._surprise(*self._map(self.features(x)))
+
+    def _surprise(self, map_: Tensor, cost: Tensor) -> Surprise:
         flat = map_.flatten(1)
         if self.small:
             score = flat.sum(1, dtype=torch.float64) + cost
@@ -172,6 +228,12 @@ class Patches(Detector):
         """The height in ``entries``, summed over channels, that one in a thousand places of usual pictures passes."""
         cells, pixels = self.grid[0] * self.grid[1], self.shape[1] * self.shape[2]
         return float(self.edge) * (cells / pixels if self.small else 1 / pixels)
+
+
+def _folds(n: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Which of n pictures are seen, and which are held out, in each fold; each is held out once."""
+    of = torch.arange(n, device=device) % min(_FOLDS, n)
+    return [(torch.where(of != fold)[0], torch.where(of == fold)[0]) for fold in range(int(of.max()) + 1)]
 
 
 def _factor(left: Tensor) -> Tensor:

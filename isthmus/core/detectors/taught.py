@@ -29,6 +29,7 @@ class Taught(Detector):
     """What they share: standardised columns, rows out of the bag, errors as a share of the usual ones."""
 
     learns: ClassVar[bool] = True
+    tells_fresh: ClassVar[bool] = True
 
     def __init__(
         self, shape: Shape, features_shape: Shape, inputs: int, members: int, width: int, bag: float, steps: int

@@ -18,7 +18,7 @@ VECTORS = [name for name in DETECTORS if name != "patches"]
 OPTIONS = {
     "masked": FEW,
     "denoising": FEW,
-    "committee": {"members": ["neighbours", {"kind": "masked", **FEW}, {"kind": "denoising", **FEW}]},
+    "committee": {"detectors": ["neighbours", {"kind": "masked", **FEW}, {"kind": "denoising", **FEW}]},
 }
 
 
@@ -139,9 +139,14 @@ class TestThoseThatLearn:
 
 def test_the_members_of_a_committee():
     with pytest.raises(SpecError, match="Did you mean 'masked'"):
-        taught("committee", {"x": rows()}, members=["maskd"])
-    with pytest.raises(SpecError, match="different detectors"):
-        taught("committee", {"x": rows()}, members=["masked", "masked"])
+        taught("committee", {"x": rows()}, detectors=["maskd"])
+    with pytest.raises(SpecError, match="different ones"):
+        taught("committee", {"x": rows()}, detectors=["masked", "masked"])
+
+
+def test_a_committee_says_how_many_networks_each_that_learns_has():
+    _, committee = taught("committee", {"x": rows()}, detectors=["neighbours", "masked", "denoising"], members=3)
+    assert [len(committee.members[name].nets.weights[0]) for name in ("masked", "denoising")] == [3, 3]
 
 
 @torch.no_grad()
