@@ -49,6 +49,8 @@ _FEW_COLUMNS, _FEW_VALUES = 64, 512
 #: What else than an earlier column may tell of a category: the hint, and the cell above. All that tells of one may take
 #: so many values together.
 _HINT, _ABOVE, _MOST_CASES = -2, -3, 4096
+#: Tables of one file, and entries of all of them.
+_MOST_TABLES, _MOST_ENTRIES = 1 << 20, 1 << 24
 #: Offsets and category levels at most.
 _MOST_OFFSETS, MOST_LEVELS = 32, 4096
 #: A table's entry costs some bits to write down.
@@ -198,13 +200,18 @@ class _Walk:
             found = []
             for p in candidates:
                 cases, many = self.cases(j, [*chosen, p]) if p not in chosen else (cells, _MOST_CASES + 1)
-                if many <= _MOST_CASES:
+                if many <= _most_cases(self.columns):
                     found.append((_cost(cases[there], cells, size), p))
             if not found or min(found)[0] > 0.99 * cost:
                 break
             cost = min(found)[0]
             chosen.append(min(found)[1])
         return chosen, cost
+
+
+def _most_cases(columns: Columns) -> int:
+    """How many values all that tells of a category may take, so that tables do not outgrow the rows."""
+    return min(_MOST_CASES, max(1, _MOST_TABLES // len(columns.levels)))
 
 
 def _key(contexts: int, activity: np.ndarray, behind: np.ndarray) -> np.ndarray:
@@ -345,6 +352,8 @@ class _Measured:
         sizes = np.zeros(_tables_of(walk)[-1], "<u2")
         for key, table in tables.items():
             sizes[key] = len(table)
+        if int(sizes.sum(dtype=np.int64)) > _MOST_ENTRIES:
+            raise ValueError("its tables are too many")
         parents = {str(j): parents for j, parents in enumerate(rules.parents) if parents}
         alphabets = {str(j): len(values) for j, values in rules.alphabets.items()}
         values = [np.diff(values, prepend=0) for values in rules.alphabets.values()]
@@ -384,7 +393,11 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
         raise ValueError("its scales hold a zero.")
     _check_parents(walk)
     starts = _tables_of(walk)
+    if starts[-1] > 2 * _MOST_TABLES:
+        raise ValueError("its tables are too many.")
     sizes = np.frombuffer(_inflate(parts[4], 2 * starts[-1]), "<u2")
+    if int(sizes.sum(dtype=np.int64)) > _MOST_ENTRIES:
+        raise ValueError("its tables are too many.")
     tables = _tables(_inflate(parts[5], int(sizes.sum(dtype=np.int64))), sizes)
     bits, at = np.unpackbits(np.frombuffer(parts[6], np.uint8)), 0
     reader, q = Reader(parts[7]), np.zeros((n, d), np.int64)

@@ -25,8 +25,9 @@ MAGIC = b"\x89ISZ\r\n\x1a\n"
 VERSION = 1
 #: Rows times columns of one chunk: what decoding it allocates is some hundred bytes for each at most.
 MAX_CELLS = 1 << 20
-#: Raw bytes for a byte of file, beyond ``SMALL`` raw bytes: no honest rows are that even, and bombs are.
-MAX_RATIO, SMALL = 20_000, 64 << 20
+#: Raw bytes, and cells, for a byte of file, beyond ``SMALL``: else a small file could ask for all the memory. Rows that
+#: are more even than that are written with so much room.
+MAX_RATIO, SMALL = 1000, 16 << 20
 
 _AGAIN = "Copy or download it again."
 _HEAD = struct.Struct("<8sII")
@@ -67,6 +68,9 @@ def pack(header: Mapping[str, Any], chunks: Sequence[tuple[int, bytes]]) -> byte
     """One file: what it says of itself, and chunks of (rows, bytes)."""
     listed = [[rows, len(data), zlib.crc32(data)] for rows, data in chunks]
     said = {**header, "chunks": listed}
+    claimed = max(header["raw_bytes"], header["rows"] * header["cells_per_row"])
+    if claimed > SMALL and (short := claimed // MAX_RATIO + 1 - sum(len(data) for _, data in chunks)) > 0:
+        said["room"] = " " * short
     text = json.dumps(said, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     parse_json(text)  # what would be refused when it is read is refused while there is still something to save
     head = _HEAD.pack(MAGIC, VERSION, len(text)) + text
@@ -126,7 +130,8 @@ def _unpack(data: bytes, origin: str) -> Container:
     for said in _listed(header.pop("chunks", None)):
         chunks.append(Chunk(said[0], begin, said[1], said[2]))
         begin += said[1]
-    _check(header, chunks)
+    header.pop("room", None)
+    _check(header, chunks, len(data))
     remarks = []
     if begin + _SUM.size != len(data):
         short = "was cut short" if len(data) < begin + _SUM.size else "goes on after its end"
@@ -146,7 +151,7 @@ def _listed(said: Any) -> list[list[int]]:
     return said
 
 
-def _check(header: Mapping[str, Any], chunks: Sequence[Chunk]) -> None:
+def _check(header: Mapping[str, Any], chunks: Sequence[Chunk], size: int) -> None:
     """Refuse a header that asks for more memory than its rows could need."""
     match header:
         case {"codec": str(), "model": str(), "rows": int(rows), "cells_per_row": int(width), "raw_bytes": int(raw)}:
@@ -157,6 +162,5 @@ def _check(header: Mapping[str, Any], chunks: Sequence[Chunk]) -> None:
         raise ValueError("its header contradicts itself.")
     if any(chunk.rows * width > max(MAX_CELLS, width) for chunk in chunks):
         raise ValueError(f"a chunk of it claims more than {MAX_CELLS:,} cells.")
-    size = sum(chunk.size for chunk in chunks) + 1
     if raw > max(SMALL, MAX_RATIO * size) or rows * width > max(SMALL, MAX_RATIO * size):
         raise ValueError(f"it claims {raw:,} bytes of rows in {size:,}.")

@@ -55,7 +55,7 @@ _FINENESS = (1, 2, 4, 8, 16, 32)
 _TRIAL, _LEAST_TRIAL, _NEAR = 100_000, 256, 1.1
 _LEVEL = 19
 #: A section of a file may unpack to this many bytes for a byte of raw rows, and this many beyond.
-_ROOM, _MORE = 8, 1 << 20
+_ROOM, _MORE = 2, 1 << 20
 
 
 @dataclass
@@ -329,7 +329,7 @@ def _joined(pieces: list[Any], form: Form) -> Any:
 def to_nothing(form: Form) -> Cells:
     """No rows at all."""
     k = len(form.coded)
-    side = {j: b"[]" if c.how == "text" else b"" for j, c in enumerate(form.columns) if c.how in ("raw", "text")}
+    side = {j: b"" for j, c in enumerate(form.columns) if c.how in ("raw", "text")}
     return Cells(np.zeros((0, k), np.int64), np.zeros((0, k), np.uint8), np.zeros(0), side)
 
 

@@ -83,6 +83,14 @@ def test_a_newer_version_says_so():
         unpack(raw({**HEADER, "chunks": []}, version=2))
 
 
+def test_very_even_rows_are_given_room():
+    """A file may claim a thousand bytes of rows for each of its own: so that it is a promise, and no bomb."""
+    header = {**HEADER, "rows": 20, "cells_per_row": 1, "raw_bytes": 10**8}
+    data = pack(header, [(20, b"little")])
+    assert 10**5 <= len(data) < 1.01 * 10**5
+    assert unpack(data).header == header
+
+
 def test_no_damage_goes_unnoticed(damaged):
     """Flips, cuts, swaps and insertions: an error, or chunks that are whole or known to be lost."""
     data, chance = pack(HEADER, CHUNKS), random.Random(0)
