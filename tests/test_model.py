@@ -163,12 +163,12 @@ class TestEveryKindOfRows:
         rows = open_rows(source)
         assert model.record.n_train + model.record.n_held_out == len(rows)
         # those held out, and where the detector can tell how they would score if it had not seen them, all
-        everybody = model.spec.detector.kind in ("neighbours", "committee")
+        everybody = model.detector.tells_fresh
         assert len(model.calibration) == (len(rows) if everybody else len(model.held_nats))
         assert len(model.held_nats) == model.record.n_held_out
         assert (np.diff(model.calibration) >= 0).all()
-        if model.spec.detector.kind == "committee":
-            return  # its networks have seen most rows, and calibrate by those that had not
+        if model.spec.detector.kind in ("committee", "patches"):
+            return  # they have seen most rows, and calibrate by those of their members or folds that had not
         scores = np.sort(model.score(rows))
         nearest = np.abs(scores[:, None] - model.calibration).min(0)
         assert (nearest < 1e-3 * (1 + np.abs(model.calibration))).all()
