@@ -114,7 +114,7 @@ def heart_beats(settings: Settings) -> Measured:
 
     rows = np.random.default_rng(settings.seed).permutation(beats())
     fit, fresh = rows[:2500], rows[2500 : settings.pick(5000, 3000)]
-    model = fitted(fit, epochs=settings.pick(200, 3), latent_dim=16, modality="series", seed=settings.seed)
+    model = fitted(fit, epochs=settings.pick(60, 3), latent_dim=16, modality="series", seed=settings.seed)
     runs = []
     for error in ERRORS:
         found = compress(model, fresh, max_error=error)
