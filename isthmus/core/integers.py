@@ -118,20 +118,27 @@ def _expected(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _fit(q: np.ndarray, columns: Columns, offsets: Sequence[int], shared: bool) -> np.ndarray:
     """Weights (d, features) by least squares, as whole numbers; the same for all columns where they are shared."""
     d, n_features = len(columns.levels), len(offsets) + 4
-    products = np.zeros((d, n_features, n_features + 1))
+    products, squares, counts = np.zeros((d, n_features, n_features + 1)), np.zeros(d), np.zeros(d)
     for j in (j for j in range(d) if not columns.levels[j]):
         there = columns.there(j)
         x = _features(q, columns, j, offsets)[:, there].astype(np.float64) / _UNIT
-        products[j] = x @ np.column_stack([x.T, q[there, j].astype(np.float64)])
+        y = q[there, j].astype(np.float64)
+        products[j], squares[j], counts[j] = x @ np.column_stack([x.T, y]), y @ y, len(y)
     if shared:
-        products[:] = products.sum(0)
+        products[:], squares[:], counts[:] = products.sum(0), squares.sum(), counts.sum()
     weights = np.zeros((d, n_features), np.int64)
     for j in range(1 if shared else d):
         a, b = products[j, :, :-1], products[j, :, -1]
         scale = np.sqrt(np.clip(np.diag(a), 1e-12, None))
         even = a / scale[:, None] / scale + 1e-6 * np.eye(n_features)
         solved = np.nan_to_num(np.linalg.solve(even, b / scale) / scale)
-        weights[j] = np.clip(np.rint(solved * (1 << _WEIGHT_BITS)), -_MOST_WEIGHT, _MOST_WEIGHT)
+        # a digit more of a weight costs a bit, and saves bits as long as what it mends is more than a part in n of
+        # what is left over
+        left = max(squares[j] - b @ solved, counts[j] / 12, 1.0)
+        finest = math.sqrt(12 * left * n_features / max(1.0, counts[j]) / max(float(np.diag(a).sum()), 1e-12))
+        digits = min(_WEIGHT_BITS, max(0, math.ceil(-math.log2(min(1.0, finest)))))
+        rounded = np.rint(solved * (1 << digits)) * (1 << _WEIGHT_BITS - digits)
+        weights[j] = np.clip(rounded, -_MOST_WEIGHT - 1, _MOST_WEIGHT + 1)
     return weights if not shared else np.repeat(weights[:1], d, axis=0)
 
 
@@ -328,7 +335,7 @@ class _Measured:
         starts = _tables_of(walk)
         for j in np.flatnonzero(~number):
             keys[:, j] = walk.cases(j, rules.parents[j])[0] + starts[j]
-        bits += costs[rules.contexts] + 10.0 * (rules.weights[:1] if shared else rules.weights[number]).size
+        bits += costs[rules.contexts] + 8.0 * (rules.weights[:1] if shared else rules.weights[number]).size
         return cls(walk, shared, tokens, keys, residuals, bits)
 
     def write(self, columns: Columns, bases: np.ndarray) -> bytes:
@@ -361,7 +368,7 @@ class _Measured:
         return _join([
             json.dumps([list(rules.offsets), int(self.shared), rules.contexts, parents, alphabets]).encode(),
             zlib.compress(bases.astype("<i8").tobytes(), 9),
-            zlib.compress(weights.astype("<i4").T.tobytes(), 9),
+            zlib.compress(_written_weights(weights), 9),
             zlib.compress(rules.scales.tobytes(), 9),
             zlib.compress(np.concatenate([np.zeros(0, np.int64), *values]).astype("<i8").tobytes(), 9),
             zlib.compress(sizes.tobytes(), 9),
@@ -381,8 +388,7 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
     offsets, shared, contexts, parents, n_values = _checked_head(head, columns)
     n_features = len(offsets) + 4
     bases = np.frombuffer(_inflate(parts[0], 8 * d), "<i8").astype(np.int64)
-    weights = np.frombuffer(_inflate(parts[1], 4 * n_features * (1 if shared else d)), "<i4").astype(np.int64)
-    weights = weights.reshape(n_features, -1).T
+    weights = _read_weights(_inflate(parts[1], (1 + 4 * n_features) * (1 if shared else d)), n_features)
     weights = np.repeat(weights, d, axis=0) if shared else weights
     scales = np.frombuffer(_inflate(parts[2], d), np.uint8)
     values = np.frombuffer(_inflate(parts[3], 8 * sum(n_values.values())), "<i8").astype(np.int64)
@@ -541,6 +547,24 @@ def _as_small_floats(counts: np.ndarray) -> np.ndarray:
 def _small_floats(data: np.ndarray) -> np.ndarray:
     v = data.astype(np.int64)
     return np.where(v < 32, v, (16 + (v & 15)) << np.maximum((v >> 4) - 1, 0))
+
+
+def _written_weights(weights: np.ndarray) -> bytes:
+    """Weights (d, features) without the zeros at their ends, their first bytes first."""
+    every = np.bitwise_or.reduce(weights, axis=1) | 1 << _WEIGHT_BITS
+    zeros = np.frexp((every & -every).astype(np.float64))[1].astype(np.int64) - 1
+    short = (weights >> zeros[:, None]).astype("<i4")
+    turned = (short << 1) ^ (short >> 31)  # so that small ones have zeros before them whatever their sign
+    return zeros.astype(np.uint8).tobytes() + turned.T.copy().view(np.uint8).reshape(-1, 4).T.tobytes()
+
+
+def _read_weights(data: bytes, n_features: int) -> np.ndarray:
+    d = len(data) // (1 + 4 * n_features)
+    zeros = np.minimum(np.frombuffer(data[:d], np.uint8), _WEIGHT_BITS).astype(np.int64)
+    planes = np.frombuffer(data[d:], np.uint8).reshape(4, -1).T
+    turned = np.ascontiguousarray(planes).view("<u4").astype(np.int64).reshape(n_features, d).T
+    weights = ((turned >> 1) ^ -(turned & 1)) << zeros[:, None]
+    return np.clip(weights, -_MOST_WEIGHT - 1, _MOST_WEIGHT + 1)
 
 
 def _tables(data: bytes, sizes: np.ndarray) -> dict[int, np.ndarray]:
