@@ -216,8 +216,8 @@ def damaged(settings: Settings) -> Measured:
     from isthmus.tasks.compress import compress, decompress
 
     damage = runpy.run_path(str(ROOT / "tests" / "conftest.py"))["damage"]
-    rows = beats()[:90]
-    model = fitted(beats()[:1000], epochs=3, latent_dim=8, modality="series")
+    rows = beats()[:90, :16]
+    model = fitted(beats()[:1000, :16], epochs=3, latent_dim=4, modality="series")
     file = compress(model, rows, max_error="0.05", chunk_rows=30, compare=False)
     whole, chance = decompress(model, file).rows, random.Random(settings.seed)
     parts = [whole[i : i + 30].tobytes() for i in (0, 30, 60)]

@@ -195,9 +195,14 @@ def _normal(likelihood: Normal, out: Tensor) -> Any:
     """Gaussians on grey values, each level with the mass of its interval."""
     mean = activate("sigmoid", out) if likelihood.link == "sigmoid" else out
     count, *shape = mean.shape
-    variance = likelihood.noise().detach().double().cpu().expand(shape)
-    sigma = np.sqrt(variance.numpy())  # a square root is one exact step
-    mean, precision = mean.flatten().numpy() / ONE, np.tile((1.0 / sigma).ravel(), count)
+    noise = likelihood.noise
+    if noise.sigma == "learned":
+        log_var = noise.log_var.detach().double().cpu().clamp(-14.0, 8.0).expand(shape)
+        precision = exp(log_var.numpy() * -0.5)  # not the library's, which differs in its last digit
+    else:
+        # a square root and a division are exact steps
+        precision = 1.0 / np.sqrt(noise().detach().double().cpu().expand(shape).numpy())
+    mean, precision = mean.flatten().numpy() / ONE, np.tile(precision.ravel(), count)
     return lambda edge: normal_cdf_fast((edge - mean) * precision)
 
 

@@ -15,11 +15,13 @@ LAWS = {
     "pixels": ({"components": 2}, (1, 6, 5), 256),
     "categorical": ({"levels": 5}, (20,), 5),
     "gaussian": ({"sigma": 0.1}, (1, 6, 5), 64),
+    "learned": ({"sigma": "learned", "link": "sigmoid"}, (1, 6, 5), 64),
 }
 
 
 def given(name, n=300, seed=0, body="mlp", dim=4):
     options, shape, levels = LAWS[name]
+    name = "gaussian" if name == "learned" else name
     part = Part(body, {"widths": [16]})
     torch.manual_seed(seed)
     net = Net(
