@@ -408,13 +408,15 @@ class _Coder:
             columns = Columns(len(cells.states), (STATES,) * len(marked))
             states = encode(cells.states[:, marked].astype(np.int64), columns, ())
         head["sizes"] = [len(data) for data in cells.side.values()]
-        common = [states, _zstd(cells.kept.tobytes()), _join(packed)]
+        # nothing at all where there is nothing to say: some files are little more than these
+        said = json.dumps(head).encode() if len(marked) or packed else b""
+        common = [said, states, _zstd(cells.kept.tobytes()) if len(cells.kept) else b"", _join(packed)]
         bodies = {"zstd": _plain_bytes(cells.q, self.levels, self.form.shape is not None)}
         if self.levels:
             bodies |= self._bodies(cells, rows)
         way = min(bodies, key=lambda name: len(bodies[name]))
-        sizes = {name: 1 + len(_join([json.dumps(head).encode(), *common, body])) for name, body in bodies.items()}
-        coded = bytes([WAYS.index(way)]) + _join([json.dumps(head).encode(), *common, bodies[way]])
+        sizes = {name: 1 + len(_join([*common, body])) for name, body in bodies.items()}
+        coded = bytes([WAYS.index(way)]) + _join([*common, bodies[way]])
         return way, coded, sizes["zstd"]
 
     def decode(self, data: bytes, n: int) -> Cells:
@@ -422,7 +424,7 @@ class _Coder:
         if not data or data[0] >= len(WAYS):
             raise ValueError("its way of coding is unknown")
         head_bytes, states_bytes, kept_bytes, side_bytes, body = _split(data[1:], 5)
-        head = json.loads(head_bytes)
+        head = json.loads(head_bytes) if head_bytes else {"states": [], "side": [], "sizes": []}
         k = len(self.levels)
         marked, side, sizes = (list(map(int, head[name])) for name in ("states", "side", "sizes"))
         if any(not 0 <= j < k for j in marked) or len(set(marked)) != len(marked):
@@ -432,7 +434,7 @@ class _Coder:
         states = np.zeros((n, k), np.uint8)
         if marked:
             states[:, marked] = decode(states_bytes, Columns(n, (STATES,) * len(marked))).astype(np.uint8)
-        kept = np.frombuffer(self._unzstd(kept_bytes), np.float64)
+        kept = np.frombuffer(self._unzstd(kept_bytes) if kept_bytes else b"", np.float64)
         raws = [self._unzstd(one, size) for one, size in zip(_split(side_bytes, len(side)), sizes, strict=True)]
         q = self._body(WAYS[data[0]], body, n, states) if k else np.zeros((n, 0), np.int64)
         return Cells(q, states, kept, dict(zip(side, raws, strict=True)))
