@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import errno
 import io
+import json
+import math
 import os
 import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from isthmus.errors import FileError
 
@@ -162,3 +164,58 @@ def _why_missing(path: Path) -> str:
         names = []
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
     return f". Did you mean {path.parent / close[0]}?" if close else "."
+
+
+# --- JSON from strangers ----------------------------------------------------------------------------------
+
+# Python needs up to some 70 bytes for a byte of JSON; together these keep a hostile header below 200 MB.
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_HEADER_VALUES = 500_000
+MAX_HEADER_DEPTH = 64
+
+_TOO_DEEP = f"its header is nested deeper than {MAX_HEADER_DEPTH}."
+
+
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """A JSON object of bounded size and depth, without duplicate keys or numbers that are not finite."""
+    if len(raw) > MAX_HEADER_BYTES:
+        raise ValueError(f"its header is larger than {MAX_HEADER_BYTES // 2**20} MB.")
+    # counted before parsing, strings included: what is allocated must not depend on what is in it
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_HEADER_VALUES:
+        raise ValueError(f"its header holds more than {MAX_HEADER_VALUES:,} values.")
+    try:
+        said = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise ValueError("its header is not valid JSON.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("its header is not text.") from error
+    except RecursionError as error:  # Python's own limit, which is some ten times ours
+        raise ValueError(_TOO_DEEP) from error
+    if not isinstance(said, dict):
+        raise ValueError("its header is not a JSON object.")
+    _check_depth(said)
+    return said
+
+
+def _check_depth(said: Any) -> None:
+    level = [said]
+    for _ in range(MAX_HEADER_DEPTH + 1):
+        inner = [node.values() if isinstance(node, dict) else node for node in level]
+        level = [child for nodes in inner for child in nodes if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise ValueError(_TOO_DEEP)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    said = dict(pairs)
+    if len(said) != len(pairs):
+        raise ValueError("its header names something twice.")
+    return said
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"its header holds the number {text[:20]}.")
+    return number

@@ -745,6 +745,20 @@ class Model:
 
     # -- the file -------------------------------------------------------------------------------
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the network, of PCA beside it and of the face that they show to rows: what a compressed file
+        needs to be read, whatever else was written down or settled since.
+        """
+        said = {"shape": list(self.net.shape), "spec": self.spec.to_json(), "modality": modality_to_json(self.modality)}
+        return modelfile.fingerprint(said, self._weights())
+
+    def _weights(self) -> dict[str, Tensor]:
+        tensors = {f"net/{name}": value for name, value in self.net.state_dict().items()}
+        if self.pca is not None:
+            tensors |= {f"pca/{name}": getattr(self.pca, name) for name in ("mean", "components", "variances")}
+        return tensors
+
     def save(self, path: str | Path) -> Path:
         """Write the model to one file, whole or not at all."""
         header = {
@@ -757,7 +771,7 @@ class Model:
             "pca_total": self.pca.total if self.pca else None,
             "pca_centred": self.pca is None or self.pca.centred,
         }
-        tensors = {f"net/{name}": value for name, value in self.net.state_dict().items()}
+        tensors: dict[str, Any] = self._weights()
         tensors |= {f"detector/{name}": value for name, value in self.detector.state_dict().items()}
         if self.calibration is not None:
             tensors["calibration"] = torch.from_numpy(self.calibration)
@@ -767,9 +781,6 @@ class Model:
         for name, kept in (("spread", self._spread), ("codes", self._known_codes)):
             if kept is not None:
                 tensors[name] = kept
-        if self.pca is not None:
-            for name in ("mean", "components", "variances"):
-                tensors[f"pca/{name}"] = getattr(self.pca, name)
         path = Path(path)
         modelfile.write(path, header, tensors)
         return path

@@ -32,17 +32,12 @@ import torch
 from torch import Tensor
 
 from isthmus.errors import FileError
-from isthmus.files import open_file, write_atomic
+from isthmus.files import MAX_HEADER_BYTES, open_file, parse_json, write_atomic
 
 FORMAT_VERSION = 1
 
 #: Version → the function that turns a header of that version into one of the next. Entries stay for ever.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
-# Python needs up to some 70 bytes for a byte of JSON; together these keep a hostile header below 200 MB.
-MAX_HEADER_BYTES = 16 * 2**20
-MAX_HEADER_VALUES = 500_000
-MAX_HEADER_DEPTH = 64
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -89,7 +84,7 @@ def write(path: str | os.PathLike[str], header: Mapping[str, Any], tensors: Mapp
         text = json.dumps(header, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         head = _head(text, tensors)
         # what would be refused when it is read is refused while there is still something to save
-        _parse_json(text.encode())
+        parse_json(text.encode())
         _check_head(head[8:], size=None)
     except (TypeError, ValueError) as error:
         raise FileError(f"Cannot write {Path(path)}: {error}") from error
@@ -119,6 +114,16 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
             return _read(path, file)
         except OSError as error:
             raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def fingerprint(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what is said and of the numbers, in any order: the same for a model in memory and for its file."""
+    text = json.dumps(header, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"\0{name}\0{tuple(tensors[name].shape)}\0{tensors[name].dtype}\0".encode())
+        digest.update(_bytes(tensors[name]))
+    return digest.hexdigest()
 
 
 def _read(path: Path, file: BufferedReader) -> ModelFile:
@@ -158,7 +163,7 @@ def _read(path: Path, file: BufferedReader) -> ModelFile:
         raise FileError(f"{path} is damaged: its checksum does not match its content. {_AGAIN}")
 
     try:
-        header = _parse_json(metadata["isthmus"].encode())
+        header = parse_json(metadata["isthmus"].encode())
     except ValueError as error:
         raise FileError(f"{path} is damaged: {error} {_AGAIN}") from error
     while version < FORMAT_VERSION:
@@ -200,7 +205,7 @@ def _check_head(head: bytes, size: int | None) -> tuple[dict[str, str], list[_En
 
     Raises ValueError: the caller knows the path.
     """
-    said = _parse_json(head)
+    said = parse_json(head)
     metadata = said.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("its metadata are not strings.")
@@ -244,56 +249,6 @@ def _version(path: Path, metadata: Mapping[str, str]) -> int:
             f"{FORMAT_VERSION}. Install a newer isthmus (pip install -U isthmus)."
         )
     return int(said)
-
-
-# --- JSON from strangers ----------------------------------------------------------------------------------
-
-_TOO_DEEP = f"its header is nested deeper than {MAX_HEADER_DEPTH}."
-
-
-def _parse_json(raw: bytes) -> dict[str, Any]:
-    """A JSON object of bounded size and depth, without duplicate keys or numbers that are not finite."""
-    if len(raw) > MAX_HEADER_BYTES:
-        raise ValueError(f"its header is larger than {MAX_HEADER_BYTES // 2**20} MB.")
-    # counted before parsing, strings included: what is allocated must not depend on what is in it
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_HEADER_VALUES:
-        raise ValueError(f"its header holds more than {MAX_HEADER_VALUES:,} values.")
-    try:
-        said = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
-    except json.JSONDecodeError as error:
-        raise ValueError("its header is not valid JSON.") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("its header is not text.") from error
-    except RecursionError as error:  # Python's own limit, which is some ten times ours
-        raise ValueError(_TOO_DEEP) from error
-    if not isinstance(said, dict):
-        raise ValueError("its header is not a JSON object.")
-    _check_depth(said)
-    return said
-
-
-def _check_depth(said: Any) -> None:
-    level = [said]
-    for _ in range(MAX_HEADER_DEPTH + 1):
-        inner = [node.values() if isinstance(node, dict) else node for node in level]
-        level = [child for nodes in inner for child in nodes if isinstance(child, dict | list)]
-        if not level:
-            return
-    raise ValueError(_TOO_DEEP)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    said = dict(pairs)
-    if len(said) != len(pairs):
-        raise ValueError("its header names something twice.")
-    return said
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"its header holds the number {text[:20]}.")
-    return number
 
 
 # --- bytes ⇄ tensors --------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,3 +20,27 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the development data sets; there is no folder {folder} (set ISTHMUS_SHARED)")
     return folder
+
+
+def damage(data: bytes, chance: random.Random) -> bytes:
+    """Some bytes, broken in one of five ways: bits flipped, cut off, places swapped, a piece missing, one too many."""
+    broken, at = bytearray(data), chance.randrange(len(data))
+    match chance.randrange(5):
+        case 0:
+            for _ in range(chance.randint(1, 8)):
+                broken[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        case 1:
+            del broken[at:]
+        case 2:
+            size, other = chance.randint(1, 64), chance.randrange(len(data))
+            broken[at : at + size], broken[other : other + size] = data[other : other + size], data[at : at + size]
+        case 3:
+            del broken[at : at + chance.randint(1, 64)]
+        case 4:
+            broken[at:at] = chance.randbytes(chance.randint(1, 64))
+    return bytes(broken)
+
+
+@pytest.fixture
+def damaged() -> Callable[[bytes, random.Random], bytes]:
+    return damage

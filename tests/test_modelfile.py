@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from safetensors import safe_open
 
-from isthmus import modelfile
+from isthmus import files, modelfile
 from isthmus.errors import FileError
 
 HEADER = {
@@ -116,8 +116,8 @@ def test_tensors_do_not_share_memory(tmp_path):
         ({"x": {1, 2}}, {}, "set is not JSON"),
         ({"x": np.float32(1)}, {}, "float32 is not JSON"),
         ({1: 0, "1": 0}, {}, "twice"),
-        ({"x": "a" * (modelfile.MAX_HEADER_BYTES + 1)}, {}, "larger than"),
-        ({"x": [0] * (modelfile.MAX_HEADER_VALUES + 1)}, {}, "more than"),
+        ({"x": "a" * (files.MAX_HEADER_BYTES + 1)}, {}, "larger than"),
+        ({"x": [0] * (files.MAX_HEADER_VALUES + 1)}, {}, "more than"),
         ({}, {"z": torch.zeros(1, dtype=torch.complex64)}, "'z' has dtype torch.complex64"),
     ],
 )
@@ -233,7 +233,7 @@ def test_another_file_is_called_by_its_name(tmp_path, content, words):
 
 # --- hostile heads: an error within a second and 200 MB ---------------------------------------------------
 
-HUGE = modelfile.MAX_HEADER_BYTES - 10
+HUGE = files.MAX_HEADER_BYTES - 10
 HOSTILE = {
     "ten gigabytes of header": struct.pack("<Q", 10 * 2**30) + b"{}",
     "largest header": struct.pack("<Q", 2**64 - 1) + b"{}",
@@ -279,7 +279,7 @@ HOSTILE = {
 
 ATTACK = """
 import resource, sys, time
-from isthmus import modelfile
+from isthmus import files, modelfile
 from isthmus.errors import FileError
 megabyte = 2**20 if sys.platform == "darwin" else 2**10
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / megabyte
@@ -332,7 +332,7 @@ def test_a_missing_model_is_guessed(path):
 
 KILLER = """
 import os, signal, sys, time, torch
-from isthmus import modelfile
+from isthmus import files, modelfile
 torch.set_num_threads(1)
 path = sys.argv[1]
 modelfile.write(path, {"i": 0}, {"w": torch.zeros(200_000)})

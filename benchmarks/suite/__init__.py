@@ -4,6 +4,7 @@ from benchmarks.suite import (
     adaptive,
     adversarial,
     anomaly_tables,
+    compression,
     defects,
     denoise,
     detection,
@@ -58,5 +59,6 @@ GROUPS = {
     "health": health.FIGURES,
     "text": text.FIGURES,
     "streaming": streaming.FIGURES,
+    "compression": compression.FIGURES,
 }
 FIGURES = {f"{group}/{name}": figure for group, figures in GROUPS.items() for name, figure in figures.items()}

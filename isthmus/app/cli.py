@@ -868,12 +868,25 @@ def _worst_rows(found: Any, voice: Voice, most: int = 10) -> None:
 # -- looking things up --------------------------------------------------------------------------
 
 
-@isthmus.command(short_help="Tell what a model was fitted on, its parts, training and calibration.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
+@isthmus.command(short_help="Tell what a model was fitted on, its parts and training; or what an .isz file holds.")
+@click.argument("model_path", metavar="FILE", type=click.Path(path_type=Path))
 @_voiced
 def info(voice: Voice, model_path: Path) -> None:
-    """Tell what MODEL was fitted on, its parts, sizes, training record, calibration and versions."""
+    """Tell what the model in FILE was fitted on, its parts, sizes, training record, calibration and versions.
+
+    Of a file that isthmus compress wrote: its rows, columns, promised error, and whether all of it is whole.
+    """
     from isthmus.app import words
+    from isthmus.data.container import is_container
+
+    if is_container(model_path):
+        from isthmus.tasks.compress import Inspected
+
+        found = Inspected.of(model_path)
+        for line in found.summary():
+            voice.say(line)
+        voice.told(found.to_json())
+        return
     from isthmus.model import open_model
 
     model = open_model(model_path, device="cpu")

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from isthmus.core.joint import Joint
 from isthmus.core.networks.dense import Head
 from isthmus.core.parts import Body, Distribution, Likelihood, Shape, Trace, one_of
+from isthmus.core.pixels import PixelLevels
 
 #: The smallest share of the overall variance that one entry is believed to have, and how many rows
 #: that belief weighs: a column that the held-out rows happen to repeat exactly is not certain for ever.
@@ -544,4 +545,5 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "joint": Joint,
     "mixed": Mixed,
     "multinomial": Multinomial,
+    "pixels": PixelLevels,
 }

@@ -15,6 +15,8 @@ TASKS: dict[str, Task] = {
     "decode": Task("isthmus.tasks.codes:decode", "Turn codes back into rows."),
     "reconstruct": Task("isthmus.tasks.codes:reconstruct", "Pass rows through the isthmus and back.", sweeps=True),
     "sample": Task("isthmus.tasks.codes:sample", "Draw new rows from the model's prior."),
+    "compress": Task("isthmus.tasks.compress:compress", "Write rows in few bytes, exactly or with a promised error."),
+    "decompress": Task("isthmus.tasks.compress:decompress", "Bring back the rows that compress wrote."),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
     "health": Task("isthmus.tasks.health:health", "Say what is wrong with the model, and what mends it."),
 }  # fmt: skip

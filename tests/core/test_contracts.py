@@ -78,6 +78,8 @@ def rows(likelihood, shape, n=N, dtype=torch.float32):
         return torch.stack([c.to(dtype) for c in columns], dim=1)
     if likelihood == "categorical":
         return torch.randint(3, (n, *shape), generator=g).to(dtype)
+    if likelihood == "pixels":
+        return (torch.rand(n, *shape, generator=g, dtype=torch.float64) * 255).round().div(255).to(dtype)
     if likelihood in ("bernoulli", "multinomial"):
         return torch.rand(n, *shape, generator=g).to(dtype)
     return torch.randn(n, *shape, generator=g, dtype=torch.float64).to(dtype)

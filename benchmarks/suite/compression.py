@@ -1,0 +1,253 @@
+"""Rows in few bytes: lossless with a variational model, with a promised error, on any machine, damaged.
+
+References:
+    Townsend, Bird and Barber, Practical Lossless Compression with Latent Variables using Bits Back Coding, 2019
+    (MNIST test bits per pixel: binarised 0.19, grey 1.41).
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import runpy
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from benchmarks import data
+from benchmarks.figures import Bar, Figure, Measured, Settings
+from benchmarks.nets import mirrored
+from benchmarks.record import ROOT
+
+#: What both nets of digits have in common; the detector is as cheap as one can be.
+COMMON = {"recipe": "variational", "warm_start": None, "seed": 0}
+BINARY = {"latent_dim": 40, **mirrored(400, activation="gelu"), "likelihood": "bernoulli"}
+GREY = {"latent_dim": 50, "encoder": {"kind": "mlp", "widths": [400]}, "decoder": {"kind": "mlp", "widths": [300]},
+        "likelihood": "pixels"}  # fmt: skip
+#: Maximum errors that heart beats are held to, in their own units: they have a deviation of 1.
+ERRORS = ("0.01", "0.05", "0.1")
+
+
+def fitted(rows: Any, *, recipe: str = "plain", epochs: int, latent_dim: int, batch_size: Any = "auto",
+           learning_rate: Any = "auto", warm_start: str | None = "pca", seed: int = 0, modality: str | None = None,
+           **parts: Any) -> Any:  # fmt: skip
+    from isthmus.model import Model
+    from isthmus.spec import Plan
+
+    plan = Plan(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    parts = {"detector": "likelihood", **parts}
+    return Model.fit(rows, recipe, latent_dim=latent_dim, plan=plan, parts=parts, warm_start=warm_start,
+                     modality=modality)  # fmt: skip
+
+
+def elbo(model: Any, levels: np.ndarray, of: int) -> float:
+    """−ELBO in bits per entry, one code a row, of levels scaled to [0, 1]."""
+    import torch
+
+    net, total = model.net, 0.0
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for part in torch.from_numpy(levels.reshape(-1, *net.shape)).float().div(of).split(1000):
+            code = net.bottleneck(net.encoded(net.features(part)))
+            mu, log_var = code.aux["mu"], code.aux["log_var"]
+            p = net.decode(mu + torch.randn_like(mu) * (log_var / 2).exp())
+            total += float((code.rate - p.log_prob(part)).sum())
+    return total / levels.size / np.log(2)
+
+
+@cache
+def binary(seed: int, quick: bool) -> dict[str, Any]:
+    train, test = (rows.astype(np.uint8) for rows in data.binarised(seed))
+    train, test, epochs = (train[:2000], test[:200], 2) if quick else (train, test, 60)
+    model = fitted(train, epochs=epochs, batch_size=128, learning_rate=3e-3, **COMMON, **BINARY)
+    return packed(model, test, 1)
+
+
+@cache
+def grey(seed: int, quick: bool) -> dict[str, Any]:
+    digits = data.mnist()
+    train, test, epochs = (digits.train[:2000], digits.test[:200], 1) if quick else (digits.train, digits.test, 14)
+    model = fitted(train, epochs=epochs, batch_size=128, learning_rate=2e-3, **COMMON, **GREY)
+    return packed(model, test, 255)
+
+
+def packed(model: Any, test: np.ndarray, most: int) -> dict[str, Any]:
+    """Compress, bring back, compare; bits per pixel of ours and of others."""
+    from isthmus.tasks.compress import compress, decompress
+
+    found = compress(model, test)
+    assert np.array_equal(decompress(model, found).rows, test)
+    bits = {one.name: 8 * one.size / test.size for one in found.beside}
+    return {"bits": 8 * len(found.data) / test.size, "elbo": elbo(model, test, most), "ways": found.ways, **bits}
+
+
+def digits_of(name: str):
+    def measure(settings: Settings) -> Measured:
+        run = (binary if name == "binarised" else grey)(settings.seed, settings.quick)
+        others = ", ".join(f"{k} {run[k]:.3f}" for k in ("zstd", "xz", "Parquet", "PNG", "WebP") if k in run)
+        bar = Bar(at_most=min(run["PNG"], run["WebP"])) if name == "grey" else None
+        note = f"ELBO {run['elbo']:.4f}; {others}" + ("; the goal is below xz" if name == "grey" else "")
+        return Measured(run["bits"], [run], f"mnist test, {name}", settings.seed, bar=bar, note=note)
+
+    return measure
+
+
+def gap(settings: Settings) -> Measured:
+    """How much longer files are than −ELBO says, the worse of both."""
+    runs = [binary(settings.seed, settings.quick), grey(settings.seed, settings.quick)]
+    shares = [run["bits"] / run["elbo"] - 1 for run in runs]
+    return Measured(
+        max(shares), runs, "mnist test", settings.seed, note=f"binarised {shares[0]:.2%}, grey {shares[1]:.2%}"
+    )
+
+
+def beats() -> np.ndarray:
+    with np.load(data.folder("ecg5000") / "ecg5000.npz") as file:
+        return file["X"]
+
+
+def heart_beats(settings: Settings) -> Measured:
+    """Half of the beats fitted, the other half compressed."""
+    from isthmus.tasks.compress import compress, decompress
+
+    rows = np.random.default_rng(settings.seed).permutation(beats())
+    fit, fresh = rows[:2500], rows[2500 : settings.pick(5000, 3000)]
+    model = fitted(fit, epochs=settings.pick(60, 3), latent_dim=16, modality="series", seed=settings.seed)
+    runs = []
+    for error in ERRORS:
+        found = compress(model, fresh, max_error=error)
+        away = np.abs(decompress(model, found).rows.astype("f8") - fresh.astype("f8")).max()
+        sizes = {one.name: one.size for one in found.beside}
+        runs.append({"max_error": error, "largest": float(away), "bytes": len(found.data), "ways": found.ways, **sizes})
+        assert away <= float(error)
+    ratios = [run["bytes"] / run["zstd"] for run in runs]
+    told = ", ".join(
+        f"{r:.3f} at {e} ({'/'.join(run['ways'])})" for r, e, run in zip(ratios, ERRORS, runs, strict=True)
+    )
+    return Measured(max(ratios), runs, "ecg5000, half fitted, the rest compressed", settings.seed, note=told)
+
+
+def people(settings: Settings) -> Measured:
+    """A table of 8 categories and 4 numbers, all of it exact."""
+    import pyarrow.parquet as parquet
+
+    from isthmus.tasks.compress import compress, decompress
+
+    table = parquet.read_table(data.folder("adult_income") / "adult_income.parquet")
+    table = table.slice(0, settings.pick(len(table), 1000))
+    model = fitted(table, epochs=settings.pick(20, 2), latent_dim=8, seed=settings.seed)
+    found = compress(model, table)
+    back = decompress(model, found).rows
+    assert all(back[name].combine_chunks().equals(table[name].combine_chunks()) for name in table.column_names)
+    sizes = {one.name: one.size for one in found.beside}
+    run = {"bytes": len(found.data), "ways": found.ways, **sizes}
+    best = min(sizes, key=lambda name: sizes[name])
+    return Measured(
+        run["bytes"] / sizes[best], [run], "adult_income", settings.seed, note=f"best of the others: {best}"
+    )
+
+
+def elsewhere(settings: Settings) -> Measured:
+    """Files of beats and digits, read without oneDNN, with other threads, other batches and in float64."""
+    import torch
+
+    from isthmus.tasks import compress as task
+    from isthmus.tasks import foresight
+
+    rows = np.random.default_rng(settings.seed).permutation(beats())
+    digits = (data.flat(data.mnist().test) > 0.5).astype(np.uint8)
+    n = settings.pick(100, 5)
+    models = [
+        (fitted(rows[:1000], epochs=3, latent_dim=8, modality="series"), rows[1000:], "0.05", 30),
+        (
+            fitted(digits[:2000], epochs=2, batch_size=128, learning_rate=3e-3, **COMMON, **BINARY),
+            digits[2000:],
+            None,
+            60,
+        ),
+    ]
+    different, runs = 0, []
+    usual = torch.get_num_threads(), foresight._ROWS
+    for model, fresh, error, size in models:
+        files, expected, ways = [], [], set()
+        for i in range(n):
+            found = task.compress(model, fresh[i * size : (i + 1) * size], max_error=error, compare=False)
+            files.append(found.data)
+            ways |= set(found.ways)
+            expected.append(task.decompress(model, found).rows)
+        settings_of = [(1, True, 7, False), (2, False, 64, False), (3, False, 1000, True)]
+        for threads, onednn, batch, wide in settings_of:
+            torch.set_num_threads(threads)
+            foresight._ROWS = batch
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with torch.backends.mkldnn.flags(enabled=onednn):
+                    back = [read(task, model, file, wide) for file in files]
+            wrong = sum(not np.array_equal(rows, e) for rows, e in zip(back, expected, strict=True))
+            different += wrong
+            runs.append({"ways": sorted(ways), "threads": threads, "oneDNN": onednn, "batch": batch, "float64": wide,
+                         "files": n, "different": wrong})  # fmt: skip
+    torch.set_num_threads(usual[0])
+    foresight._ROWS = usual[1]
+    return Measured(different, runs, "ecg5000 and mnist, 200 files", settings.seed,
+                    note=f"{2 * n} files, each read in {len(settings_of)} other ways")  # fmt: skip
+
+
+def read(task: Any, model: Any, file: bytes, wide: bool) -> np.ndarray:
+    """The rows of a file, by the network in float64 where that is wanted (which is another model by its name)."""
+    if not wide:
+        return task.decompress(model, file).rows
+    from isthmus.data.container import pack, unpack
+
+    found = unpack(file)
+    model.net.double()
+    try:
+        header = {**found.header, "model": model.fingerprint}
+        return task.decompress(model, pack(header, [(chunk.rows, found.read(chunk)) for chunk in found.chunks])).rows
+    finally:
+        model.net.float()
+
+
+def damaged(settings: Settings) -> Measured:
+    """Files with bits flipped, cut, swapped, shortened and lengthened: refused, told, or whole."""
+    from isthmus.errors import FileError
+    from isthmus.tasks.compress import compress, decompress
+
+    damage = runpy.run_path(str(ROOT / "tests" / "conftest.py"))["damage"]
+    rows = beats()[:90, :16]
+    model = fitted(beats()[:1000, :16], epochs=3, latent_dim=4, modality="series")
+    file = compress(model, rows, max_error="0.05", chunk_rows=30, compare=False)
+    whole, chance = decompress(model, file).rows, random.Random(settings.seed)
+    parts = [whole[i : i + 30].tobytes() for i in (0, 30, 60)]
+    known = {b"".join(p for k, p in enumerate(parts) if kept >> k & 1) for kept in range(8)}
+    counts = {"refused": 0, "told": 0, "wrong": 0}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(settings.pick(10_000, 200)):
+        broken = damage(file.data, chance)
+        try:
+            back = decompress(model, broken, salvage=True)
+        except FileError as error:
+            counts["refused" if str(error).endswith(".") else "wrong"] += 1
+            continue
+        fine = back.rows.tobytes() in known and (back.remark or broken == file.data)
+        counts["told" if fine else "wrong"] += 1
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    note = f"{counts['refused']:,} refused, {counts['told']:,} told and salvaged; {grown:.0f} MB more"
+    return Measured(
+        counts["wrong"] + (grown > 200), [{**counts, "grown_mb": grown}], "ecg5000", settings.seed, note=note
+    )
+
+
+FIGURES = {
+    "binarised": Figure("binarised MNIST test, lossless, bits per pixel", digits_of("binarised"), Bar(at_most=0.20)),
+    "grey": Figure("grey MNIST test, lossless, bits per pixel; bar: WebP and PNG", digits_of("grey")),
+    "elbo": Figure("how much longer files are than −ELBO", gap, Bar(at_most=0.01)),
+    "heart_beats": Figure("ECG5000, equal maximum error: bytes ÷ (quantise + delta + zstd), worst of 3 errors",
+                          heart_beats, Bar(at_most=0.8)),
+    "table": Figure("adult_income, exact: bytes ÷ the best of zstd, xz and Parquet", people, Bar(at_most=1.0)),
+    "elsewhere": Figure("files that read otherwise on other threads, libraries, batches or types", elsewhere,
+                        Bar(at_most=0)),
+    "damaged": Figure("damaged files that gave wrong rows, no clear error, or took 200 MB", damaged, Bar(at_most=0)),
+}  # fmt: skip

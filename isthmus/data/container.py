@@ -1,0 +1,166 @@
+"""The compressed file (.isz): a header, and chunks of rows that stand or fall each by itself.
+
+.. math:: file = magic, version, n, \\quad n\\ bytes\\ of\\ JSON, CRC, \\quad the\\ chunks' bytes, CRC
+
+A chunk whose CRC32 does not match is lost and named; the others come back. Reading trusts nothing: sizes are held
+against the file before anything is allocated, and rows against what a chunk may hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import FileError
+from isthmus.files import MAX_HEADER_BYTES, open_file, parse_json, write_atomic
+
+#: As PNG's: a transfer that changes line ends, or clears the eighth bit, is noticed at once.
+MAGIC = b"\x89ISZ\r\n\x1a\n"
+VERSION = 1
+#: Rows times columns of one chunk: what decoding it allocates is some hundred bytes for each at most.
+MAX_CELLS = 1 << 20
+#: Raw bytes, and cells, for a byte of file, beyond ``SMALL``: else a small file could ask for all the memory. Rows that
+#: are more even than that are written with so much room.
+MAX_RATIO, SMALL = 1000, 16 << 20
+
+_AGAIN = "Copy or download it again."
+_HEAD = struct.Struct("<8sII")
+_SUM = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of the file: how many, where their bytes lie, and their CRC32."""
+
+    rows: int
+    begin: int
+    size: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a file says of itself, and its bytes. ``remarks`` is what is wrong and could be told."""
+
+    header: dict[str, Any]
+    chunks: tuple[Chunk, ...]
+    data: bytes
+    origin: str
+    remarks: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(chunk.rows for chunk in self.chunks)
+
+    def read(self, chunk: Chunk) -> bytes | None:
+        """The bytes of a chunk, None where they are damaged or missing."""
+        data = self.data[chunk.begin : chunk.begin + chunk.size]
+        return data if len(data) == chunk.size and zlib.crc32(data) == chunk.crc else None
+
+
+def pack(header: Mapping[str, Any], chunks: Sequence[tuple[int, bytes]]) -> bytes:
+    """One file: what it says of itself, and chunks of (rows, bytes)."""
+    listed = [[rows, len(data), zlib.crc32(data)] for rows, data in chunks]
+    said = {**header, "chunks": listed}
+    claimed = max(header["raw_bytes"], header["rows"] * header["cells_per_row"])
+    if claimed > SMALL and (short := claimed // MAX_RATIO + 1 - sum(len(data) for _, data in chunks)) > 0:
+        said["room"] = " " * short
+    text = json.dumps(said, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    parse_json(text)  # what would be refused when it is read is refused while there is still something to save
+    head = _HEAD.pack(MAGIC, VERSION, len(text)) + text
+    body = b"".join([head, _SUM.pack(zlib.crc32(head)), *(data for _, data in chunks)])
+    return body + _SUM.pack(zlib.crc32(body))
+
+
+def write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Put a packed file at ``path``, whole or not at all."""
+    write_atomic(path, lambda file: file.write(data) and None)
+
+
+def is_container(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as a compressed one does."""
+    with open_file(path) as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def unpack(source: str | os.PathLike[str] | bytes) -> Container:
+    """Open a compressed file, or its bytes; chunks are checked when they are read.
+
+    Raises FileError where its header is damaged, of a newer version, impossible, or not one at all.
+    """
+    if isinstance(source, bytes):
+        data, origin = source, "the compressed rows"
+    else:
+        with open_file(source) as file:
+            data, origin = file.read(), str(Path(source))
+    try:
+        return _unpack(data, origin)
+    except ValueError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{origin} is damaged: {error} {_AGAIN}") from error
+
+
+def _unpack(data: bytes, origin: str) -> Container:
+    if not data.startswith(MAGIC):
+        near = sum(a == b for a, b in zip(data[:8], MAGIC, strict=False)) >= 5
+        what = "is damaged at its start" if near else "is not a file that isthmus compress wrote"
+        raise FileError(f"{origin} {what}. {_AGAIN if near else 'Name a file that ends in .isz.'}")
+    if len(data) < _HEAD.size:
+        raise ValueError("it was cut short.")
+    _, version, n = _HEAD.unpack_from(data)
+    end = _HEAD.size + n
+    if n > MAX_HEADER_BYTES or end + _SUM.size > len(data):
+        raise ValueError("it was cut short, or its start is wrong.")
+    if zlib.crc32(data[:end]) != _SUM.unpack_from(data, end)[0]:
+        raise ValueError("its header does not match its checksum.")
+    if version != VERSION:  # behind the checksum: a flipped bit is no newer version
+        raise FileError(
+            f"{origin} was written by a newer isthmus: it has format {version}, this one reads {VERSION}. "
+            "Install a newer isthmus (pip install -U isthmus)."
+        )
+    header = parse_json(data[_HEAD.size : end])
+    chunks, begin = [], end + _SUM.size
+    for said in _listed(header.pop("chunks", None)):
+        chunks.append(Chunk(said[0], begin, said[1], said[2]))
+        begin += said[1]
+    header.pop("room", None)
+    _check(header, chunks, len(data))
+    remarks = []
+    if begin + _SUM.size != len(data):
+        short = "was cut short" if len(data) < begin + _SUM.size else "goes on after its end"
+        remarks.append(f"{origin} {short}: {begin + _SUM.size:,} bytes expected, {len(data):,} found")
+    elif zlib.crc32(data[:begin]) != _SUM.unpack_from(data, begin)[0]:
+        remarks.append(f"{origin} does not match its checksum")
+    return Container(header, tuple(chunks), data, origin, tuple(remarks))
+
+
+def _listed(said: Any) -> list[list[int]]:
+    """The list of chunks as whole numbers that are possible."""
+    if not isinstance(said, list):
+        raise ValueError("its header lists no chunks.")
+    for one in said:
+        if not (isinstance(one, list) and len(one) == 3 and all(type(n) is int and 0 <= n < 2**40 for n in one)):
+            raise ValueError("its list of chunks is not made of rows, bytes and checksums.")
+    return said
+
+
+def _check(header: Mapping[str, Any], chunks: Sequence[Chunk], size: int) -> None:
+    """Refuse a header that asks for more memory than its rows could need."""
+    match header:
+        case {"codec": str(), "model": str(), "rows": int(rows), "cells_per_row": int(width), "raw_bytes": int(raw)}:
+            pass
+        case _:
+            raise ValueError("its header does not say codec, model, rows, cells_per_row and raw_bytes.")
+    if rows != sum(chunk.rows for chunk in chunks) or not 0 <= width < 2**40 or not 0 <= raw < 2**60:
+        raise ValueError("its header contradicts itself.")
+    if any(chunk.rows * width > max(MAX_CELLS, width) for chunk in chunks):
+        raise ValueError(f"a chunk of it claims more than {MAX_CELLS:,} cells.")
+    if raw > max(SMALL, MAX_RATIO * size) or rows * width > max(SMALL, MAX_RATIO * size):
+        raise ValueError(f"it claims {raw:,} bytes of rows in {size:,}.")
