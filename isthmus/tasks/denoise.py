@@ -155,7 +155,8 @@ class Denoised(Result):
         return (self[i] for i in range(len(self)))
 
     def summary(self) -> list[str]:
-        used = "the network" if self.cleaner.name == "network" else f"{NAMES[self.cleaner.name]}, better than the network"
+        name = self.cleaner.name
+        used = "the network" if name == "network" else f"{NAMES[name]}, better than the network"
         lines = [f"{len(self.rows):,} picture(s), cleaned by {used}", *self.scorecard.words()]
         if self.dataset is not None:
             lines.append(

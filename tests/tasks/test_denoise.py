@@ -113,7 +113,7 @@ def test_a_classical_method_wins_where_it_wins_and_that_is_told(tmp_path):
     assert any("isthmus denoise uses it" in line for line in said)
     again = open_model(model.save(tmp_path / "a.isthmus"))
     found = denoise(again, NOISY)
-    assert "did better" in found.summary()[0]
+    assert "better than the network" in found.summary()[0]
     assert mean_psnr(list(found), CLEAN) > mean_psnr(NOISY, CLEAN) + 3
     assert denoise(again, NOISY, method="network").cleaner.name == "network"
 
