@@ -154,13 +154,18 @@ class Patches(Detector):
         self.centre, self.factor = f.mean(0), f.new_zeros(0)
         self.scale = torch.ones_like(self.centre)
         a = (f - self.centre).flatten(1)
-        values, vectors = torch.linalg.eigh((a.T @ a / len(a)).double())
-        k = max(1, min(self.components, len(a) - 1, a.shape[1] - 1))
-        self.basis = vectors.flip(1)[:, :k].T.float().contiguous()
+        n, d = a.shape
+        if n <= d:  # by the products of the rows, which are fewer
+            self.basis, variances = _leading(a, a @ a.T, self.components)
+        else:
+            values, vectors = torch.linalg.eigh((a.T @ a / n).double())
+            k = max(1, min(self.components, d - 1))
+            self.basis, variances = vectors.flip(1)[:, :k].T.float().contiguous(), values.flip(0)[:k].float()
         # a floor: directions that training pictures do not have at all would weigh without bound
-        floor = 1e-6 * values.sum() + 1e-12
-        self.variances = values.flip(0)[:k].clamp(min=floor).float()
-        self.noise = values.flip(0)[k:].mean().clamp(min=floor).float()
+        total = a.square().sum() / n
+        floor = 1e-6 * total + 1e-12
+        self.variances = variances.clamp(min=floor)
+        self.noise = ((total - variances.sum()) / max(1, d - len(variances))).clamp(min=floor)
 
     def _settle_large(self, f: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same; the components are those of flipped pictures too."""
