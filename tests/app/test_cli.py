@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isthmus.app import cli
+from isthmus.app import cli, commands, voice
 from isthmus.app.cli import main
 from isthmus.recipes import RECIPES
 from isthmus.tasks import TASKS
@@ -125,7 +125,7 @@ def test_options_follow_the_annotations():
         about, follows, sweeps = "Do.", False, False
         load = staticmethod(lambda: task)
 
-    command = cli.task_command("do", Line())
+    command = commands.task_command("do", Line())
     found = {p.name: p for p in command.params}
     assert [p.name for p in command.params if p.param_type_name == "argument"] == [
         "model_path",
@@ -404,7 +404,7 @@ def test_no_colour_where_nobody_looks(run, monkeypatch):
 
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert cli._painted("a", Terminal(), bold=True) != "a"
+    assert voice.painted("a", Terminal(), bold=True) != "a"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert cli._painted("a", Terminal(), bold=True) == "a"
+    assert voice.painted("a", Terminal(), bold=True) == "a"
     assert "\x1b" not in run("recipes")[1]
