@@ -1,4 +1,8 @@
-"""Defects on magnetic tiles: found, and where, without pretrained weights."""
+"""Defects on magnetic tiles: found, and where, without pretrained weights; the mean of three splits by near-duplicates.
+
+Beside it how many sound tiles of other groups are flagged at a promised 5 %: several shots of a part are not like
+several parts.
+"""
 
 from __future__ import annotations
 
@@ -17,40 +21,52 @@ SIDE, STEP, MEMORY = 8, 4, 10_000
 
 
 @cache
-def _results(settings: Settings) -> dict:
-    """AUROC per picture and per pixel: ours, PCA's, nearest neighbours' of raw patches; the same pictures."""
-    Autoencoder = autoencoder()
+def _results(settings: Settings) -> list[dict]:
+    """AUROC per picture and per pixel, a split each: ours, PCA's, nearest neighbours' of raw patches."""
     with np.load(data.folder("magnetic_tile") / "magnetic_tile_128.npz") as file:
         images, masks, labels, groups = (file[name] for name in ("images", "masks", "labels", "near_duplicate_group"))
-    known = np.unique(groups)
-    half = np.random.default_rng(settings.seed).permutation(known)[: len(known) // 2]
-    fitted = np.isin(groups, half) & (labels == 0)
-    tested = (~np.isin(groups, half) & (labels == 0)) | (labels > 0)
-    fit, test = images[fitted], images[tested]
-    if settings.quick:
-        fit = fit[::8]
-    sick, wrong = labels[tested] > 0, masks[tested] > 0
+    known, found = np.unique(groups), []
+    for seed in range(settings.pick(3, 1)):
+        half = np.random.default_rng(seed).permutation(known)[: len(known) // 2]
+        fitted = np.isin(groups, half) & (labels == 0)
+        tested = (~np.isin(groups, half) & (labels == 0)) | (labels > 0)
+        fit, test = images[fitted], images[tested]
+        found.append(_split(settings, seed, fit, test, labels[tested] > 0, masks[tested] > 0))
+    return found
+
+
+def _split(
+    settings: Settings, seed: int, fit: np.ndarray, test: np.ndarray, sick: np.ndarray, wrong: np.ndarray
+) -> dict:
+    fit = fit[::8] if settings.quick else fit
     began = time.perf_counter()
     # one epoch: the detector learns from pictures, and asks nothing of the network beside it
-    model = Autoencoder(random_state=settings.seed, verbose=0, epochs=1).fit(fit)
+    model = autoencoder()(random_state=seed, verbose=0, epochs=1).fit(fit)
     found = model.detect(test)
-    seconds = time.perf_counter() - began
-    ours = {"image": _auroc(sick, found.scores), "pixel": _auroc(wrong, found.heat_maps), "seconds": seconds}
+    ours = {
+        "image": _auroc(sick, found.scores),
+        "pixel": _auroc(wrong, found.heat_maps),
+        "flagged_5": float((found.p_values[~sick] <= 0.05).mean()),
+        "seconds": time.perf_counter() - began,
+    }
     return {"ours": ours, "pca-30": _pca(fit, test, sick, wrong), "patch-knn": _patches(fit, test, sick, wrong)}
 
 
 def _measure(settings: Settings, what: str) -> Measured:
     found = _results(settings)
-    floor = max(found["pca-30"][what], found["patch-knn"][what])
+    mean = {name: float(np.mean([split[name][what] for split in found])) for name in found[0]}
+    flagged = [split["ours"]["flagged_5"] for split in found]
+    each = ", ".join(f"{split['ours'][what]:.4f}" for split in found)
     return Measured(
-        value=found["ours"][what],
-        runs=[{"method": name, **numbers} for name, numbers in found.items()],
+        value=mean["ours"],
+        runs=found,
         data="magnetic_tile",
-        seed=settings.seed,
+        seed=list(range(len(found))),
         memory_mb=peak_memory_mb(),
-        seconds=found["ours"]["seconds"],
-        bar=Bar(at_least=max(BARS[what], floor)),
-        note=", ".join(f"{name} {numbers[what]:.4f}" for name, numbers in found.items() if name != "ours"),
+        seconds=sum(split["ours"]["seconds"] for split in found),
+        bar=Bar(at_least=max(BARS[what], mean["pca-30"], mean["patch-knn"])),
+        note=f"{each}; pca-30 {mean['pca-30']:.4f}, patch-knn {mean['patch-knn']:.4f}; sound tiles of other groups "
+        f"flagged at 5 %: {min(flagged):.1%} to {max(flagged):.1%}",
     )
 
 

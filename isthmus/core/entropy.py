@@ -13,7 +13,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -159,3 +160,29 @@ class Reader:
 def table(model: object, counts: np.ndarray) -> object:
     """Whole counts as a table of probabilities: the coder rescales them by single exact steps."""
     return model.Categorical(np.asarray(counts, np.float64), perfect=False)
+
+
+def joined(parts: Sequence[bytes]) -> bytes:
+    """Sections behind each other, their lengths first."""
+    return b"".join([struct.pack(f"<{len(parts)}I", *map(len, parts)), *parts])
+
+
+def parted(data: bytes, n: int) -> list[bytes]:
+    """The ``n`` sections that :func:`joined` put together.
+
+    Raises:
+        ValueError: the lengths are not those of the bytes.
+
+    >>> parted(joined([b"head", b"", b"body"]), 3)
+    [b'head', b'', b'body']
+    """
+    if len(data) < 4 * n:
+        raise ValueError("its sections end too early.")
+    sizes = struct.unpack_from(f"<{n}I", data)
+    if sum(sizes) + 4 * n != len(data):
+        raise ValueError("its sections are not as long as they say.")
+    found, at = [], 4 * n
+    for size in sizes:
+        found.append(data[at : at + size])
+        at += size
+    return found

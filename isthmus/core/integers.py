@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isthmus.core.entropy import Reader, Writer
+from isthmus.core.entropy import Reader, Writer, joined, parted
 
 #: Numbers are within this of their column's base, so that no product of 64 bits overflows.
 MOST = 1 << 32
@@ -365,7 +364,7 @@ class _Measured:
         alphabets = {str(j): len(values) for j, values in rules.alphabets.items()}
         values = [np.diff(values, prepend=0) for values in rules.alphabets.values()]
         weights = rules.weights[:1] if self.shared else rules.weights
-        return _join([
+        return joined([
             json.dumps([list(rules.offsets), int(self.shared), rules.contexts, parents, alphabets]).encode(),
             zlib.compress(bases.astype("<i8").tobytes(), 9),
             zlib.compress(_written_weights(weights), 9),
@@ -384,7 +383,7 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
     Raises ValueError for what no :func:`encode` wrote.
     """
     n, d = columns.rows, len(columns.levels)
-    head, *parts = _split(data, 9)
+    head, *parts = parted(data, 9)
     offsets, shared, contexts, parents, n_values = _checked_head(head, columns)
     n_features = len(offsets) + 4
     bases = np.frombuffer(_inflate(parts[0], 8 * d), "<i8").astype(np.int64)
@@ -597,23 +596,6 @@ def _checked_head(head: bytes, columns: Columns) -> tuple[list[int], int, int, l
                 if good and all(j < d and not columns.levels[j] for j in sizes):
                     return offsets, shared, contexts, parents, sizes
     raise ValueError("what it says of its columns is impossible.")
-
-
-def _join(parts: Sequence[bytes]) -> bytes:
-    return b"".join([struct.pack(f"<{len(parts)}I", *map(len, parts)), *parts])
-
-
-def _split(data: bytes, n: int) -> list[bytes]:
-    if len(data) < 4 * n:
-        raise ValueError("its sections end too early.")
-    sizes = struct.unpack_from(f"<{n}I", data)
-    if sum(sizes) + 4 * n != len(data):
-        raise ValueError("its sections are not as long as they say.")
-    found, at = [], 4 * n
-    for size in sizes:
-        found.append(data[at : at + size])
-        at += size
-    return found
 
 
 def _inflate(data: bytes, size: int) -> bytes:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 
 from isthmus.core.arithmetic import ONE
 from isthmus.core.bits_back import BitsBack
+from isthmus.core.entropy import joined, parted
 from isthmus.core.exact import NotExact
 from isthmus.core.integers import Columns, decode, encode
 from isthmus.core.likelihoods import Categorical
@@ -410,20 +410,20 @@ class _Coder:
         head["sizes"] = [len(data) for data in cells.side.values()]
         # nothing at all where there is nothing to say: some files are little more than these
         said = json.dumps(head).encode() if len(marked) or packed else b""
-        common = [said, states, _zstd(cells.kept.tobytes()) if len(cells.kept) else b"", _join(packed)]
+        common = [said, states, _zstd(cells.kept.tobytes()) if len(cells.kept) else b"", joined(packed)]
         bodies = {"zstd": _plain_bytes(cells.q, self.levels, self.form.shape is not None)}
         if self.levels:
             bodies |= self._bodies(cells, rows)
         way = min(bodies, key=lambda name: len(bodies[name]))
-        sizes = {name: 1 + len(_join([*common, body])) for name, body in bodies.items()}
-        coded = bytes([WAYS.index(way)]) + _join([*common, bodies[way]])
+        sizes = {name: 1 + len(joined([*common, body])) for name, body in bodies.items()}
+        coded = bytes([WAYS.index(way)]) + joined([*common, bodies[way]])
         return way, coded, sizes["zstd"]
 
     def decode(self, data: bytes, n: int) -> Cells:
         """Raises ValueError and the like for bytes that no coder wrote."""
         if not data or data[0] >= len(WAYS):
             raise ValueError("its way of coding is unknown")
-        head_bytes, states_bytes, kept_bytes, side_bytes, body = _split(data[1:], 5)
+        head_bytes, states_bytes, kept_bytes, side_bytes, body = parted(data[1:], 5)
         head = json.loads(head_bytes) if head_bytes else {"states": [], "side": [], "sizes": []}
         k = len(self.levels)
         marked, side, sizes = (list(map(int, head[name])) for name in ("states", "side", "sizes"))
@@ -435,7 +435,7 @@ class _Coder:
         if marked:
             states[:, marked] = decode(states_bytes, Columns(n, (STATES,) * len(marked))).astype(np.uint8)
         kept = np.frombuffer(self._unzstd(kept_bytes) if kept_bytes else b"", np.float64)
-        raws = [self._unzstd(one, size) for one, size in zip(_split(side_bytes, len(side)), sizes, strict=True)]
+        raws = [self._unzstd(one, size) for one, size in zip(parted(side_bytes, len(side)), sizes, strict=True)]
         q = self._body(WAYS[data[0]], body, n, states) if k else np.zeros((n, 0), np.int64)
         return Cells(q, states, kept, dict(zip(side, raws, strict=True)))
 
@@ -504,7 +504,7 @@ class _Coder:
         written = encode(codes, Columns(len(z), (0,) * len(steps)), _offsets(None, len(steps)))
         hints = self.foresight.hints(way, codes * steps)
         rest = encode(cells.q, self._what(cells.states, hints), self.offsets)
-        return _join([steps.astype("<i4").tobytes(), written, rest])
+        return joined([steps.astype("<i4").tobytes(), written, rest])
 
     def _given_back(self, cells: Cells) -> bytes:
         q = cells.q[:, self.order]
@@ -529,7 +529,7 @@ class _Coder:
             return q
         if way not in self.foresight.ways:
             raise ValueError(f"this model has no {way} for such rows")
-        steps_bytes, written, rest = _split(body, 3)
+        steps_bytes, written, rest = parted(body, 3)
         steps = np.frombuffer(steps_bytes, "<i4").astype(np.int64)
         if len(steps) != math.prod(self.foresight.shape(way)):
             raise ValueError("its codes are not of this model's size")
@@ -645,18 +645,3 @@ def _from_plain(data: bytes, kind: bytes, n: int, levels: Sequence[int]) -> np.n
         number = np.array(levels) == 0
         q[:, number] = q[:, number].cumsum(0)
     return q
-
-
-def _join(parts: Sequence[bytes]) -> bytes:
-    return b"".join([struct.pack(f"<{len(parts)}I", *map(len, parts)), *parts])
-
-
-def _split(data: bytes, n: int) -> list[bytes]:
-    sizes = struct.unpack_from(f"<{n}I", data)
-    if sum(sizes) + 4 * n != len(data):
-        raise ValueError("its sections are not as long as they say")
-    found, at = [], 4 * n
-    for size in sizes:
-        found.append(data[at : at + size])
-        at += size
-    return found
