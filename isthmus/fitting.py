@@ -147,6 +147,8 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
             options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in conditions.names}
     # what comes back looks like the targets
     face = fit_modality(kept.beside.get("target", kept), modality, **options)
+    if conditions is not None and face.wholes(kept) is not None:
+        raise SpecError("Pictures in tiles take no condition: it would steer tiles, and is said of pictures.")
     if large is not None and face.sparse:
         large.in_memory(f"The modality {face.kind!r} looks at")
     return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions), large)
@@ -168,6 +170,8 @@ def set_aside(
     if said != AUTO and (isinstance(said, bool | str) or not 0 < float(said) < 0.5):
         raise SpecError(f"contamination is a share above 0 and below 0.5, or 'auto', got {said!r}. Say 0.05, or None.")
     fed = feed(rows, None, modality, options)
+    if fed.modality.wholes(rows) is not None:
+        raise SpecError("Distances between tiles set no picture aside. Leave contamination out, or resize (--size).")
     if fed.modality.sparse:
         raise SpecError("Distances between sparse rows (texts, say) set none aside. Leave contamination out.")
     suited = {name: part for name, part in fed.modality.parts().items() if name != "detector"}
@@ -320,8 +324,8 @@ def keep_linear(begun: Begun, fed: Fed, held: Rows, phases: dict[str, float]) ->
     return run, [f"{said}: the codes are those of {name}, and the decoder alone was trained"]
 
 
-def teach(net: Net, tensors: Mapping[str, Tensor], plan: Plan) -> Detector:
-    """The detector of a fitted network, taught on the training rows."""
+def teach(net: Net, tensors: Mapping[str, Tensor], plan: Plan, wholes: Tensor | None = None) -> Detector:
+    """The detector of a fitted network, taught on the training rows; ``wholes`` say which whole each is a piece of."""
     device = tensors["x"].device
     with devices.seeded(plan.seed):
         detector = make(DETECTORS, "detector", net.spec.detector, net.shape, net.likelihood.features_shape)
@@ -335,6 +339,7 @@ def teach(net: Net, tensors: Mapping[str, Tensor], plan: Plan) -> Detector:
             limit = plan.max_time and _DETECTOR_SHARE * plan.max_time
             own = Plan(epochs=epochs, learning_rate=detector.learning_rate, max_time=limit, weight_decay=0.02)
             train(detector, batches, own, hooks=[Guard(), *([Watch(limit)] if limit else [])])
+        detector.wholes = wholes
         detector.eval().settle(net, tensors, generator)
     return detector
 

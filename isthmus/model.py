@@ -34,6 +34,7 @@ from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.data.sparse import Sparse, dense, joined
 from isthmus.data.targets import wanted_of, with_target, without_target
+from isthmus.data.tiles import worst_of
 from isthmus.data.windows import Paid, Windows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.fitting import (
@@ -54,6 +55,7 @@ from isthmus.fitting import (
 from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.base import Modality
 from isthmus.modalities.recording import recording_remark
+from isthmus.modalities.tiles import Tiled
 from isthmus.recipes import modality_of
 from isthmus.record import Record
 from isthmus.spec import AUTO, Plan, Spec
@@ -132,6 +134,11 @@ class Model:
     def on_recordings(self) -> bool:
         """Whether rows are steps of recordings, which are scored through the windows that hold them."""
         return getattr(self.modality, "layout", None) is not None
+
+    @property
+    def on_tiles(self) -> bool:
+        """Whether rows are pictures that are looked at in tiles, and judged by the strangest of them."""
+        return isinstance(self.modality, Tiled)
 
     @property
     def pca_size(self) -> int:
@@ -274,7 +281,10 @@ class Model:
         with phase(phases, "calibrate"):
             model._calibrate(fed.tensors, fed.held)
         with phase(phases, "detector"):
-            model._learn_to_detect(fed.tensors, fed.held)
+            model._learn_to_detect(fed.tensors, fed.held, model._wholes(kept, held))
+            if model.on_tiles:
+                model._calibrate_pictures(kept, held)
+            model.detector.release()
             if held is not None and fed.held is not None and held.kind == "windows":
                 model._calibrate_steps(held.data, without_target(fed.held))
                 record.remarks += _few_windows(held.data)
@@ -320,7 +330,20 @@ class Model:
                 self._known_codes = code_marks(self._codes(some)[0], self.code_variance).cpu()
                 self.held_nats = np.sort(nats.cpu().numpy())
 
-    def _learn_to_detect(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
+    def _wholes(self, kept: Rows, held: Rows | None) -> Tensor | None:
+        """Of rows that come in pieces: which of the kept and, after them, held-out rows every piece is of."""
+        found, first = [], 0
+        for rows in (kept,) if held is None else (kept, held):
+            of = self.modality.wholes(rows)
+            if of is None:
+                return None
+            found.append(torch.from_numpy(of) + first)
+            first += len(rows)
+        return torch.cat(found)
+
+    def _learn_to_detect(
+        self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None, wholes: Tensor | None = None
+    ) -> None:
         """Teach the detector, and see how rows score that it did not learn from: those held out, and its own where it
         can tell. Of few rows it then learns from all, since each counts; but windows of recordings overlap, and what a
         training window would score if it were new is told by later ones alone.
@@ -328,9 +351,10 @@ class Model:
         tensors, held = without_target(tensors), held and without_target(held)
         kind = DETECTORS[self.spec.detector.kind]
         few = held is not None and len(tensors["x"]) + len(held["x"]) <= _MOST_FRESH
-        if held is not None and few and kind.tells_fresh and not self.on_recordings:
+        fresh = kind.tells_fresh if wholes is None else kind.tells_apart
+        if held is not None and few and fresh and not self.on_recordings:
             tensors, held = _joined(tensors, held), None
-        self.detector = teach(self.net, tensors, self.plan)
+        self.detector = teach(self.net, tensors, self.plan, None if wholes is None else wholes[: len(tensors["x"])])
         with torch.no_grad(), devices.threads_for(self._work(), self.device):
             self._calibrate_detector(tensors, held and {n: t[:_MOST_CALIBRATION] for n, t in held.items()})
 
@@ -360,6 +384,28 @@ class Model:
             ours = {name: t[index.to(t.device)] for name, t in tensors.items()}
             both = ours if held is None else _joined(held, ours)
             self._spread = _usual_distance({name: t[: len(back)] for name, t in both.items()}, back)
+
+    @torch.no_grad()
+    def _calibrate_pictures(self, kept: Rows, held: Rows | None) -> None:
+        """Score pictures as new ones are, by the strangest of their tiles: those held out, and those that the detector
+        learned from as if it had not, where it can tell.
+        """
+        apart = self.detector.tells_apart and self.detector.wholes is not None
+        scores, first = [], 0
+        with devices.threads_for(self._work(), self.device):
+            for rows in (kept, held):
+                if rows is None or (rows is kept and not apart):
+                    continue
+                for _, tiles in self.pictures(rows):
+                    fed = self.modality.to_tensors(tiles) | {"whole": torch.from_numpy(tiles.data.picture) + first}
+                    found = []
+                    for b in in_order(fed, self._chunk):
+                        x = b["x"].to(self.device)
+                        told = self.detector.apart(self.net, x, b["whole"]) if apart else self._surprise({"x": x})
+                        found.append(told.score.double().cpu())
+                    scores.append(worst_of(tiles.data, torch.cat(found).numpy())[0])
+                    first += len(tiles.data.sizes)
+        self.calibration = np.sort(np.concatenate(scores)) if scores else None
 
     @torch.no_grad()
     def _calibrate_steps(self, windows: Windows, held: Mapping[str, Tensor]) -> None:
@@ -509,6 +555,11 @@ class Model:
         rows = self.open(source)
         if self.on_recordings:
             return self.paid(rows).score
+        if self.on_tiles:
+            return np.concatenate([worst_of(t.data, self._score(t))[0] for _, t in self.pictures(rows)])
+        return self._score(rows)
+
+    def _score(self, rows: Rows) -> np.ndarray:
         return self._over(rows, lambda b: self._surprise(b, explain=False).score)
 
     def nats(self, source: Any) -> np.ndarray:
@@ -519,24 +570,26 @@ class Model:
         """
         return self._over(source, self._nats)
 
-    def contributions(self, source: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    def contributions(self, source: Any, *, expected: bool = True) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """Where the score comes from: per entry (n, *shape), what belongs to none (n,), which add up to it, and the
-        expected x (n, *shape).
+        ``expected`` x (n, *shape), or None where nobody asks.
 
         Of sparse rows the entries are a ``scipy.sparse`` array, and nothing is said to be expected.
         """
 
         def explain(b: Mapping[str, Tensor]) -> Tensor:
             found = self._surprise(b)
-            expected = self._mean(b) if found.expected is None else found.expected
-            return torch.cat([found.entries.flatten(1), found.rest[:, None], expected.flatten(1)], dim=1)
+            told = [found.entries.flatten(1), found.rest[:, None]]
+            if expected:
+                told.append((self._mean(b) if found.expected is None else found.expected).flatten(1))
+            return torch.cat(told, dim=1)
 
         if self.modality.sparse:
             return self._few_contributions(source)
         found = self._over(source, explain)
         n = int(np.prod(self.net.shape))
-        entries, rest, mean = found[:, :n], found[:, n], found[:, n + 1 :]
-        return entries.reshape(-1, *self.net.shape), rest, mean.reshape(-1, *self.net.shape)
+        entries, rest = found[:, :n].reshape(-1, *self.net.shape), found[:, n]
+        return entries, rest, found[:, n + 1 :].reshape(-1, *self.net.shape) if expected else None
 
     def _few_contributions(self, source: Any) -> tuple[Any, np.ndarray, None]:
         """The same of sparse rows: what is not there brings nothing, and what is expected of each of ten thousand words
@@ -733,6 +786,11 @@ class Model:
     @property
     def _chunk(self) -> int:
         return chunk_rows(self.net)
+
+    def pictures(self, rows: Rows) -> Iterator[tuple[Rows, Rows]]:
+        """Pictures that are looked at in tiles, some at a time, and their tiles."""
+        assert isinstance(self.modality, Tiled)
+        return self.modality.pictures(rows, self.stretch)
 
     @property
     def stretch(self) -> int:

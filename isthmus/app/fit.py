@@ -101,6 +101,12 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     help="Find defects with the weights of a ResNet in a .safetensors file that you have; nothing is downloaded.",
 )
 @click.option("--size", type=Size(), help="Resize images to height x width.")
+@click.option(
+    "--tile",
+    type=click.IntRange(min=32),
+    metavar="SIDE",
+    help="Look at images in tiles of SIDE x SIDE pixels, at the size that they have: for small things in large ones.",
+)
 @click.option("--scaling", help="How numbers are scaled: auto, none, global, standard or robust.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left.")
 @click.option("--strict", is_flag=True, help="Refuse files that cannot be used instead of skipping them.")
@@ -134,6 +140,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     job = _job(said)
     of_time = any(said[name] is not None for name in ("time", "series_id", "window", "stride"))
     implied = "series" if of_time else "text" if said["text"] else "table" if said["columns"] else None
+    implied = implied or ("tiles" if said["tile"] else None)
     kind = said["kind"] or (job.modality if job else implied)
     rows = open_rows(data, strict=said["strict"], kind=kind, stream=said["stream"])
     target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"], kind=kind)
@@ -261,6 +268,8 @@ def _settings(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
         options["kinds"] = dict(said["columns"])
     if said["text"]:
         options["text"] = list(said["text"])
+    if said["tile"]:
+        options["side"] = said["tile"]
     for name in ("size", "scaling", "time", "series_id", "window", "stride"):
         if said[name] is not None:
             options[name] = said[name]

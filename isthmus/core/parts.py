@@ -393,6 +393,10 @@ class Detector(Piece):
     learns: ClassVar[bool] = False
     #: Does :meth:`fresh` tell how a training row would score if it were new? Then none need be held out for that.
     tells_fresh: ClassVar[bool] = False
+    #: Does :meth:`apart` tell the same of what comes in pieces, such as pictures in tiles?
+    tells_apart: ClassVar[bool] = False
+    #: Which whole each training row is a piece of, (n,); None where each stands for itself.
+    wholes: Tensor | None = None
     #: Steps that it is trained for, at which highest learning rate, on how many rows each.
     steps: int = 0
     learning_rate: float = 2e-3
@@ -423,6 +427,15 @@ class Detector(Piece):
         :meth:`settle`; None where only other rows can tell.
         """
         return None
+
+    def apart(self, net: Net, x: Tensor, wholes: Tensor) -> Surprise:
+        """The surprise of pieces as a detector would have it that learned from no piece of the same whole, right after
+        :meth:`settle`; ``wholes`` (B,) are numbered as :attr:`wholes` is.
+        """
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Let go of what only :meth:`fresh` and :meth:`apart` needed."""
 
     @abstractmethod
     def forward(

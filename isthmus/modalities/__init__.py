@@ -16,9 +16,11 @@ from isthmus.modalities.pixels import Pixels
 from isthmus.modalities.series import Series
 from isthmus.modalities.table import Table
 from isthmus.modalities.text import Text
+from isthmus.modalities.tiles import Tiled
 
 MODALITIES: dict[str, type[Modality]] = {
     "array": Array, "table": Table, "image": Image, "pixels": Pixels, "series": Series, "sparse": Matrix, "text": Text,
+    "tiles": Tiled,
 }  # fmt: skip
 
 #: Rows of these kinds are taken by another modality than one of their own name.

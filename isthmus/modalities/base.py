@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from isthmus.data.rows import Rows
@@ -57,6 +58,10 @@ class Modality(ABC):
     def samples(self, rows: Rows) -> Rows:
         """The rows as samples of the network, where those are others: the windows of recordings."""
         return rows
+
+    def wholes(self, rows: Rows) -> np.ndarray | None:
+        """Which of ``rows`` each row of :meth:`to_tensors` is a piece of; None where rows are not judged by pieces."""
+        return None
 
     @property
     def alike(self) -> float:

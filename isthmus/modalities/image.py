@@ -130,8 +130,12 @@ class Image(Modality):
     def from_tensors(self, x: Tensor, like: Rows | None = None) -> np.ndarray:
         """``(n, h, w)`` for grey, else ``(n, h, w, c)``, in the raw type and range."""
         pictures = x.detach().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy() * self.high
-        pictures = np.ascontiguousarray(cast(pictures, self.dtype))
+        pictures = self.cast(pictures)
         return pictures[..., 0] if self.channels == 1 and not self.channel_axis else pictures
+
+    def cast(self, pictures: np.ndarray) -> np.ndarray:
+        """Numbers in the raw range → the raw type."""
+        return np.ascontiguousarray(cast(pictures, self.dtype))
 
     def parts(self) -> dict[str, Any]:
         body = "mlp" if int(np.prod(self.shape)) <= SMALL else "conv"
@@ -235,6 +239,14 @@ def _filter(old: tuple[int, int], new: tuple[int, int]) -> PIL.Resampling:
     return PIL.Resampling.BOX if new[0] <= old[0] and new[1] <= old[1] else PIL.Resampling.BICUBIC
 
 
+def sizes_of(rows: Rows) -> np.ndarray:
+    """How high and wide each picture is, (n, 2), from the headers alone."""
+    if isinstance(rows.of_one_length().data, list):
+        with ThreadPoolExecutor(THREADS) as pool:
+            return np.array([size for size, _ in pool.map(_head, rows.data)]).reshape(-1, 2)
+    return np.tile(_as_pictures(rows).shape[1:3], (len(rows), 1))
+
+
 def _head(path: Path) -> tuple[tuple[int, int], str]:
     """Size as it is looked at, and mode, from the header alone."""
     with open_picture(path) as picture:
@@ -264,7 +276,10 @@ def _choose_size(sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], str]
         size = tuple(int(np.median([s[axis] for s in sizes.elements()])) for axis in (0, 1))
         why = f"the median of {len(sizes):,} different sizes"
     if max(size) > MAX_SIDE:
-        why = f"smaller than {size[0]} x {size[1]}, {why}; say size=… to override"
+        why = (
+            f"smaller than {size[0]} x {size[1]}, {why}; say size=… to override, or look for small things in tiles, at "
+            "the pictures' own size (--tile 256)"
+        )
         size = tuple(max(1, round(side * MAX_SIDE / max(size))) for side in size)
     return size, why
 

@@ -49,10 +49,11 @@ class Reason:
     observed: str
     expected: str
     share: float
+    of: str = "the score"
 
     def __str__(self) -> str:
         told = f" {self.observed}, expected {self.expected}" if self.observed else ""
-        return f"{self.name}{told}: {100 * self.share:.0f} % of the score"
+        return f"{self.name}{told}: {100 * self.share:.0f} % of {self.of}"
 
 
 @dataclass
@@ -157,6 +158,8 @@ class Detection(Result):
     over_time: bool = False
     #: Of pictures: the height of the heat map that one in a thousand places of usual pictures passes.
     line: float | None = None
+    #: Of pictures in tiles: the whole pictures (isthmus.tasks.tiled), whose strangest tile ``contributions`` tell of.
+    whole: Any = None
     _cells: dict[int, tuple[dict[str, list[Any]], int]] = field(default_factory=dict, repr=False)
 
     @property
@@ -195,7 +198,8 @@ class Detection(Result):
         """The entries that contributed most to row ``i``, strongest first; none where nothing stands out."""
         beyond = "the course of time" if self.over_time else "the combination of columns"
         rest = float(self.rest[i] - self.usual_rest)
-        return reasons(self._told_of(i), rest, self.names, lambda j: self._told(i, j), beyond)
+        at = (0, 0) if self.whole is None else self.whole.places[i]
+        return reasons(self._told_of(i), rest, self.names, lambda j: self._told(i, j), beyond, at)
 
     def _strongest(self) -> np.ndarray:
         """The entries that brought most to each row (n, TOP), the strongest first."""
@@ -253,10 +257,14 @@ class Detection(Result):
         return to_pandas(self.to_table())
 
     @property
-    def heat_maps(self) -> np.ndarray:
-        """Of pictures: what each pixel brings to the score, channels summed, as the network sees pictures (n, h, w)."""
+    def heat_maps(self) -> np.ndarray | list[np.ndarray]:
+        """Of pictures: what each pixel brings to the score, channels summed, as the network sees pictures (n, h, w);
+        of pictures in tiles a list, each map as large as its picture (h, w).
+        """
         if self.contributions.ndim != 4:
             raise SpecError("Heat maps are of pictures, and these rows are none. Ask for .contributions.")
+        if self.whole is not None:
+            return [self._own_size(i) for i in range(len(self.scores))]
         return self.contributions.sum(1)
 
     def mask(self, i: int) -> np.ndarray:
@@ -274,13 +282,16 @@ class Detection(Result):
     @property
     def _line(self) -> float:
         # a detector that knows no line of its own: the height of one pixel in a thousand here
-        return float(np.quantile(self.heat_maps, 0.999)) if self.line is None else self.line
+        if self.line is not None:
+            return self.line
+        return float(np.quantile(np.concatenate([map_.ravel() for map_ in self.heat_maps]), 0.999))
 
     def _own_size(self, i: int) -> np.ndarray:
         map_ = self.contributions[i]
         if map_.ndim != 3:
             raise SpecError("Heat maps are of pictures, and these rows are none. Ask for .contributions.")
-        return regions.resized(map_.sum(0), *pixels(self.rows, i).shape[:2])
+        size = pixels(self.rows, i).shape[:2]
+        return regions.resized(map_.sum(0), *size) if self.whole is None else self.whole.own_size(i, *size)
 
     def save(self, path: Path) -> list[Path]:
         """Write the table; pictures into a folder (a path without an ending): overlays, masks and boxes beside it."""
@@ -370,7 +381,8 @@ def detect(
     bare, known = rows, None
     if labels is not None:
         bare, known = take_labels(rows, labels, lambda name: name in model.modality.looks_at)
-    brought = _over_time(model, bare, rows) if model.on_recordings else _row_by_row(model, bare, rows)
+    look = _over_time if model.on_recordings else _by_tile if model.on_tiles else _row_by_row
+    brought = look(model, bare, rows)
     scores = brought["contributions"].reshape(len(brought["rest"]), -1).sum(1, dtype=np.float64) + brought["rest"]
     p_values = model.p_values(scores)
     judged = None if known is None else judge(scores, p_values, known, false_alarm_rate)
@@ -484,7 +496,7 @@ def flagged_words(found: int, n: int, how: str, threshold: float) -> str:
 
 def _row_by_row(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
     """What rows bring to their scores, and what is shown of them; ``bare`` are those that the model takes."""
-    entries, rest, mean = model.contributions(bare)
+    entries, rest, mean = model.contributions(bare, expected=bool(model.modality.names))
     usual, usual_rest = model.usual
     expectation = Expectation(model.modality, mean, model.spread) if model.modality.names else None
     return {"contributions": entries, "rest": rest, "usual": usual, "usual_rest": usual_rest, "rows": rows,
@@ -498,22 +510,31 @@ def _over_time(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
     return over_time(model, bare, rows)
 
 
+def _by_tile(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
+    """The same of pictures in tiles, by the strangest tile."""
+    from isthmus.tasks.tiled import by_tile
+
+    return by_tile(model, bare, rows)
+
+
 def reasons(
     gained: np.ndarray,
     rest: float,
     names: Sequence[str],
     told: Callable[[int], tuple[str, str]],
     beyond: str = "the combination of columns",
+    at: Sequence[int] = (0, 0),
 ) -> list[Reason]:
     """The entries that contributed most, strongest first. ``gained`` (*shape) and ``rest`` are above the usual;
-    ``told`` says of entry j what it was and what was expected; ``beyond`` is what belongs to no entry.
+    ``told`` says of entry j what it was and what was expected; ``beyond`` is what belongs to no entry; ``at`` is where
+    in a picture its first pixel stands.
     """
     gained = gained.clip(min=0)
     total = float(gained.sum() + max(rest, 0.0))
     if total <= 0:
         return []
     if not names:
-        return [_region(gained, total)]
+        return [_region(gained, at)] if gained.any() else []
     found = [
         Reason(names[j], *told(int(j)), float(gained[j]) / total)
         for j in np.argsort(-gained)[:TOP]
@@ -574,16 +595,19 @@ def _word(value: Any, digits: int = 4) -> str:
     return repr(value) if isinstance(value, str) else str(value)
 
 
-def _region(gained: np.ndarray, total: float) -> Reason:
-    """The window of an image or of time, an eighth of its side, that holds most of the surprise."""
+def _region(gained: np.ndarray, at: Sequence[int]) -> Reason:
+    """The window of an image or of time, an eighth of its side, that holds most of the surprise; of what lies in the
+    map, since the score may be that of its highest places alone.
+    """
     image = np.atleast_2d(gained.sum(0))
     height, width = image.shape
     h, w = max(1, height // 8), max(1, width // 8)
     sums = np.pad(image, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     windows = sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
     top, left = np.unravel_index(windows.argmax(), windows.shape)
-    name = f"{_span('row', top, h)}, {_span('column', left, w)}" if gained.ndim == 3 else _span("step", left, w)
-    return Reason(name, "", "", float(windows.max()) / total)
+    rows, columns = _span("row", at[0] + top, h), _span("column", at[1] + left, w)
+    name = f"{rows}, {columns}" if gained.ndim == 3 else _span("step", left, w)
+    return Reason(name, "", "", float(windows.max() / image.sum()), "what stands out")
 
 
 def _span(what: str, start: int, length: int) -> str:

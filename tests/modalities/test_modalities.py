@@ -24,17 +24,18 @@ ROWS = {
     "text": open_rows([" ".join(G.choice(list("abcdefg"), 5)) for _ in range(40)]),
     "pixels": open_rows([G.integers(0, 9000, (16, 16, 2), dtype=np.uint16) for _ in range(40)], kind="pixels"),
     "image": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),
+    "tiles": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),  # each smaller than a tile
 }
 
 
-@pytest.mark.parametrize("kind", MODALITIES)
+@pytest.mark.parametrize("kind", [kind for kind in MODALITIES if kind != "tiles"])  # these are asked for
 def test_the_rows_choose_the_modality(kind):
     assert fit_modality(ROWS[kind]).kind == kind == ROWS[kind].kind
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
 def test_json_and_back_gives_the_same_tensors(kind):
-    modality = fit_modality(ROWS[kind])
+    modality = fit_modality(ROWS[kind], kind)
     again = modality_from_json(json.loads(json.dumps(modality_to_json(modality), allow_nan=False)))
     one, two = dense(modality.to_tensors(ROWS[kind])), dense(again.to_tensors(ROWS[kind]))
     assert one.keys() == two.keys()
@@ -46,7 +47,7 @@ def test_json_and_back_gives_the_same_tensors(kind):
 
 @pytest.mark.parametrize("kind", MODALITIES)
 def test_tensors_keep_the_contract(kind):
-    modality = fit_modality(ROWS[kind])
+    modality = fit_modality(ROWS[kind], kind)
     batch = dense(modality.to_tensors(ROWS[kind]))
     assert batch["x"].dtype == torch.float32
     assert batch["x"].shape == (40, *modality.shape)
@@ -65,11 +66,11 @@ def test_tensors_keep_the_contract(kind):
 def test_one_row_is_enough_to_use_and_to_fit(kind):
     one = ROWS[kind].take([0])
     assert torch.equal(
-        dense(fit_modality(ROWS[kind]).to_tensors(one))["x"][0],
-        dense(fit_modality(ROWS[kind]).to_tensors(ROWS[kind]))["x"][0],
+        dense(fit_modality(ROWS[kind], kind).to_tensors(one))["x"][0],
+        dense(fit_modality(ROWS[kind], kind).to_tensors(ROWS[kind]))["x"][0],
     )
     if kind != "table":
-        assert dense(fit_modality(one).to_tensors(one))["x"].isfinite().all()
+        assert dense(fit_modality(one, kind).to_tensors(one))["x"].isfinite().all()
 
 
 def test_names_that_are_not_on_the_menu():
