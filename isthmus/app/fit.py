@@ -141,7 +141,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     of_time = any(said[name] is not None for name in ("time", "series_id", "window", "stride"))
     implied = "series" if of_time else "text" if said["text"] else "table" if said["columns"] else None
     implied = implied or ("tiles" if said["tile"] else None)
-    kind = said["kind"] or (job.modality if job else implied)
+    kind = job.modality_of(data, said["kind"]) if job else said["kind"] or implied
     rows = open_rows(data, strict=said["strict"], kind=kind, stream=said["stream"])
     target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"], kind=kind)
     reading = time.perf_counter() - began

@@ -23,24 +23,29 @@ from torch.nn import functional as F
 from isthmus.core.parts import Corrupted, Corruption
 from isthmus.errors import SpecError
 
-#: Of the four pixels of a 2 × 2 cell (0 1 / 2 3), the ordered pairs that touch by a side.
-_PAIRS = ((0, 1), (0, 2), (1, 0), (1, 3), (2, 0), (2, 3), (3, 1), (3, 2))
+#: Of the four pixels of a 2 × 2 cell (0 1 / 2 3), the ordered pairs that touch by a side; of signals two steps.
+_PAIRS = {2: ((0, 1), (0, 2), (1, 0), (1, 3), (2, 0), (2, 3), (3, 1), (3, 2)), 1: ((0, 1), (1, 0))}
 
 
 class Neighbours(Corruption):
-    """Of every 2 × 2 pixels one is shown and one that touches it is asked for, in pictures of half the size.
+    """Of every 2 × 2 pixels one is shown and one that touches it is asked for, in pictures of half the size; of every
+    two steps of a signal one, and the other.
 
     For noise that is independent from pixel to pixel.
     """
 
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
         _check(x, "neighbours")
-        if x.shape[2] % 2 or x.shape[3] % 2:
-            raise SpecError(f"The corruption 'neighbours' halves both sides; got rows {tuple(x.shape[1:])}.")
-        cells = F.pixel_unshuffle(x, 2).unflatten(1, (-1, 4))  # (B, C, 4, H/2, W/2)
-        pairs = torch.tensor(_PAIRS, device=x.device)
-        drawn = pairs[torch.randint(len(_PAIRS), (len(x), 1, 1, *cells.shape[3:]), device=x.device)]
-        shown, asked = (cells.gather(2, drawn[..., i].expand(-1, cells.shape[1], -1, -1, -1))[:, :, 0] for i in (0, 1))
+        if any(side % 2 for side in x.shape[2:]):
+            raise SpecError(f"The corruption 'neighbours' halves all sides; got rows {tuple(x.shape[1:])}.")
+        if x.ndim == 4:
+            cells = F.pixel_unshuffle(x, 2).unflatten(1, (-1, 4))  # (B, C, 4, H/2, W/2)
+        else:
+            cells = x.unflatten(2, (-1, 2)).movedim(3, 2)  # (B, C, 2, T/2)
+        pairs = torch.tensor(_PAIRS[x.ndim - 2], device=x.device)
+        drawn = pairs[torch.randint(len(pairs), (len(x), 1, 1, *cells.shape[3:]), device=x.device)]
+        wide = (-1, cells.shape[1], *[-1] * (cells.ndim - 2))
+        shown, asked = (cells.gather(2, drawn[..., i].expand(wide))[:, :, 0] for i in (0, 1))
         return Corrupted(shown, target=asked)
 
 
@@ -62,6 +67,10 @@ class BlindSpot(Corruption):
 
     def forward(self, x: Tensor, observed: Tensor | None) -> Corrupted:
         _check(x, "blind_spot")
+        if x.ndim == 3:  # a signal is a picture one pixel high
+            found = self.forward(x[:, :, None], None)
+            assert found.asked is not None
+            return Corrupted(found.x[:, :, 0], asked=found.asked[:, :, 0])
         asked = torch.rand_like(x[:, :1]) < self.rate
         wide = asked.to(x)
         if self.across:
@@ -80,13 +89,18 @@ class BlindSpot(Corruption):
 
 
 def _around(x: Tensor, across: int, down: int) -> Tensor:
-    """The median of the eight pixels that stand around each one, ``across`` and ``down`` pixels away; NaN is none."""
-    padded = F.pad(x, (across, across, down, down), mode="reflect")
+    """The median of the eight pixels that stand around each one, ``across`` and ``down`` pixels away, or of the two in
+    a single line; NaN is none.
+    """
     height, width = x.shape[2:]
-    places = [(i, j) for i in (0, down, 2 * down) for j in (0, across, 2 * across) if (i, j) != (down, across)]
-    return torch.stack([padded[..., i : i + height, j : j + width] for i, j in places]).nanmedian(0).values
+    down = down if height > 1 else 0
+    padded = F.pad(x, (across, across, down, down), mode="reflect")
+    places = {(i, j) for i in (0, down, 2 * down) for j in (0, across, 2 * across)} - {(down, across)}
+    return torch.stack([padded[..., i : i + height, j : j + width] for i, j in sorted(places)]).nanmedian(0).values
 
 
 def _check(x: Tensor, name: str) -> None:
-    if x.ndim != 4:
-        raise SpecError(f"The corruption {name!r} looks at neighbours in pictures, got rows {tuple(x.shape[1:])}.")
+    if x.ndim not in (3, 4):
+        raise SpecError(
+            f"The corruption {name!r} looks at neighbours in pictures or signals, got rows {tuple(x.shape[1:])}."
+        )

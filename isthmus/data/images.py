@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: (page's number, its pixels (height, width, channels)) → new pixels of the same shape, whose numbers may be floats.
 Change = Callable[[int, np.ndarray], np.ndarray]
+#: path → the file.
+Opener = Callable[[Path], "ImageFile"]
 
 
 class ImageFile(ABC):
@@ -267,14 +269,14 @@ def _is_dicom(path: Path) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _opened(path: Path, changed: int) -> ImageFile:
-    return open_image(path)
+def _opened(path: Path, changed: int, opener: Opener) -> ImageFile:
+    return opener(path)
 
 
 @lru_cache(maxsize=1)
-def _last(path: Path, changed: int, index: int) -> np.ndarray:
+def _last(path: Path, changed: int, index: int, opener: Opener) -> np.ndarray:
     """The page that was read last: pieces of one are asked for one after the other."""
-    return _opened(path, changed).read(index)
+    return _opened(path, changed, opener).read(index)
 
 
 # --- rows -------------------------------------------------------------------------------------------
@@ -282,7 +284,10 @@ def _last(path: Path, changed: int, index: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Page:
-    """One picture, or a rectangle of it, that is read when it is asked for: a page of a file, or an array."""
+    """One picture, or a rectangle of it, that is read when it is asked for: a page of a file, or an array.
+
+    A signal is a page one pixel high.
+    """
 
     shape: tuple[int, int, int]
     dtype: np.dtype
@@ -291,6 +296,8 @@ class Page:
     array: np.ndarray | None = None
     #: Where it begins in the page: top, left.
     corner: tuple[int, int] = (0, 0)
+    #: What opens its file.
+    opener: Opener = open_image
 
     def read(self) -> np.ndarray:
         """The pixels (height, width, channels), in the numbers of the file."""
@@ -299,9 +306,9 @@ class Page:
             page = self.array
         else:
             try:
-                page = _last(self.path, self.path.stat().st_mtime_ns, self.index)
+                page = _last(self.path, self.path.stat().st_mtime_ns, self.index, self.opener)
             except OSError as error:
-                raise FileError(f"The picture {str(self.path)!r} can no longer be read: {error.strerror}.") from error
+                raise FileError(f"The file {str(self.path)!r} can no longer be read: {error.strerror}.") from error
         (top, left), (height, width, _) = self.corner, self.shape
         return page[top : top + height, left : left + width]
 
@@ -322,12 +329,12 @@ def open_pages(source: Any, strict: bool = False) -> Rows:
         rows = open_rows(source)
         return open_pages(rows.data).replace(origin=rows.origin)
     if isinstance(source, str | os.PathLike):
-        return _of_files(*_listed(os.fspath(source)), strict)
+        return of_files(*listed(os.fspath(source)), strict)
     if isinstance(source, list | tuple) and source and all(isinstance(one, str | os.PathLike) for one in source):
         paths = [Path(one).expanduser() for one in source]
         names = [path.name for path in paths]
         names = names if len(set(names)) == len(names) else [str(path) for path in paths]
-        return _of_files(paths, names, f"the list of {len(paths)} files", strict)
+        return of_files(paths, names, f"the list of {len(paths)} files", strict)
     if hasattr(source, "detach"):
         source = source.detach().cpu().numpy()
     pages = [_of_array(np.asarray(one)) for one in source]
@@ -348,7 +355,7 @@ def _of_array(one: np.ndarray) -> Page:
     return Page(one.shape, one.dtype, array=one)
 
 
-def _listed(said: str) -> tuple[list[Path], list[str], str]:
+def listed(said: str) -> tuple[list[Path], list[str], str]:
     """Paths, their names below the folder, and how messages call them."""
     path = Path(said).expanduser()
     if path.is_dir():
@@ -364,30 +371,39 @@ def _listed(said: str) -> tuple[list[Path], list[str], str]:
         return [path], [path.name], path.name
 
 
-def _of_files(paths: Sequence[Path], names: Sequence[str], origin: str, strict: bool) -> Rows:
+def of_files(
+    paths: Sequence[Path],
+    names: Sequence[str],
+    origin: str,
+    strict: bool,
+    kind: str = "pixels",
+    opener: Opener = open_image,
+    allowed: str = ALLOWED,
+) -> Rows:
+    """The pages of files as rows; a file that cannot be read is skipped and told."""
     pages: list[Page] = []
     called: list[str] = []
     skipped: list[Skipped] = []
     remarks: dict[str, list[str]] = {}
     for path, name in zip(paths, names, strict=True):
         try:
-            file = open_image(path)
+            file = opener(path)
             file.check()
         except FileError as error:
             skipped.append(Skipped(name, str(error)))
             continue
         for i, shape in enumerate(file.shapes):
-            pages.append(Page(shape, file.dtype, path, i))
+            pages.append(Page(shape, file.dtype, path, i, opener=opener))
             called.append(name if len(file.shapes) == 1 else f"{name}[{i}]")
         for remark in file.remarks:
             remarks.setdefault(remark, []).append(name)
     if skipped and strict:
         raise FileError(f"{skipped[0].name!r} in {origin} cannot be used: {skipped[0].reason}. Remove it.")
     if not pages:
-        why = f": {skipped[0].name!r} is {skipped[0].reason}" if skipped else f" (looked for {ALLOWED})"
-        raise FileError(f"No picture in {origin} can be read{why}.")
+        why = f": {skipped[0].name!r} is {skipped[0].reason}" if skipped else f" (looked for {allowed})"
+        raise FileError(f"No {'picture' if kind == 'pixels' else 'signal'} in {origin} can be read{why}.")
     said = (f"{which[0]}{f' and {len(which) - 1} more' * (len(which) > 1)}: {r}" for r, which in remarks.items())
-    return Rows("pixels", pages, origin, tuple(called), tuple(skipped), tuple(said))
+    return Rows(kind, pages, origin, tuple(called), tuple(skipped), tuple(said))
 
 
 def check_size(height: int, width: int) -> None:

@@ -33,6 +33,7 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None, str
         kind: ``"series"`` takes several files, frames or one row of numbers for recordings; WAV files always are.
             ``"array"`` takes the one column of a table whose cells are vectors.
             ``"pixels"`` takes pictures as they are: of any size, type and number of channels, in stacks too.
+            ``"signals"`` takes sounds, tables over time and arrays as they are: of any length and number of channels.
         stream: Read tables and shards in stretches, so that memory stays flat (True), or whole (False); by itself where
             they would take a quarter of the memory that is free.
 
@@ -49,6 +50,10 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None, str
         from isthmus.data.images import open_pages
 
         rows = open_pages(source, strict)
+    elif kind == "signals":
+        from isthmus.data.signals import open_signals
+
+        rows = open_signals(source, strict)
     elif isinstance(source, (str, os.PathLike)):
         rows = _open_path(os.fspath(source), strict, kind, stream)
     elif isinstance(source, (list, tuple)):

@@ -14,13 +14,14 @@ from isthmus.modalities.image import Image
 from isthmus.modalities.matrix import Matrix
 from isthmus.modalities.pixels import Pixels
 from isthmus.modalities.series import Series
+from isthmus.modalities.signals import Signals
 from isthmus.modalities.table import Table
 from isthmus.modalities.text import Text
 from isthmus.modalities.tiles import Tiled
 
 MODALITIES: dict[str, type[Modality]] = {
     "array": Array, "table": Table, "image": Image, "pixels": Pixels, "series": Series, "sparse": Matrix, "text": Text,
-    "tiles": Tiled,
+    "tiles": Tiled, "signals": Signals,
 }  # fmt: skip
 
 #: Rows of these kinds are taken by another modality than one of their own name.

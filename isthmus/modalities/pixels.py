@@ -36,6 +36,7 @@ class Pixels(Modality):
     """
 
     kind = "pixels"
+    grid, usual_side = GRID, SIDE
 
     def __init__(self, side: int, channels: int, dtype: str, low: float, high: float, seen: list[str]):
         self.side, self.channels, self.dtype = int(side), int(channels), np.dtype(dtype)

@@ -51,24 +51,31 @@ def _nlm(channel: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _wavelet(channel: np.ndarray, strength: float) -> np.ndarray:
-    from skimage.restoration import denoise_wavelet
-
     sigma = level(channel)
-    if sigma <= 0 or min(channel.shape) < 16:
+    signal = len(channel) == 1
+    if sigma <= 0 or min(channel.shape[signal:]) < 16:
         return channel
+    if signal:
+        return np.mean([np.roll(_shrunk(np.roll(channel[0], by), strength * sigma), -by) for by in _SHIFTS], 0)[None]
     # thresholds are not the same when a picture moves by a pixel: the mean over shifts has no such grid
     shifts = [(0, 0), (1, 2), (2, 1), (3, 3)]
     found = [
-        np.roll(
-            denoise_wavelet(
-                np.roll(channel, shift, (0, 1)).astype(np.float32), sigma=strength * sigma, wavelet="sym4",
-                method="BayesShrink", mode="soft", rescale_sigma=False,
-            ),
-            (-shift[0], -shift[1]), (0, 1),
-        )
+        np.roll(_shrunk(np.roll(channel, shift, (0, 1)), strength * sigma), (-shift[0], -shift[1]), (0, 1))
         for shift in shifts
-    ]  # fmt: skip
+    ]
     return np.mean(found, axis=0)
+
+
+def _shrunk(channel: np.ndarray, sigma: float) -> np.ndarray:
+    from skimage.restoration import denoise_wavelet
+
+    return denoise_wavelet(
+        channel.astype(np.float32), sigma=sigma, wavelet="sym4", method="BayesShrink", mode="soft", rescale_sigma=False
+    )
+
+
+#: Shifts of a signal, in steps.
+_SHIFTS = (0, 1, 2, 3, 5, 7)
 
 
 _METHODS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {"nlm": _nlm, "wavelet": _wavelet}
@@ -78,17 +85,23 @@ NAMES = {"nlm": "non-local means", "wavelet": "wavelet shrinkage"}
 _STRENGTHS = {"nlm": (0.5, 0.7, 0.9), "wavelet": (0.8, 1.2, 1.7)}
 
 
-def candidates() -> dict[str, list[Method]]:
-    """Every classical method with every strength; none where scikit-image is not installed."""
+def candidates(signals: bool = False) -> dict[str, list[Method]]:
+    """Every classical method with every strength; none where scikit-image is not installed. Non-local means are of
+    pictures.
+    """
     try:
         import pywt  # noqa: F401
         import skimage.restoration  # noqa: F401
     except ImportError:
         return {}
-    return {name: [Method(name, strength) for strength in tried] for name, tried in _STRENGTHS.items()}
+    return {
+        name: [Method(name, strength, _REACH if signals else 32) for strength in tried]
+        for name, tried in _STRENGTHS.items()
+        if not signals or name != "nlm"
+    }
 
 
-def named(name: str, strength: float) -> Method:
+def named(name: str, strength: float, signals: bool = False) -> Method:
     """A method of a model file.
 
     Raises:
@@ -96,7 +109,7 @@ def named(name: str, strength: float) -> Method:
     """
     if not candidates():
         raise FileError("The classical denoisers need scikit-image: pip install 'isthmus[denoise]'.")
-    return Method(name, strength)
+    return Method(name, strength, _REACH if signals else 32)
 
 
 def held_out_error(denoise: Denoiser, picture: np.ndarray) -> float:
@@ -105,12 +118,18 @@ def held_out_error(denoise: Denoiser, picture: np.ndarray) -> float:
 
     Hidden pixels are replaced by the mean of the four that touch them, so that nothing of them is left.
     """
-    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="reflect")
-    around = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4
+    axes = [axis for axis in (0, 1) if picture.shape[axis] > 1]  # a signal has neighbours along time alone
+    beside = []
+    for axis in axes:
+        padded = np.pad(picture, [(int(axis == k), int(axis == k)) for k in range(3)], mode="reflect")
+        n = picture.shape[axis]
+        beside += [np.take(padded, range(n), axis), np.take(padded, range(2, n + 2), axis)]
+    around = sum(beside) / max(len(beside), 1)
     total = count = 0.0
     for place in range(_PLACES):
         hidden = np.zeros(picture.shape[:2], bool)
-        hidden[place % _STEP :: _STEP, (2 * place + 1) % _STEP :: _STEP] = True
+        rows = place % _STEP if len(picture) > 1 else 0
+        hidden[rows::_STEP, (2 * place + 1) % _STEP :: _STEP] = True
         given = np.where(hidden[..., None], around, picture)
         total += float(np.square(denoise(given)[hidden] - picture[hidden]).sum())
         count += hidden.sum() * picture.shape[2]
@@ -119,7 +138,12 @@ def held_out_error(denoise: Denoiser, picture: np.ndarray) -> float:
 
 def squared_error(denoise: Denoiser, picture: np.ndarray, clean: np.ndarray) -> float:
     """The mean squared error against the clean picture."""
-    return float(np.square(np.clip(denoise(picture), 0, 1) - clean).mean())
+    found = denoise(picture)
+    return float(np.square((found if len(picture) == 1 else np.clip(found, 0, 1)) - clean).mean())
+
+
+#: How far a method looks along a signal, in steps.
+_REACH = 256
 
 
 def calibrated(
@@ -127,7 +151,7 @@ def calibrated(
 ) -> dict[str, tuple[Method, float]]:
     """Of every classical method the strength with the least mean ``error`` over pictures, and that error."""
     found = {}
-    for name, tried in candidates().items():
+    for name, tried in candidates(signals=all(len(picture) == 1 for picture in pictures)).items():
         errors = [float(np.mean([error(method, i) for i in range(len(pictures))])) for method in tried]
         best = int(np.argmin(errors))
         found[name] = (tried[best], errors[best])

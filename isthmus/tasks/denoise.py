@@ -1,4 +1,4 @@
-"""Noise taken off pictures: of any size and type, written back as they came. Originals are only read."""
+"""Noise taken off pictures and signals: of any size and type, written back as they came. Originals are only read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import torch
 
 from isthmus import devices
 from isthmus.core.tiling import TILE, tiled
-from isthmus.data.images import Page, in_dtype, open_image
+from isthmus.data.images import Page, in_dtype
 from isthmus.data.rows import Rows
 from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import DataError, FileError, SpecError
+from isthmus.modalities.signals import bridged
 from isthmus.tasks.base import Result
 from isthmus.tasks.classical import NAMES, Denoiser, named
 from isthmus.tasks.noise import Noise, diagnose
@@ -26,27 +27,34 @@ if TYPE_CHECKING:
     from isthmus.model import Model
     from isthmus.tasks.yolo import Dataset
 
-#: Pictures that the scorecard looks at, and the side of the piece of each.
-_LOOKED_AT, _PIECE = 8, 256
+#: Pictures that the scorecard looks at, the side of the piece of each, and the steps of a piece of a signal.
+_LOOKED_AT, _PIECE, _STEPS = 8, 256, 1 << 15
+#: Signals go through a network so many steps at a time.
+_SIGNAL_TILE = 1 << 15
 
 
 class Cleaner:
-    """A model as a function of pictures: the network, or the classical method that did better on held-out pictures."""
+    """A model as a function of pictures or signals: the network, or the classical method that did better on those held
+    out. A signal is a picture one pixel high.
+    """
 
     def __init__(self, model: Model, method: str = "auto", tile: int = TILE):
         body = model.net.decoder
-        if model.modality.kind != "pixels" or body.reach is None:
+        if model.modality.kind not in ("pixels", "signals") or body.reach is None:
             raise SpecError(
-                "This model is none for pictures of any size, so it cannot clean any. Fit one that is: "
+                "This model is none for pictures or signals of any size, so it cannot clean any. Fit one that is: "
                 "isthmus fit PICTURES --for denoise -o clean.isthmus"
             )
+        self.signals = model.modality.kind == "signals"
         job = model.record.job or {}
         self.model, self.tile = model, tile
-        self.name = (job.get("best") or "network") if method == "auto" else method
+        self.judged = method == "auto"
+        self.name = (job.get("best") or "network") if self.judged else method
         self.stride, self.reach = body.stride, body.reach
         self._classical = None
         if self.name != "network":
-            self._classical = named(self.name, float(job.get("methods", {}).get(self.name, {}).get("strength", 0.8)))
+            strength = float(job.get("methods", {}).get(self.name, {}).get("strength", 0.8))
+            self._classical = named(self.name, strength, self.signals)
             self.reach = self._classical.reach
 
     def __call__(self, page: np.ndarray) -> np.ndarray:
@@ -54,37 +62,47 @@ class Cleaner:
         low, high = self.model.modality.range_of(page.dtype)
         holes = ~np.isfinite(page) if page.dtype.kind == "f" else None
         if holes is not None and holes.any():
-            page = np.where(holes, np.float32(low), page)
+            page = whole(page, low)
         out = self.scaled(page, low, high)
-        out *= np.float32(high - low)
-        out += np.float32(low)
+        out = out * (high - low) + low if self.signals else _unscaled(out, low, high)
         if holes is not None:
             out[holes] = np.nan
         return out
 
-    def scaled(self, page: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-        """(h, w, c) → clean (h, w, c), where ``low`` to ``high`` became 0 to 1."""
+    def scaled(self, page: np.ndarray, low: Any = 0.0, high: Any = 1.0) -> np.ndarray:
+        """(h, w, c) → clean (h, w, c), where ``low`` to ``high`` became 0 to 1, in all channels or in each."""
         channels, n = self.model.modality.channels, page.shape[2]
         if n not in (channels, 1) and channels != 1:
             raise DataError(
-                f"A picture has {n} channels, and the model was fitted on {channels}. Fit with modality.channels=1, "
-                "which takes each channel by itself."
+                f"{'A signal' if self.signals else 'A picture'} has {n} channels, and the model was fitted on "
+                f"{channels}. Fit with modality.channels=1, which takes each channel by itself."
             )
+        if self.signals:  # each channel has a range of its own, which float32 might not tell from 0
+            page, low, high = (page - low) / (high - low), 0.0, 1.0
 
         def run(x: torch.Tensor) -> torch.Tensor:
             x = (x - low) / (high - low)
+            if self.signals:
+                x = x[:, :, :1]  # a tile is as high as the grid
             if self._classical is not None:
                 return torch.from_numpy(self._classical(x[0].movedim(0, 2).numpy()).astype(np.float32)).movedim(2, 0)[
                     None
                 ]
             # channels of their own are rows of a batch; grey in a model of colours is grey in each
             x = (x.movedim(1, 0) if channels == 1 else x.expand(-1, channels, -1, -1)).to(self.model.device)
-            y = self.model.net.decode(self.model.net.encode(x)).mean
+            y = self._through(x)
             return y.movedim(0, 1) if channels == 1 else y if n == channels else y.mean(1, keepdim=True)
 
-        work = self.tile**2 * sum(p.numel() for p in self.model.net.parameters()) / 4
+        tile = _SIGNAL_TILE if self.signals else self.tile
+        work = (tile if self.signals else tile**2) * sum(p.numel() for p in self.model.net.parameters()) / 4
         with torch.inference_mode(), devices.threads_for(work, self.model.device):
-            return tiled(run, page, stride=self.stride, reach=self.reach, tile=self.tile)
+            return tiled(run, page, stride=self.stride, reach=self.reach, tile=tile)
+
+    def _through(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) through the network, which of a signal sees a line alone."""
+        if not self.signals:
+            return self.model.net.decode(self.model.net.encode(x)).mean
+        return self.model.net.decode(self.model.net.encode(x[:, :, 0].contiguous())).mean[:, :, None]
 
 
 @dataclass
@@ -100,9 +118,16 @@ class Scorecard:
     residual_signal: float
     psnr: tuple[float, float] | None = None
     ssim: tuple[float, float] | None = None
+    #: Signal to noise (dB), before and after, of signals that have clean ones beside them.
+    snr: tuple[float, float] | None = None
 
     def words(self) -> list[str]:
         said = []
+        if self.snr:
+            gain = self.snr[1] - self.snr[0]
+            said.append(
+                f"against the clean signals: signal to noise {self.snr[0]:.2f} → {self.snr[1]:.2f} dB ({gain:+.2f})"
+            )
         if self.psnr and self.ssim:
             said.append(
                 f"against the clean pictures: PSNR {self.psnr[0]:.2f} → {self.psnr[1]:.2f} dB, "
@@ -127,6 +152,7 @@ class Scorecard:
             "residual_signal": self.residual_signal,
             "psnr": self.psnr and list(self.psnr),
             "ssim": self.ssim and list(self.ssim),
+            "snr": self.snr and list(self.snr),
         }
 
 
@@ -146,18 +172,21 @@ class Denoised(Result):
         return len(self.rows)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Picture ``i`` without noise, in its own type: (h, w), or (h, w, c)."""
+        """Picture ``i`` without noise, in its own type: (h, w), or (h, w, c); signal ``i``: (time,), or (time, c)."""
         page = self.rows.data[i].read()
         clean = in_dtype(self.cleaner(page), page.dtype)
-        return clean[..., 0] if clean.shape[2] == 1 else clean
+        clean = clean[..., 0] if clean.shape[2] == 1 else clean
+        return clean[0] if self.cleaner.signals else clean
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[i] for i in range(len(self)))
 
     def summary(self) -> list[str]:
         name = self.cleaner.name
-        used = "the network" if name == "network" else f"{NAMES[name]}, better than the network"
-        lines = [f"{len(self.rows):,} picture(s), cleaned by {used}", *self.scorecard.words()]
+        used = "the network" if name == "network" else NAMES[name]
+        used += ", better than the network" if self.cleaner.judged and name != "network" else ""
+        what = "signal" if self.cleaner.signals else "picture"
+        lines = [f"{len(self.rows):,} {what}(s), cleaned by {used}", *self.scorecard.words()]
         if self.dataset is not None:
             lines.append(
                 "! a detector that was trained on the noisy pictures may get worse on clean ones: train it again on "
@@ -166,8 +195,12 @@ class Denoised(Result):
         return lines
 
     def to_json(self) -> dict[str, Any]:
-        return {"pictures": len(self.rows), "method": self.cleaner.name, "scorecard": self.scorecard.to_json(),
-                "failed": self.failed}  # fmt: skip
+        return {
+            "signals" if self.cleaner.signals else "pictures": len(self.rows),
+            "method": self.cleaner.name,
+            "scorecard": self.scorecard.to_json(),
+            "failed": self.failed,
+        }
 
     def to_frame(self) -> Any:
         import pyarrow as pa
@@ -191,12 +224,12 @@ class Denoised(Result):
                 raise FileError(f"{len(files)} files do not go into one, {path}: name a folder.")
             if path.suffix.lower() != files[0][0].suffix.lower():
                 raise FileError(
-                    f"Pictures come back as what they were: {files[0][0].name} is no {path.suffix}. "
+                    f"Files come back as what they were: {files[0][0].name} is no {path.suffix}. "
                     f"Say {path.with_suffix(files[0][0].suffix)}."
                 )
             return self._write([(files[0][0], path)])
         if path.exists() and not path.is_dir():
-            raise FileError(f"{path} is a file, not a folder. Give a folder for the pictures.")
+            raise FileError(f"{path} is a file, not a folder. Give a folder for what is cleaned.")
         return self._write([(source, path / name) for source, name in files])
 
     def _files(self) -> Iterator[tuple[Path, str]]:
@@ -212,7 +245,7 @@ class Denoised(Result):
         read = {source.resolve() for source, _ in pairs}
         for _, target in pairs:
             if target.resolve() in read or (target.is_symlink() and target.exists()):
-                raise FileError(f"{target} is one of the pictures themselves, or a link. Choose another folder.")
+                raise FileError(f"{target} is one of the originals themselves, or a link. Choose another folder.")
         written, done = [], 0
 
         def clean(_: int, page: np.ndarray) -> np.ndarray:
@@ -225,13 +258,16 @@ class Denoised(Result):
         for source, target in pairs:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                open_image(source).copy(target, clean)
+                self._opener(source).copy(target, clean)
                 written.append(target)
             except FileError as error:
                 self.failed.append(f"{source}: {error}")
         if self.failed and not written:
-            raise FileError(f"No picture could be cleaned. {self.failed[0]}")
+            raise FileError(f"Nothing could be cleaned. {self.failed[0]}")
         return written
+
+    def _opener(self, path: Path) -> Any:
+        return self.rows.data[0].opener(path)
 
 
 def denoise(
@@ -243,10 +279,10 @@ def denoise(
     yolo: Path | None = None,
     tile: int = TILE,
 ) -> Denoised:
-    """Take the noise off pictures.
+    """Take the noise off pictures, or off signals.
 
     Args:
-        target: clean pictures, one for each: the scorecard then knows PSNR and SSIM.
+        target: clean pictures, one for each: the scorecard then knows PSNR and SSIM; of signals, signal to noise.
         method: what cleans them; auto is what did best on held-out pictures when the model was fitted.
         yolo: the data.yaml of a YOLO data set, in place of DATA: a new root is written, with labels and a data.yaml.
         tile: side of the pieces that go through the network at once, in pixels; the result does not depend on it.
@@ -272,12 +308,12 @@ def check_pairs(rows: Rows, target: Rows) -> None:
     """Refuse pictures and clean ones that cannot belong together."""
     if len(rows) != len(target):
         raise DataError(
-            f"Every picture needs its clean one: there are {len(rows):,} ({rows.origin}) and {len(target):,} "
+            f"Each needs its clean one: there are {len(rows):,} ({rows.origin}) and {len(target):,} "
             f"({target.origin}). Bring as many of both, under the same names."
         )
     for i, (page, other) in enumerate(zip(rows.data, target.data, strict=True)):
         if page.shape != other.shape:
-            name = rows.names[i] if rows.names else f"picture {i}"
+            name = rows.names[i] if rows.names else f"{rows.kind}, number {i},"
             raise DataError(f"{name} is {page.shape} (height, width, channels) and its clean one {other.shape}.")
 
 
@@ -288,18 +324,21 @@ def scored(cleaner: Cleaner, rows: Rows, clean: Rows | None) -> Scorecard:
     )
     before, after, truth = [], [], []
     low, high = cleaner.model.modality.range_of(rows.data[0].dtype)
-    unit = high - low
+    unit = float(np.mean(high - low))
     for i in chosen:
         page = rows.data[i] if clean is not None else middle(rows.data[i])
         low, high = cleaner.model.modality.range_of(page.dtype)
-        noisy = page.read()
-        before.append((noisy.astype(np.float32) - low) / (high - low))
-        after.append(cleaner.scaled(np.nan_to_num(noisy), low, high))
+        noisy = whole(page.read())
+        before.append((noisy - low) / (high - low))
+        after.append(cleaner.scaled(noisy, low, high))
         if clean is not None:
             truth.append((clean.data[i].read().astype(np.float32) - low) / (high - low))
     alike, signal = zip(*(_residual(b, a) for b, a in zip(before, after, strict=True)), strict=True)
     levels = [diagnose([crop(x) for x in pictures[:_LOOKED_AT]]).sigma * unit for pictures in (before, after)]
     psnrs = ssims = None
+    if clean is not None and cleaner.signals:
+        snrs = tuple(float(np.mean([snr(x, t) for x, t in zip(xs, truth, strict=True)])) for xs in (before, after))
+        return Scorecard(*levels, float(np.mean(alike)), float(np.mean(signal)), snr=snrs)
     if clean is not None:
         cut = [np.clip(a, 0, 1) for a in after]
         psnrs = tuple(float(np.mean([psnr(x, t) for x, t in zip(xs, truth, strict=True)])) for xs in (before, cut))
@@ -309,12 +348,32 @@ def scored(cleaner: Cleaner, rows: Rows, clean: Rows | None) -> Scorecard:
 
 def middle(page: Page) -> Page:
     """A piece from the middle of a picture."""
-    height, width = (min(side, _PIECE) for side in page.shape[:2])
+    height, width = _piece(page.shape)
     return page.cut((page.shape[0] - height) // 2, (page.shape[1] - width) // 2, height, width)
 
 
+def _piece(shape: Sequence[int]) -> tuple[int, int]:
+    """The height and width of a piece."""
+    return (1, min(shape[1], _STEPS)) if shape[0] == 1 else (min(shape[0], _PIECE), min(shape[1], _PIECE))
+
+
+def whole(page: np.ndarray, low: Any = 0.0) -> np.ndarray:
+    """Numbers (h, w, c) as floats without holes: black in pictures, a straight line over them in signals."""
+    if page.dtype.kind == "f" and len(page) == 1:
+        return bridged(page)
+    page = page.astype(np.float32)
+    return np.where(np.isfinite(page), page, np.float32(low)) if page.dtype.kind == "f" else page
+
+
+def _unscaled(out: np.ndarray, low: float, high: float) -> np.ndarray:
+    out *= np.float32(high - low)
+    out += np.float32(low)
+    return out
+
+
 def crop(picture: np.ndarray) -> np.ndarray:
-    height, width = (min(side, _PIECE) for side in picture.shape[:2])
+    """A piece from the middle of an array."""
+    height, width = _piece(picture.shape)
     top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     return picture[top : top + height, left : left + width]
 
@@ -326,7 +385,9 @@ def _residual(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     power = float(np.square(left).sum())
     if power < 1e-12:
         return 0.0, 0.0
-    beside = float((left[:, 1:] * left[:, :-1]).sum() + (left[1:] * left[:-1]).sum()) / 2
+    beside = float((left[:, 1:] * left[:, :-1]).sum())
+    if len(left) > 1:
+        beside = (beside + float((left[1:] * left[:-1]).sum())) / 2
     stayed = after - after.mean((0, 1))
     return beside / power, float((left * stayed).sum()) / math.sqrt(power * max(float(np.square(stayed).sum()), 1e-12))
 
@@ -334,6 +395,11 @@ def _residual(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 def psnr(picture: np.ndarray, clean: np.ndarray) -> float:
     """Peak signal to noise, dB, of pictures between 0 and 1."""
     return -10 * math.log10(max(float(np.square(picture - clean).mean()), 1e-10))
+
+
+def snr(signal: np.ndarray, clean: np.ndarray) -> float:
+    """Signal to noise, dB: the clean signal's variance ÷ the mean squared error."""
+    return 10 * math.log10(max(float(clean.var()), 1e-12) / max(float(np.square(signal - clean).mean()), 1e-12))
 
 
 def ssim(picture: np.ndarray, clean: np.ndarray) -> float:

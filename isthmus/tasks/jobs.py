@@ -40,8 +40,15 @@ class Asked:
 class Job(ABC):
     """What a task asks before a fit and does after it. Its options are the keyword-only arguments of :meth:`suit`."""
 
-    #: What rows are opened as.
-    modality: ClassVar[str | None] = None
+    #: What rows may be opened as; the first is what arrays are.
+    modalities: ClassVar[tuple[str, ...]] = ()
+
+    def modality_of(self, source: Any, kind: str | None = None) -> str:
+        """What ``source`` is opened as, where ``kind`` is what a person said of it, if anything."""
+        if kind is not None:
+            return kind
+        opened = isinstance(source, Rows) and source.kind in self.modalities
+        return source.kind if opened else self.modalities[0]
 
     @abstractmethod
     def suit(self, rows: Rows, target: Rows | None, plan: Plan) -> Asked:
@@ -101,10 +108,12 @@ def fit_for(
     for option in options:
         if option not in known:
             raise unknown(f"option of the job {name!r}", option, known)
-    if asked.get("modality") not in (None, job.modality):
-        raise SpecError(f"--for {name} takes rows as {job.modality!r}; leave the kind out, got {asked['modality']!r}.")
-    rows = open_rows(source, strict=strict, kind=job.modality)
-    target = None if target is None else open_rows(target, strict=strict, kind=job.modality)
+    kind = job.modality_of(source, asked.get("modality"))
+    if kind not in job.modalities:
+        known_kinds = " or ".join(map(repr, job.modalities))
+        raise SpecError(f"--for {name} takes rows as {known_kinds}; leave the kind out, got {kind!r}.")
+    rows = open_rows(source, strict=strict, kind=kind)
+    target = None if target is None else open_rows(target, strict=strict, kind=kind)
     found = job.suit(rows, target, asked.pop("plan", None) or Plan(), **options)
     for line in found.told:
         told(line)
@@ -113,11 +122,11 @@ def fit_for(
     model = Model.fit(
         found.rows,
         found.recipe if recipe == "plain" else recipe,
-        **{**asked, "target": found.target, "parts": parts, "plan": found.plan, "modality": job.modality},
+        **{**asked, "target": found.target, "parts": parts, "plan": found.plan, "modality": kind},
         modality_options=chosen,
     )
     if asked.get("validation_rows") is not None:
-        held: Rows | None = open_rows(asked["validation_rows"], strict=strict, kind=job.modality)
+        held: Rows | None = open_rows(asked["validation_rows"], strict=strict, kind=kind)
     else:  # as they were chosen while fitting, since the seed is the same
         beside = found.rows if found.target is None else with_target(found.rows, found.target)
         held = split(beside, model.plan)[1]

@@ -16,21 +16,30 @@ import torch
 from isthmus import devices
 from isthmus.data.images import Page
 from isthmus.data.rows import Rows
+from isthmus.data.signals import are_signals
 from isthmus.errors import SpecError, unknown
-from isthmus.modalities.pixels import GRID, SIDE, Pixels
+from isthmus.modalities.pixels import Pixels
+from isthmus.modalities.signals import Signals
 from isthmus.model import Model
 from isthmus.spec import AUTO, Plan
 from isthmus.tasks.classical import NAMES, Denoiser, calibrated, held_out_error, squared_error
-from isthmus.tasks.denoise import Cleaner, check_pairs, crop
+from isthmus.tasks.denoise import Cleaner, check_pairs, crop, whole
 from isthmus.tasks.jobs import Asked, Job
 from isthmus.tasks.noise import Noise, diagnose
 
 #: Pictures that the diagnosis looks at, and those that methods are compared on.
 _LOOKED_AT, _COMPARED = 24, 8
 #: Fewer pictures than this are cut into pieces, so that some can be held out; no piece has a smaller side.
-_FEW, _LEAST_SIDE = 16, 96
-#: Crops per step: many small steps get further in the same time than few large ones.
+_FEW, _LEAST_SIDE, _LEAST_STEPS = 16, 96, 256
+#: Crops per step: many small steps get further in the same time than few large ones; and the same of signals.
 _BATCH, _RATE = 4, 2e-3
+_SIGNALS_BATCH = 16
+#: The U for signals: along one axis layers cost little, and it should see far.
+_SIGNALS_WIDTHS = [32, 48, 64, 96]
+#: Noise of any level that is added to signals: up to as strong as they are themselves.
+_SIGNALS_LEVELS = {"low": 0.0, "high": 1.0}
+#: Noises that signals may have.
+_OF_SIGNALS = ("gaussian",)
 #: Of all pictures (or pieces) a tenth is held out, but so many at least and at most.
 _HELD = (4, 16)
 #: Two levels this near to each other are two noisy shots, and none of them clean.
@@ -50,7 +59,12 @@ NOISES: dict[str, tuple[str, str]] = {
 class Denoising(Job):
     """A residual network for pixels, taught by what there is; classical methods stand beside it."""
 
-    modality = "pixels"
+    modalities = ("pixels", "signals")
+
+    def modality_of(self, source: Any, kind: str | None = None) -> str:
+        if kind == "series" or (kind is None and are_signals(source)):
+            return "signals"
+        return super().modality_of(source, kind)
 
     def suit(self, rows: Rows, target: Rows | None, plan: Plan, *, noise: str | None = None) -> Asked:
         """Diagnose the noise, and choose how it is learned.
@@ -63,9 +77,8 @@ class Denoising(Job):
             check_pairs(rows, target)
             if noise is not None:
                 raise SpecError("Pairs show their noise: leave --noise out, or --target.")
-        found = _diagnosed(rows)
-        face = Pixels.fit(rows)
-        unit = face.high - face.low
+        found, face, signals = _diagnosed(rows), _face(rows), rows.kind == "signals"
+        unit = float(np.mean(face.high - face.low))
         told = found.words(unit)
         parts: dict[str, Any] = {}
         double = False
@@ -78,27 +91,34 @@ class Denoising(Job):
         elif noise not in (None, "own") or (noise is None and found.clean):
             how = "synthetic"
             said = "gaussian" if noise in (None, "blind") else str(noise)
-            parts["corruption"] = added(said, unit)
+            parts["corruption"] = (_SIGNALS_LEVELS if signals else {}) | added(said, unit)
+            if signals and said.partition(":")[0] not in _OF_SIGNALS:
+                raise SpecError(f"Noise on signals is gaussian, as in gaussian:{unit / 4:.3g}, or blind; got {said!r}.")
             level = {k: round(v, 4) for k, v in parts["corruption"].items() if k != "kind"}
-            told.append(f"pictures are taken for clean, and noise is added to them: {said.partition(':')[0]}, {level}")
+            what = "signals" if signals else "pictures"
+            told.append(f"{what} are taken for clean, and noise is added to them: {said.partition(':')[0]}, {level}")
         elif found.independent:
             how, double = "neighbours", True
             parts["corruption"] = "neighbours"
-            told.append("noisy pictures alone: every pixel's neighbour is its second shot (Neighbor2Neighbor)")
+            one = "signals alone: every step's" if signals else "pictures alone: every pixel's"
+            told.append(f"noisy {one} neighbour is its second shot (Neighbor2Neighbor)")
         else:
             how = "blind_spot"
             across, down = found.across, found.down
             parts |= {"corruption": {"kind": "blind_spot", "across": across, "down": down}, "objective": "masked"}
-            told.append("noisy pictures alone, whose neighbours are alike: hidden pixels are asked for (Noise2Void)")
+            one = "signals alone, whose steps" if signals else "pictures alone, whose neighbours"
+            told.append(f"noisy {one} are alike: hidden ones are asked for (Noise2Void)")
         rows, target = _in_pieces(rows, target)
         options: dict[str, Any] = {}
+        most = max(max(page.shape[:2]) for page in rows.data)
         if double:
-            most = max(max(page.shape[:2]) for page in rows.data)
-            options["side"] = min(2 * SIDE, -(-most // (2 * GRID)) * 2 * GRID)
+            options["side"] = min(2 * face.usual_side, -(-most // (2 * face.grid)) * 2 * face.grid)
+        if signals:
+            parts |= {place: {"kind": "unet", "widths": _SIGNALS_WIDTHS} for place in ("encoder", "decoder")}
         held = float(np.clip(0.1 * len(rows), *_HELD)) / len(rows)
         plan = plan.replace(
             validation=held if plan.validation == AUTO else plan.validation,
-            batch_size=_BATCH if plan.batch_size == AUTO else plan.batch_size,
+            batch_size=(_SIGNALS_BATCH if signals else _BATCH) if plan.batch_size == AUTO else plan.batch_size,
             learning_rate=_RATE if plan.learning_rate == AUTO else plan.learning_rate,
         )
         return Asked(rows, "residual", plan, target, parts, options, told, {"how": how, "noise": found.to_json()})
@@ -106,7 +126,7 @@ class Denoising(Job):
     def finish(self, model: Model, held: Rows | None, notes: Mapping[str, Any]) -> dict[str, Any]:
         if held is None:
             return {"best": "network", "methods": {}, "compared_on": 0}
-        how, network = notes["how"], Cleaner(model, "network")
+        how, network, signals = notes["how"], Cleaner(model, "network"), held.kind == "signals"
         noisy, clean = _test_pictures(model, held, how)
         alone = not clean
 
@@ -125,25 +145,27 @@ class Denoising(Job):
                 methods[name] = {"error": loss, "strength": method.strength}
         usable = {name: entry for name, entry in methods.items() if name != "as it is"}
         best = min(usable, key=lambda name: usable[name]["error"])
-        return {"best": best, "methods": methods, "compared_on": len(noisy), "alone": alone}
+        return {"best": best, "methods": methods, "compared_on": len(noisy), "alone": alone, "signals": signals}
 
     def words(self, notes: Mapping[str, Any]) -> list[str]:
         methods = notes.get("methods") or {}
         if not methods:
-            return ["no pictures were held out: nothing says whether a classical method is better"]
+            return ["nothing was held out, so nothing says whether a classical method is better"]
         n, said = notes["compared_on"], []
         for name, found in methods.items():
             called = NAMES.get(name, name)
             rmse = math.sqrt(max(found["error"], 1e-12))
             said.append(f"{called} {rmse:.4f}" if notes["alone"] else f"{called} {-20 * math.log10(rmse):.2f} dB")
-        measured = "error at hidden pixels (noise included)" if notes["alone"] else "PSNR"
-        lines = [f"{n} held-out picture(s), {measured}: {', '.join(said)}"]
+        signals = notes.get("signals", False)
+        what = ("signal", "step", "signal to noise") if signals else ("picture", "pixel", "PSNR")
+        measured = f"error at hidden {what[1]}s (noise included)" if notes["alone"] else what[2]
+        lines = [f"{n} held-out {what[0]}(s), {measured}: {', '.join(said)}"]
         if notes["best"] != "network":
             lines.append(
                 f"! {NAMES[notes['best']]} did better than the network, so isthmus denoise uses it: "
                 "a longer training may change that"
             )
-        elif len(methods) < 3:
+        elif not NAMES.keys() & methods:
             lines.append("no classical method was tried beside the network")
         return lines
 
@@ -176,16 +198,20 @@ def added(said: str, unit: float) -> dict[str, Any]:
     return found
 
 
+def _face(rows: Rows) -> Pixels | Signals:
+    return Signals.fit(rows) if rows.kind == "signals" else Pixels.fit(rows)
+
+
 def _diagnosed(rows: Rows) -> Noise:
-    face = Pixels.fit(rows)
+    face = _face(rows)
     chosen = np.unique(np.linspace(0, len(rows) - 1, _LOOKED_AT).round().astype(int))
     return diagnose([_unit_range(face, rows.data[i]) for i in chosen])
 
 
-def _unit_range(face: Pixels, page: Page) -> np.ndarray:
+def _unit_range(face: Pixels | Signals, page: Page) -> np.ndarray:
     """A piece from the middle of a picture, in which black is 0 and white is 1."""
     low, high = face.range_of(page.dtype)
-    return (crop(np.nan_to_num(page.read())).astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return ((crop(whole(page.read())) - low) / (high - low)).astype(np.float32)
 
 
 def _in_pieces(rows: Rows, target: Rows | None) -> tuple[Rows, Rows | None]:
@@ -194,10 +220,12 @@ def _in_pieces(rows: Rows, target: Rows | None) -> tuple[Rows, Rows | None]:
         return rows, target
     area = sum(page.shape[0] * page.shape[1] for page in rows.data)
     side = max(_LEAST_SIDE, int(math.sqrt(area / (2 * _FEW))))
+    if rows.kind == "signals":
+        side = max(_LEAST_STEPS, area // (2 * _FEW))
     boxes = [(i, box) for i, page in enumerate(rows.data) for box in _boxes(page, side)]
 
     def cut(of: Rows) -> Rows:
-        return Rows("pixels", [of.data[i].cut(*box) for i, box in boxes], of.origin, None, of.skipped, of.remarks)
+        return Rows(rows.kind, [of.data[i].cut(*box) for i, box in boxes], of.origin, None, of.skipped, of.remarks)
 
     return cut(rows), None if target is None else cut(target)
 
@@ -215,7 +243,7 @@ def _boxes(page: Page, side: int) -> list[tuple[int, int, int, int]]:
 def _test_pictures(model: Model, held: Rows, how: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Noisy pictures (h, w, c) between 0 and 1, and clean ones, if any can be had, of the rows held out."""
     face = model.modality
-    assert isinstance(face, Pixels)
+    assert isinstance(face, Pixels | Signals)
     chosen = np.unique(np.linspace(0, len(held) - 1, _COMPARED).round().astype(int))
     first = [_unit_range(face, held.data[i]) for i in chosen]
     if how == "synthetic":

@@ -23,6 +23,8 @@ _HIGH = np.array([-0.48296291, 0.83651630, -0.22414387, -0.12940952])
 _PATCH, _FLAT, _FEWEST = 16, 0.03, 12
 #: From here on neighbours are alike; how many pixels are looked at; a level below which a picture counts as clean.
 _ALIKE, _FURTHEST, _CLEAN = 0.15, 6, 0.008
+#: Steps of a stretch of a signal.
+_STRETCH = 32
 #: The variance in the brightest tenth ÷ that in the darkest, from which on noise goes with light.
 _GROWS = 2.0
 
@@ -81,16 +83,23 @@ class Noise:
 
 
 def level(picture: np.ndarray) -> float:
-    """σ of white noise in one channel (h, w), by the median of the finest diagonal band."""
-    if min(picture.shape) < len(_HIGH):
+    """σ of white noise in one channel (h, w), by the median of the finest diagonal band; of a signal (1, time) by that
+    of its finest band.
+    """
+    axes = [axis for axis, side in enumerate(picture.shape) if side > 1]
+    if not axes or min(picture.shape[axis] for axis in axes) < len(_HIGH):
         return float(picture.std())
-    band = _high_pass(_high_pass(picture.astype(np.float64), 0), 1)
+    band = picture.astype(np.float64)
+    for axis in axes:
+        band = _high_pass(band, axis)
     inside = band[np.abs(band) > 0]  # places without any noise at all are saturated, or painted
     return float(np.median(np.abs(inside)) / 0.6745) if inside.size > 0.1 * band.size else 0.0
 
 
 def diagnose(pictures: Sequence[np.ndarray]) -> Noise:
-    """The noise of pictures (h, w, c), in shares of their range: black is 0 and white is 1."""
+    """The noise of pictures (h, w, c) in shares of their range: black is 0, white is 1. Signals are one pixel high."""
+    if all(len(picture) == 1 for picture in pictures):
+        return _diagnose_signals(pictures)
     channels = [picture[..., k] for picture in pictures for k in range(picture.shape[2])]
     sigma = float(np.median([level(c) for c in channels]))
     left = _flat_patches(channels)
@@ -113,6 +122,28 @@ def diagnose(pictures: Sequence[np.ndarray]) -> Noise:
         impulses=float(np.mean([_impulses(c) for c in channels])),
         blocks=float(np.median([_blocks(c) for c in channels])),
     )
+
+
+def _diagnose_signals(signals: Sequence[np.ndarray]) -> Noise:
+    """The same of signals (1, time, c): on their quietest stretches, less the line that fits each best."""
+    channels = [signal[0, :, k].astype(np.float64) for signal in signals for k in range(signal.shape[2])]
+    sigma = float(np.median([level(c[None]) for c in channels]))
+    cut = [c[: len(c) // _STRETCH * _STRETCH].reshape(-1, _STRETCH) for c in channels]
+    stretches = np.concatenate(cut)
+    across, alike = 0, 0.0
+    if len(stretches) >= 2 * _FEWEST:
+        coarse = stretches.reshape(len(stretches), 4, -1).mean(2).var(1)
+        n = max(_FEWEST, round(_FLAT * len(stretches)))
+        quiet = stretches[np.argsort(coarse, kind="stable")[:n]]
+        at = np.arange(_STRETCH) - (_STRETCH - 1) / 2
+        quiet = quiet - quiet.mean(1, keepdims=True)
+        left = quiet - (quiet @ at / (at**2).sum())[:, None] * at
+        sigma = min(sigma, float(np.median(np.abs(_high_pass(left, 1))) / 0.6745))
+        correlations = _correlations(left[:, None], 2)
+        across, alike = _reach(correlations), float(correlations[0])
+        if across:
+            sigma = float(np.sqrt(np.median(left.var(axis=1))))
+    return Noise(sigma=sigma, alike=alike, across=across, down=0, grows=None, impulses=0.0, blocks=1.0)
 
 
 def _high_pass(picture: np.ndarray, axis: int) -> np.ndarray:
