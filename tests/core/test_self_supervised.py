@@ -89,5 +89,30 @@ def test_shapes_are_checked():
     for corruption in (Neighbours(), BlindSpot()):
         with pytest.raises(SpecError, match="looks at neighbours in pictures"):
             corruption(torch.zeros(3, 8), None)
-    with pytest.raises(SpecError, match="halves both sides"):
-        Neighbours()(torch.zeros(1, 1, 7, 8), None)
+    for odd in ((1, 1, 7, 8), (1, 1, 7)):
+        with pytest.raises(SpecError, match="halves all sides"):
+            Neighbours()(torch.zeros(odd), None)
+
+
+def test_of_two_steps_of_a_signal_one_is_shown_and_the_other_asked_for():
+    x = torch.arange(16.0).reshape(1, 1, 16)
+    torch.manual_seed(0)
+    found = Neighbours()(x, None)
+    assert found.x.shape == found.target.shape == (1, 1, 8)
+    assert torch.equal(torch.stack([found.x, found.target]).sort(0).values.flatten(1), x.view(8, 2).T)
+    assert (found.x != found.target).all()
+
+
+def test_a_hidden_step_of_a_signal_is_told_by_those_beyond_what_is_alike():
+    """What is shown in its place does not depend on it, nor on the steps whose noise is like its own."""
+    x = torch.rand(4, 2, 256)
+    torch.manual_seed(3)
+    found = BlindSpot(rate=0.01, across=2)(x, None)
+    torch.manual_seed(3)
+    other = x.clone()
+    for b, c, t in found.asked.nonzero().tolist():
+        other[b, c, max(0, t - 2) : t + 3] = 9.0
+    again = BlindSpot(rate=0.01, across=2)(other, None)
+    assert torch.equal(again.asked, found.asked)
+    assert torch.equal(again.x[found.asked], found.x[found.asked])
+    assert (found.x[found.asked] != x[found.asked]).all()

@@ -24,6 +24,7 @@ ROWS = {
     "text": open_rows([" ".join(G.choice(list("abcdefg"), 5)) for _ in range(40)]),
     "pixels": open_rows([G.integers(0, 9000, (16, 16, 2), dtype=np.uint16) for _ in range(40)], kind="pixels"),
     "image": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),
+    "signals": open_rows(G.normal(size=(40, 20)), kind="signals"),
     "tiles": open_rows(G.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)),  # each smaller than a tile
 }
 

@@ -178,10 +178,10 @@ class TestFiles:
     def test_originals_are_never_written_to(self, model, folder, tmp_path):
         found = denoise(model, folder, method="network")
         before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-        with pytest.raises(FileError, match="one of the pictures themselves"):
+        with pytest.raises(FileError, match="one of the originals themselves"):
             found.save(folder)
         (tmp_path / "link").symlink_to(folder)
-        with pytest.raises(FileError, match="one of the pictures themselves"):
+        with pytest.raises(FileError, match="one of the originals themselves"):
             found.save(tmp_path / "link")
         assert {p: p.read_bytes() for p in before} == before
 

@@ -72,3 +72,19 @@ def test_wrong_shapes_are_refused_in_words():
         UEncoder((1, 30, 64), (1,))
     with pytest.raises(ValueError, match="say encoder='unet', bottleneck='open'"):
         UDecoder((5, 8, 8), (1, 64, 64))
+
+
+def test_a_signal_is_seen_as_far_as_it_says_and_comes_back_as_long():
+    options = {"widths": [8, 8], "blocks": 1}
+    spec = compose("residual", said={place: {"kind": "unet", **options} for place in ("encoder", "decoder")},
+                   suited={"likelihood": {"kind": "gaussian"}}, latent_dim=1)  # fmt: skip
+    net = Net(spec, (3, 256)).eval()
+    with torch.no_grad():
+        net.decoder.tail.weight.mul_(500)  # what it finds is small at first
+        x = torch.randn(1, 3, 256)
+        other = x.clone()
+        other[..., 128] += 1
+        one, two = (net.decode(net.encode(t)).mean for t in (x, other))
+    assert one.shape == x.shape
+    changed = (one != two).any(1)[0].nonzero()[:, 0]
+    assert 8 < (changed - 128).abs().max() <= net.decoder.reach
