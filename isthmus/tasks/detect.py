@@ -70,7 +70,7 @@ class Expectation:
     spread: np.ndarray | None
     _known: dict[int, tuple[Any, tuple[int, int, int]]] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def groups(self) -> list[tuple[str, slice]] | None:
         """Entries that are told as one, by name; None where each is told by itself."""
         return self.modality.groups
@@ -180,11 +180,11 @@ class Detection(Result):
             entries = entries[0] if isinstance(rows, int) else entries
         return np.where(entries == 0, 0, entries - self.usual)
 
-    def _told_of(self, i: int) -> np.ndarray:
-        """What row ``i`` gained, by name where entries are told as one."""
+    def _told_of(self, rows: Any) -> np.ndarray:
+        """What a row, or some rows, gained, by name where entries are told as one."""
         if not isinstance(self.expectation, Expectation) or self.expectation.groups is None:
-            return self._gained(i)
-        return self.expectation.gained(self.contributions[i], self.usual)
+            return self._gained(rows)
+        return self.expectation.gained(self.contributions[rows], self.usual)
 
     @property
     def by_column(self) -> dict[str, np.ndarray]:
@@ -204,11 +204,9 @@ class Detection(Result):
     def _strongest(self) -> np.ndarray:
         """The entries that brought most to each row (n, TOP), the strongest first."""
         n, found = len(self.scores), []
-        if isinstance(self.expectation, Expectation) and self.expectation.groups is not None:
-            return np.stack([np.argsort(-self._told_of(i), kind="stable")[:TOP] for i in range(n)])
         # some rows at a time, because all rows of a sparse array at once would be dense
         for begin in range(0, n, step := max(1, _GAINED // max(1, len(self.names)))):
-            gained = self._gained(slice(begin, begin + step))
+            gained = self._told_of(slice(begin, begin + step))
             found.append(_top(gained.reshape(len(gained), -1), TOP))
         return np.concatenate(found)
 
