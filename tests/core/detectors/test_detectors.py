@@ -164,3 +164,17 @@ def test_a_detector_that_does_not_suit_the_rows_is_refused_before_the_training()
     with pytest.raises(SpecError, match="pictures have"):
         Model.fit(rows().numpy(), parts={"detector": "patches"}, callbacks=[trained.append], device="cpu")
     assert not trained
+
+
+@torch.no_grad()
+def test_masked_asks_many_rows_in_fewer_products_and_hears_the_same(monkeypatch):
+    from isthmus.core.detectors import masked
+
+    torch.manual_seed(0)
+    detector, x = masked.Masked((9,), (9,), width=16), torch.randn(100, 9)
+    there = torch.rand(100, 9) > torch.linspace(0, 0.4, 9)
+    asked = [(x, None), (x * there, there), (x, torch.ones_like(there))]
+    short = [detector.looked(*one) for one in asked]
+    monkeypatch.setattr(masked, "_MANY", 1000)
+    for found, one in zip(short, asked, strict=True):
+        torch.testing.assert_close(found, detector.looked(*one))
