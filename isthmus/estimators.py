@@ -212,7 +212,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
     def _remember_features(self, X: Any, rows: Rows) -> None:
         if rows.kind == "table":
             self.n_features_in_ = rows.data.num_columns
-        elif rows.large:
+        elif rows.large and rows.kind != "image":
             self.n_features_in_ = rows.data.width
         elif rows.kind == "sparse" or isinstance(rows.data, np.ndarray):
             self.n_features_in_ = int(np.prod(rows.data.shape[1:]))

@@ -210,6 +210,8 @@ class Model:
         with phase(phases, "read"):
             modality = modality or modality_of(recipe)
             rows = open_rows(source, strict=strict, kind=modality)
+            if modality == Tiled.kind:
+                rows = rows.listed()  # of their tiles as many are learned from as memory should hold
             if target is not None:
                 rows = with_target(rows, open_rows(target, strict=strict, kind=modality))
             if condition is not None:

@@ -126,6 +126,40 @@ def memory(what: str, ratio: bool, settings: Settings) -> Measured:
     )
 
 
+@cache
+def pictures(settings: Settings) -> list[dict[str, Any]]:
+    """What `fit` and `detect` take of folders of grey PNGs of 96 × 96, 200 of them again and again under other names."""
+    from PIL import Image
+
+    runs = []
+    for n in settings.pick((5_000, 20_000, 40_000), (300, 600)):
+        folder = Path(tempfile.mkdtemp(prefix="pictures-", dir=data.scratch(".")))
+        for i in range(n):
+            path = folder / f"{i:06}.png"
+            if i < 200:
+                g = np.random.default_rng(i)
+                light = g.uniform(60, 160) + g.uniform(0, 0.8) * np.arange(96) + g.normal(0, 8, (96, 96))
+                Image.fromarray(light.clip(0, 255).astype(np.uint8)).save(path)
+            else:
+                os.link(folder / f"{i % 200:06}.png", path)
+        model, out = data.scratch("pictures.isthmus"), data.scratch("pictures.parquet")
+        fit = command("fit", folder, "-o", model, "--stream", "--quiet", "--latent-dim", 16, "--epochs", 1)
+        detect = command("detect", model, folder, "-o", out, "--stream", "--quiet")
+        runs.append({"pictures": n, "fit": fit, "detect": detect})
+        shutil.rmtree(folder)
+    return runs
+
+
+def pictures_memory(what: str, settings: Settings) -> Measured:
+    runs = pictures(settings)
+    peaks = [run[what]["memory_mb"] for run in runs]
+    told = ", ".join(f"{run['pictures']:,}: {peak:.0f} MB" for run, peak in zip(runs, peaks, strict=True))
+    return Measured(
+        value=round(max(peaks) / min(peaks), 4), runs=runs, data="made up, pictures of 96 × 96", seed=settings.seed,
+        memory_mb=max(peaks), seconds=sum(run[what]["seconds"] for run in runs), note=told,
+    )  # fmt: skip
+
+
 def fit_speed(settings: Settings) -> Measured:
     """Rows a second of the training itself; reading before it is not counted on either side."""
     folder, n = folder_of(settings.pick(0.1, 0.02))
@@ -186,6 +220,9 @@ FIGURES = {
     "detect_memory": Figure("peak memory of detect, the largest size ÷ the smallest", partial(memory, "detect", True),
                             Bar(at_most=1.15)),
     "detect_peak": Figure("peak memory of detect, GB", partial(memory, "detect", False), Bar(at_most=1.5)),
+    "pictures/fit_memory": Figure("the same of folders of pictures, fit", partial(pictures_memory, "fit"),
+                                  Bar(at_most=1.15)),
+    "pictures/detect_memory": Figure("the same, detect", partial(pictures_memory, "detect"), Bar(at_most=1.15)),
     "fit_speed": Figure("rows/s of fit, streaming ÷ in memory", fit_speed, Bar(at_least=0.8)),
     "detect_likelihood": Figure("seconds of detect ÷ of reading alone", partial(detect_speed, "likelihood"),
                                 Bar(at_most=3)),

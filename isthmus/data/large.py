@@ -30,8 +30,9 @@ T = TypeVar("T")
 _SHARE = 0.25
 #: Rows that come out of a block at once.
 AT_ONCE = 1 << 16
-#: Rows that modality, PCA and detector learn from: so many, so many entries, but never fewer than the last.
-_MOST, _ENTRIES, _LEAST = 1 << 17, 1 << 24, 1 << 12
+#: Rows that modality, PCA and detector learn from: so many, so many entries, but never fewer than the third, unless
+#: rows are so wide that these would have more entries than the last.
+_MOST, _ENTRIES, _LEAST, _WIDEST = 1 << 17, 1 << 24, 1 << 12, 1 << 27
 #: Held-out rows that are looked at.
 _MOST_HELD = 1 << 15
 #: Places that are hashed at once.
@@ -52,7 +53,7 @@ class Large(ABC):
 
     @abstractmethod
     def read(self, block: int) -> Iterator[Any]:
-        """The rows of a block in order, at most ``AT_ONCE`` of them at a time: tables or arrays.
+        """The rows of a block in order, at most ``AT_ONCE`` of them at a time: tables, arrays or lists of paths.
 
         Raises:
             FileError: the file is no longer there, was changed since it was opened, or is damaged.
@@ -115,8 +116,9 @@ class Kept(Large):
 
     def __init__(self, rows: Large, share: float, seed: int):
         self.rows, self.share, self.kind = rows, share, rows.kind  # type: ignore[misc]
-        n, most = len(rows), int(np.clip(_ENTRIES // rows.width, _LEAST, _MOST))
-        looked_at = min(share, _MOST_HELD / n)
+        n, few = len(rows), max(64, _WIDEST // rows.width)
+        most = int(np.clip(_ENTRIES // rows.width, min(_LEAST, few), _MOST))
+        looked_at = min(share, min(_MOST_HELD, few) / n)
         some, held, counts = [], [], np.zeros(len(rows.counts), np.int64)
         for begin in range(0, n, _PLACES):
             places = np.arange(begin, min(n, begin + _PLACES))
@@ -242,7 +244,7 @@ def mark_of(files: Iterable[Stamped], more: str = "") -> str:
     return digest.hexdigest()
 
 
-# -- tables and arrays alike -------------------------------------------------------------------------
+# -- tables, arrays and lists of files alike ---------------------------------------------------------
 
 
 def joined(pieces: Sequence[Any]) -> Any:
@@ -253,6 +255,8 @@ def joined(pieces: Sequence[Any]) -> Any:
         return pieces[0]
     if isinstance(pieces[0], np.ndarray):
         return np.concatenate(pieces)
+    if isinstance(pieces[0], list):
+        return [one for piece in pieces for one in piece]
     import pyarrow as pa
 
     return pa.concat_tables(pieces)
@@ -260,9 +264,11 @@ def joined(pieces: Sequence[Any]) -> Any:
 
 def cut(data: Any, begin: int, end: int) -> Any:
     """Rows ``begin`` to ``end``, not copied."""
-    return data[begin:end] if isinstance(data, np.ndarray) else data.slice(begin, end - begin)
+    return data[begin:end] if isinstance(data, np.ndarray | list) else data.slice(begin, end - begin)
 
 
 def taken(data: Any, which: np.ndarray) -> Any:
     """The rows at ``which``, copied."""
+    if isinstance(data, list):
+        return [data[i] for i in which]
     return data[which] if isinstance(data, np.ndarray) else data.take(which)

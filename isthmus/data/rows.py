@@ -70,6 +70,11 @@ class Rows:
         """These rows, or of large ones some that stand for all, in memory."""
         return self.replace(data=some_of(self.data, seed)) if self.large else self
 
+    def listed(self) -> Rows:
+        """These rows; of large ones in files that are decoded when they are looked at, all of their paths."""
+        paths = getattr(self.data, "paths", None)
+        return self if paths is None else self.replace(data=list(paths), names=self.data.names)
+
     def in_memory(self, what: str) -> Rows:
         """These rows, unless they are large and ``what`` needs all of them at once."""
         if self.large:
@@ -107,8 +112,9 @@ class Rows:
             raise DataError(f"A chunk holds at least 1 row; got {size}.")
         if self.large:
             places = range(start, len(self), size)
+            names = getattr(self.data, "names", None)
             for first, data in zip(places, self.data.chunks(size, start), strict=True):
-                yield self.replace(data=data, first=first)
+                yield self.replace(data=data, first=first, names=names and names[first : first + size])
             return
         for first in range(start, len(self), size):
             yield self._slice(first, size)

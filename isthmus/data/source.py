@@ -126,7 +126,7 @@ def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -
     from isthmus.data.pictures import ALLOWED, SUFFIXES
 
     if suffix in SUFFIXES:
-        return _pictures([path], [path.name], path.name, (), strict)
+        return _pictures([path], [path.name], path.name, (), strict, stream)
     raise FileError(
         f"isthmus cannot read {path.name!r}: files end in {' '.join((*READERS, '.safetensors', *SOUNDS))}, "
         f"pictures in {ALLOWED}. Export the rows to one of these, for instance CSV or Parquet."
@@ -159,7 +159,7 @@ def _open_folder(folder: Path, strict: bool, kind: str | None, stream: bool | No
         hint += f" {closed[0].name!r} in it is {closed[0].reason}." if closed else ""
         raise FileError(f"The folder {str(folder)!r} holds no pictures ({ALLOWED}) and no texts (.txt).{hint}")
     others = [*closed, *_others(names, pictures, f"not a picture ({ALLOWED})")]
-    return _pictures([folder / name for name in pictures], pictures, str(folder), others, strict)
+    return _pictures([folder / name for name in pictures], pictures, str(folder), others, strict, stream)
 
 
 def _others(names: Sequence[str], used: Sequence[str], reason: str) -> list[Skipped]:
@@ -209,7 +209,7 @@ def _open_files(paths: list[str], origin: str, strict: bool, kind: str | None, s
             f".safetensors); got {len(paths)} files such as {paths[0]!r}. Recordings are told by --kind series."
         )
     others = _others(paths, pictures, f"not a picture ({ALLOWED})")
-    return _pictures([Path(path) for path in pictures], pictures, origin, others, strict)
+    return _pictures([Path(path) for path in pictures], pictures, origin, others, strict, stream)
 
 
 def _which_blocks(names: Sequence[str], origin: str) -> list[str]:
@@ -335,8 +335,16 @@ def _refuse_skipped(skipped: Sequence[Skipped], origin: str, strict: bool) -> No
 
 
 def _pictures(
-    paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool
+    paths: Sequence[Path],
+    names: Sequence[str],
+    origin: str,
+    others: Sequence[Skipped],
+    strict: bool,
+    stream: bool | None = None,
 ) -> Rows:
+    """Files of pictures, one each: a list of those that are sound, in stretches where all would be too much."""
+    from isthmus.data.folder import Folder
+    from isthmus.data.large import too_large
     from isthmus.data.pictures import check_pictures
 
     reasons = check_pictures(paths)
@@ -345,7 +353,11 @@ def _pictures(
     sound = [i for i, why in enumerate(reasons) if not why]
     if not sound:
         raise FileError(f"No picture in {origin} can be read: {skipped[0].name!r} is {skipped[0].reason}.")
-    return Rows("image", [paths[i] for i in sound], origin, tuple(names[i] for i in sound), tuple(skipped))
+    paths, names = [paths[i] for i in sound], tuple(names[i] for i in sound)
+    folder = Folder(paths, names)
+    if len(paths) > 1 and too_large(folder.n_bytes, stream):
+        return Rows("image", folder, origin, None, tuple(skipped))
+    return Rows("image", paths, origin, names, tuple(skipped))
 
 
 def _which_recordings(names: Sequence[str], kind: str | None, pictures: bool) -> list[str]:

@@ -62,6 +62,7 @@ class Tiled(Modality):
         """Pictures → their tiles, as rows."""
         if rows.kind == "tiles":
             return rows
+        rows = rows.listed()
         return Rows("tiles", Tiles.cut(rows.data, sizes_of(rows), self.side), rows.origin)
 
     def some(self, rows: Rows) -> Rows:
@@ -116,6 +117,7 @@ class Tiled(Modality):
 
     def pictures(self, rows: Rows, most: int) -> Iterator[tuple[Rows, Rows]]:
         """Pictures, some at a time, and all their tiles: so many pictures that these are about ``most``."""
+        rows = rows.listed()
         tiles: Tiles = self.samples(rows).data
         each = max(1, most * len(rows) // max(len(tiles), 1))
         for some in rows.chunks(each):

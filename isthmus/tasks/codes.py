@@ -100,7 +100,7 @@ def _first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
 
 def encode(model: Model, rows: Any) -> Codes | Sweep:
     """Rows → codes: the mode of each, the same every time."""
-    rows = model.open(rows)
+    rows = model.open(rows).listed()
     if rows.large:
         shape = list(model.net.bottleneck.code_shape)
         counted = Counted(lambda n: codes_words(n, shape), {"code_shape": shape})
@@ -152,7 +152,7 @@ def decode(model: Model, codes: Any, *, condition: str | None = None) -> Returne
 
 def reconstruct(model: Model, rows: Any) -> Returned | Sweep:
     """Rows → what comes back through the isthmus."""
-    rows = model.open(rows)
+    rows = model.open(rows).listed()
     if rows.large:
         counted = Counted(lambda n: f"{n:,} rows came back")
         return Sweep(model, rows, lambda some: reconstruct(model, some), counted, "reconstruct", Returned.to_table)

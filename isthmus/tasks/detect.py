@@ -20,7 +20,7 @@ from isthmus.errors import SpecError
 from isthmus.tasks import regions
 from isthmus.tasks.base import Result
 from isthmus.tasks.judged import Judged, judge, take_labels
-from isthmus.tasks.pictures import pixels, save_pictures
+from isthmus.tasks.pictures import Leaving, pixels, save_pictures
 from isthmus.tasks.sweep import Sweep
 from isthmus.tasks.threshold import Line, all_strange, by_budget, by_fdr, by_labels, by_rate
 
@@ -436,7 +436,8 @@ def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budge
         return replace(found, anomalies=flags, threshold=drawn.threshold, how=drawn.how)
 
     told = f"detect {rate} {fdr} {budget}"
-    return Sweep(model, rows, look, Flagged(line, rate), told, Detection.to_table)
+    leaving = Leaving if rows.kind == "image" else None
+    return Sweep(model, rows, look, Flagged(line, rate), told, Detection.to_table, leaving)
 
 
 class Flagged:
@@ -452,12 +453,13 @@ class Flagged:
         self.beyond += int((found.p_values <= self.rate).sum())
         for i in found.worst(_WORST):
             if len(self.worst) < _WORST or found.scores[i] > self.worst[-1]["score"]:
+                name = rows.names[i] if rows.names else rows.first + i
                 self.worst.append({
-                    "row": rows.first + i, "score": float(found.scores[i]), "p_value": float(found.p_values[i]),
+                    "row": name, "score": float(found.scores[i]), "p_value": float(found.p_values[i]),
                     "anomaly": bool(found.anomalies[i]), "why": [str(reason) for reason in found.reasons(i)],
                 })  # fmt: skip
                 # of equals the first, as in memory
-                self.worst = sorted(self.worst, key=lambda one: (-one["score"], one["row"]))[:_WORST]
+                self.worst = sorted(self.worst, key=lambda one: -one["score"])[:_WORST]
 
     def state(self) -> dict[str, Any]:
         return {"n": self.n, "found": self.found, "beyond": self.beyond, "worst": self.worst}
@@ -477,7 +479,11 @@ class Flagged:
         at = self.line.threshold
         lines = [flagged_words(self.found, self.n, self.line.how, at), *self._remarks()]
         flagged = [one for one in self.worst if one["anomaly"]]
-        return lines + [f"row {one['row']}: score {one['score']:.4g}, " + "; ".join(one["why"]) for one in flagged[:5]]
+        called = (f"row {one['row']}" if isinstance(one["row"], int) else one["row"] for one in flagged[:5])
+        return lines + [
+            f"{name}: score {one['score']:.4g}, " + "; ".join(one["why"])
+            for name, one in zip(called, flagged, strict=False)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         at = self.line.threshold

@@ -13,7 +13,7 @@ from isthmus.data.rows import Rows
 from isthmus.data.sink import save_rows
 from isthmus.errors import FileError
 from isthmus.files import write_atomic
-from isthmus.tasks.regions import coco, yolo
+from isthmus.tasks.regions import Box, coco, yolo
 
 if TYPE_CHECKING:
     from isthmus.tasks.detect import Detection
@@ -38,16 +38,48 @@ def pixels(rows: Rows, i: int) -> np.ndarray:
 
 def save_pictures(found: Detection, folder: Path) -> list[Path]:
     """``scores.csv`` and ``boxes.coco.json``; of every flagged picture an overlay, a mask and a YOLO label."""
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder} is a file, not a folder. Give a folder for the pictures.")
+    leaving = Leaving(folder)
+    written = save_rows(found.to_table(), leaving.table)
+    leaving.add(found)
+    return [*written, *leaving.written, leaving.finish()]
+
+
+class Leaving:
+    """What is left of pictures, some at a time: the flagged ones as they come, and the boxes of all at the end."""
+
+    def __init__(self, folder: Path):
+        if folder.exists() and not folder.is_dir():
+            raise FileError(f"{folder} is a file, not a folder. Give a folder for the pictures.")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.table, self.written = folder, folder / "scores.csv", list[Path]()
+        self._names: list[str] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._boxes: list[list[Box]] = []
+
+    def add(self, found: Detection) -> None:
+        """Overlays, masks and labels of what is flagged."""
+        names, sizes, boxes, written = _flagged(found, self.folder)
+        self._names += names
+        self._sizes += sizes
+        self._boxes += boxes
+        self.written += written
+
+    def finish(self) -> Path:
+        """The boxes of all, as COCO has them."""
+        text = json.dumps(coco(self._names, self._sizes, self._boxes), indent=1)
+        return _write(self.folder / "boxes.coco.json", text + "\n")
+
+
+def _flagged(found: Detection, folder: Path) -> tuple[list[str], list[tuple[int, int]], list[list[Box]], list[Path]]:
     flagged = [int(i) for i in np.flatnonzero(found.anomalies)]
-    names = [str(found.rows.names[i]) if found.rows.names else f"{i:06}.png" for i in flagged]
+    first = found.rows.first
+    names = [str(found.rows.names[i]) if found.rows.names else f"{first + i:06}.png" for i in flagged]
     stems = [Path(name).with_suffix("") for name in names]
     if len(set(stems)) < len(stems):  # a.jpg and a.png
         stems = [Path(name.replace(".", "_")) for name in names]
-    folder.mkdir(parents=True, exist_ok=True)
-    written = save_rows(found.to_table(), folder / "scores.csv")
-    sizes, boxes = [], []
+    written: list[Path] = []
+    sizes: list[tuple[int, int]] = []
+    boxes: list[list[Box]] = []
     for i, stem in zip(flagged, stems, strict=True):
         mask = found.mask(i)
         sizes.append((mask.shape[0], mask.shape[1]))
@@ -57,9 +89,7 @@ def save_pictures(found: Detection, folder: Path) -> list[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             written += _save_png(image, target)
         written.append(_write(folder / "labels" / f"{stem}.txt", yolo(boxes[-1], *sizes[-1])))
-    text = json.dumps(coco(names, sizes, boxes), indent=1)
-    written.append(_write(folder / "boxes.coco.json", text + "\n"))
-    return written
+    return names, sizes, boxes, written
 
 
 def _free(rows: Rows, path: Path) -> Path:

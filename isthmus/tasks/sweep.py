@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from isthmus.data.growing import Growing
 from isthmus.data.rows import Rows
-from isthmus.errors import DataError
+from isthmus.errors import DataError, SpecError
 from isthmus.tasks.base import Result
 
 if TYPE_CHECKING:
@@ -35,6 +35,19 @@ class Tally(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
+class Leaves(Protocol):
+    """What stays of stretches beside the table, in a folder."""
+
+    table: Path
+    written: list[Path]
+
+    def add(self, found: Any) -> None:
+        """Write what stays of one stretch."""
+
+    def finish(self) -> Path:
+        """Write what is known at the end."""
+
+
 class Sweep(Result):
     """What a task finds in large rows, stretch by stretch. Nothing is done before it is asked for.
 
@@ -51,7 +64,9 @@ class Sweep(Result):
         tally: Tally,
         told: str,
         plain: Callable[[Any], Any],
+        leaving: Callable[[Path], Leaves] | None = None,
     ):
+        self._leaving = leaving
         self.model, self.rows, self._look, self._told, self._plain = model, rows, look, told, plain
         self._tally, self._blank = tally, tally.state()
         self.done = False
@@ -82,8 +97,19 @@ class Sweep(Result):
 
     def save(self, path: Path, *, resume: bool = False) -> list[Path]:
         """Write what each row gives to a ``.parquet``, ``.csv`` or ``.tsv`` while it goes; a stop leaves
-        ``PATH.part``, a whole file of what was done, and with ``resume`` the next run goes on from it.
+        ``PATH.part``, a whole file of what was done, and with ``resume`` the next run goes on from it. Of pictures a
+        path without an ending is a folder, and more is left in it.
         """
+        path = Path(path)
+        if self._leaving is not None and not path.suffix:
+            if resume:
+                raise SpecError("--resume goes on with a table: say -o FILE.parquet, not a folder.")
+            leaves = self._leaving(path)
+            with Growing(leaves.table, self._mark()) as out:
+                for found, state in self._from(0, {"tally": self._blank, "remarks": {}}):
+                    leaves.add(found)
+                    out.add(self._plain(found), state)
+            return [leaves.table, *leaves.written, leaves.finish()]
         with Growing(path, self._mark(), resume=resume) as out:
             self.begin = out.n_rows
             before = out.state or {"tally": self._blank, "remarks": {}}
