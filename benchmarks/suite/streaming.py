@@ -128,7 +128,7 @@ def memory(what: str, ratio: bool, settings: Settings) -> Measured:
 
 @cache
 def pictures(settings: Settings) -> list[dict[str, Any]]:
-    """What `fit` and `detect` take of folders of grey PNGs of 96 × 96, 200 of them again and again under other names."""
+    """What `fit` and `detect` take of folders of grey PNGs of 96 × 96: 200 again and again, by other names."""
     from PIL import Image
 
     runs = []

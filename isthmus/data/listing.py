@@ -59,12 +59,14 @@ class _Listing:
 
 
 def watched(
-    items: Iterable[T], doing: str, what: str, n: int | None = None, stream: TextIO | None = None
+    items: Iterable[T], doing: str, what: str, n: int | None = None, stream: TextIO | None = None, every: int = _EVERY
 ) -> Iterator[T]:
-    """``items``, and after two seconds a line on the standard error that says how many came, every two seconds."""
+    """``items``, and after two seconds a line on the standard error that says how many came, every two seconds; the
+    clock is looked at ``every`` so many.
+    """
     said = time.monotonic()
     for i, item in enumerate(items):
-        if i % _EVERY == 0 and time.monotonic() - said > _PATIENCE:
+        if i % every == 0 and time.monotonic() - said > _PATIENCE:
             said = time.monotonic()
             print(f"  {doing} {i:,}{f' of {n:,}' if n else ''} {what}", file=stream or sys.stderr, flush=True)
         yield item

@@ -26,6 +26,7 @@ from isthmus.core.exact import NotExact
 from isthmus.core.integers import Columns, decode, encode
 from isthmus.core.likelihoods import Categorical
 from isthmus.data.container import MAX_CELLS, Chunk, Container, pack, unpack, write
+from isthmus.data.listing import watched
 from isthmus.data.rows import Rows
 from isthmus.errors import FileError, SpecError
 from isthmus.tasks.base import Result
@@ -152,7 +153,8 @@ def compress(
         step = min(step, int(chunk_rows))
     coder = _Coder(model, form)
     chunks, ways, largest, zstd = [], Counter[str](), 0.0, 0
-    for some in rows.chunks(step):
+    n_chunks = -(-len(rows) // step)
+    for some in watched(rows.chunks(step), f"{rows.origin}: coded and read back", "chunks", n_chunks, every=1):
         part = _slice(data, sum(n for n, _ in chunks), step)
         cells = to_cells(part, form)
         way, coded, plain = coder.encode(cells, some)
@@ -266,7 +268,8 @@ def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
     names = safe_names(header.get("names"), container.rows)
     coder = _Coder(model, form, room=_ROOM * header["raw_bytes"] + _MORE)
     pieces, kept, lost, at = [], [], [], 0
-    for number, chunk in enumerate(container.chunks):
+    n = len(container.chunks)
+    for number, chunk in enumerate(watched(container.chunks, f"{container.origin}: read", "chunks", n, every=1)):
         found = _read(container, chunk, coder, form)
         (lost if found is None else kept).append((number, at, at + chunk.rows))
         if found is not None:
