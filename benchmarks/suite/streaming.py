@@ -132,7 +132,7 @@ def pictures(settings: Settings) -> list[dict[str, Any]]:
     from PIL import Image
 
     runs = []
-    for n in settings.pick((5_000, 20_000, 40_000), (300, 600)):
+    for n in settings.pick((20_000, 60_000), (300, 600)):
         folder = Path(tempfile.mkdtemp(prefix="pictures-", dir=data.scratch(".")))
         for i in range(n):
             path = folder / f"{i:06}.png"

@@ -33,8 +33,8 @@ AT_ONCE = 1 << 16
 #: Rows that modality, PCA and detector learn from: so many, so many entries, but never fewer than the third, unless
 #: rows are so wide that these would have more entries than the last.
 _MOST, _ENTRIES, _LEAST, _WIDEST = 1 << 17, 1 << 24, 1 << 12, 1 << 27
-#: Held-out rows that are looked at.
-_MOST_HELD = 1 << 15
+#: Held-out rows that are looked at; of wide ones fewer, but never fewer than the last.
+_MOST_HELD, _LEAST_HELD = 1 << 15, 1 << 10
 #: Places that are hashed at once.
 _PLACES = 1 << 20
 
@@ -118,7 +118,7 @@ class Kept(Large):
         self.rows, self.share, self.kind = rows, share, rows.kind  # type: ignore[misc]
         n, few = len(rows), max(64, _WIDEST // rows.width)
         most = int(np.clip(_ENTRIES // rows.width, min(_LEAST, few), _MOST))
-        looked_at = min(share, min(_MOST_HELD, few) / n)
+        looked_at = min(share, min(_MOST_HELD, max(_LEAST_HELD, _ENTRIES // rows.width)) / n)
         some, held, counts = [], [], np.zeros(len(rows.counts), np.int64)
         for begin in range(0, n, _PLACES):
             places = np.arange(begin, min(n, begin + _PLACES))
