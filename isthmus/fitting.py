@@ -73,12 +73,13 @@ _MOST_LSA = 100_000
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was decided about rows before the training begins."""
+    """What was decided about rows before the training begins, and which are ``held`` out."""
 
     net: Net
     modality: Modality
     n_train: int
     n_held_out: int
+    held: Rows | None = None
 
 
 @dataclass(frozen=True)

@@ -470,7 +470,7 @@ class Detector(Piece):
 
 
 def sized_by_file(module: nn.Module, state_dict: Mapping[str, Any], prefix: str) -> None:
-    """Give a part's buffers the sizes that the file has: what was taken in from rows has theirs, which it alone knows."""
+    """Give a part buffers as large as the file has them: what was taken in from rows has their sizes."""
     for name, buffer in module._buffers.items():
         if prefix + name in state_dict and buffer is not None:
             module._buffers[name] = torch.empty_like(state_dict[prefix + name], device=buffer.device)

@@ -12,7 +12,7 @@ Nothing here is trained: the map is settled before the first step, and then stay
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,9 @@ from torch import Tensor
 from isthmus.core.layout import lay_out
 from isthmus.core.nearest import nearest
 from isthmus.core.parts import Body, Finished, Shape, size, sized_by_file
-from isthmus.core.pca import PCA
+
+if TYPE_CHECKING:
+    from isthmus.core.pca import PCA
 
 #: Rows nearer than this share of their own squared length are the same row.
 _SAME = 1e-8
