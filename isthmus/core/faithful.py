@@ -62,7 +62,7 @@ def faithful(rows: Tensor, places: Tensor, k: int = 10) -> Faithful:
 
 def _ranks(distances: Tensor) -> Tensor:
     """Of every row's distances (n, n) their ranks from 1; its own counts as n, as far as can be."""
-    order = distances.fill_diagonal_(torch.inf).argsort(1, stable=True)
+    order = distances.fill_diagonal_(torch.inf).argsort(stable=True, dim=1)
     places = torch.arange(1, len(order) + 1, dtype=torch.double).expand_as(order)
     return torch.empty_like(places, memory_format=torch.contiguous_format).scatter_(1, order, places)
 
