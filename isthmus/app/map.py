@@ -393,7 +393,7 @@ def picture(drawn: Map, *, name: str = "rows", width: int = 1600) -> Any:
         unit = max(float((high - low).max()), 1e-9)
         xy = (view - (low + high) / 2) / unit * (half - 72)
         x, y = left + half / 2 + xy[:, 0], top + half / 2 - 12 - xy[:, 1]
-        radius = twice * float(np.clip(90 / math.sqrt(len(x) + 1), 0.9, 4))
+        radius = twice * float(np.clip(120 / math.sqrt(len(x) + 1), 0.9, 4))
         for i in np.random.default_rng(0).permutation(len(x)):  # in no order, so that no group hides another
             a, b = x[i] * twice, y[i] * twice
             pen.ellipse((a - radius, b - radius, a + radius, b + radius), fill=colours[group[i]])
@@ -409,8 +409,8 @@ def picture(drawn: Map, *, name: str = "rows", width: int = 1600) -> Any:
     at = 28.0
     for i, text in enumerate(names):
         pen.ellipse((at * twice, (height - 26) * twice, (at + 10) * twice, (height - 16) * twice), fill=colours[i])
-        _write(pen, (at + 15, height - 30), _cut(text, 18), twice, 14, "#646b75")
-        at += 38 + 8.2 * len(_cut(text, 18))
+        _write(pen, (at + 15, height - 30), _cut(text, 30), twice, 14, "#646b75")
+        at += 38 + 7.4 * len(_cut(text, 30))
         if at > width - 120:
             break
     return image.resize((width, height), Image.Resampling.LANCZOS)
@@ -439,5 +439,5 @@ def _colouring(drawn: Map) -> tuple[np.ndarray, list[str], Sequence[str]]:
         column = columns[-1] if columns[-1]["kind"] == "number" else _number("anomaly score", drawn.scores)
     values = np.frombuffer(base64.b64decode(column["values"]), "<f4")
     edges = np.nanquantile(values, (0.2, 0.4, 0.6, 0.8, 0.99))
-    said = [f"{column['name']}: the lowest fifth", "", "the middle", "", "the highest fifth", "the highest hundredth"]
+    said = [f"{column['name']}: lowest fifth", "second", "third", "fourth", "highest fifth", "highest hundredth"]
     return np.searchsorted(edges, np.nan_to_num(values)), said, RAMP

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Rows nearer than this share of their own squared length are the same row.
 _SAME = 1e-8
+#: Remembered rows on either side that a row is compared with, to see whether it is one of them.
+_BESIDE = 3
 #: Steps towards the geometric median, and the distance from which on a place counts as met, in units of the map.
 _STEPS, _MET = 10, 1e-3
 
@@ -106,13 +108,27 @@ class Atlas(Body):
 
     @torch.no_grad()
     def _placed(self, along: Tensor) -> Tensor:
-        _, who = nearest(along, self.rows, min(self.near, len(self.rows)))
-        apart = (along[:, None] - self.rows[who]).square().sum(2)
+        who = self._known(along)
+        found, new = self.places[who.clamp(min=0)], who < 0
+        if bool(new.any()):
+            _, near = nearest(along[new], self.rows, min(self.near, len(self.rows)))
+            found[new] = geometric_median(self.places[near])
+        return found
+
+    def _known(self, along: Tensor) -> Tensor:
+        """Which remembered row each is (B,), or −1: the first of those that are equal.
+
+        Rows are put in order along one line, on which equal ones lie side by side, whatever the last digit says.
+        """
+        line = torch.linspace(-1.0, 1.0, along.shape[1] + 1, dtype=torch.double, device=along.device)[1:].cos()
+        order, key = (self.rows.double() @ line).sort(stable=True), along.double() @ line
+        around = torch.arange(-_BESIDE, _BESIDE, device=along.device)
+        at = torch.searchsorted(order.values, key)[:, None] + around
+        who = order.indices[at.clamp(0, len(self.rows) - 1)]
+        apart = torch.stack([(along - self.rows[one]).square().sum(1) for one in who.T], dim=1)
         same = apart <= _SAME * along.square().sum(1, keepdim=True)
-        first = torch.where(same, who, len(self.rows)).amin(1)  # the first of those that are equal
-        known = first < len(self.rows)
-        middle = geometric_median(self.places[who])
-        return torch.where(known[:, None], self.places[first.clamp(max=len(self.rows) - 1)], middle)
+        first = torch.where(same, who, len(self.rows)).amin(1)
+        return torch.where(first < len(self.rows), first, -1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         sized_by_file(self, state_dict, prefix)
