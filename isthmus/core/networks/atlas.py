@@ -83,19 +83,15 @@ class Atlas(Body):
         self.directions = pca.components.to(self.mean)
         self.unit = torch.tensor(not pca.centred, device=self.mean.device)
         along = torch.cat([self._along(x, visible) for x, visible in rows()])
-        if len(along) <= self.most:
-            self.rows = along
-            self.places = self._laid_out(generator)
-            return self.places
-        kept = torch.randperm(len(along), generator=generator)[: self.most].sort().values.to(along.device)
+        kept, which = _distinct(along)
+        if few := len(kept) > self.most:
+            drawn = torch.randperm(len(kept), generator=generator)[: self.most].sort().values
+            kept = kept[drawn.to(kept.device)]
         self.rows = along[kept]
-        self.places = self._laid_out(generator)
-        return self._placed(along)
-
-    def _laid_out(self, generator: torch.Generator) -> Tensor:
-        return lay_out(
+        self.places = lay_out(
             self.rows, self.dim, k=self.k, attraction=self.attraction, steps=self.steps, generator=generator
         )  # fmt: skip
+        return self._placed(along) if few else self.places[which]
 
     def _along(self, x: Tensor, visible: Tensor | None) -> Tensor:
         """(B, …) → (B, components): what is not there is as it is on average."""
@@ -120,13 +116,11 @@ class Atlas(Body):
 
         Rows are put in order along one line, on which equal ones lie side by side, whatever the last digit says.
         """
-        line = torch.linspace(-1.0, 1.0, along.shape[1] + 1, dtype=torch.double, device=along.device)[1:].cos()
-        order, key = (self.rows.double() @ line).sort(stable=True), along.double() @ line
+        order, key = _line(self.rows).sort(stable=True), _line(along)
         around = torch.arange(-_BESIDE, _BESIDE, device=along.device)
         at = torch.searchsorted(order.values, key)[:, None] + around
         who = order.indices[at.clamp(0, len(self.rows) - 1)]
-        apart = torch.stack([(along - self.rows[one]).square().sum(1) for one in who.T], dim=1)
-        same = apart <= _SAME * along.square().sum(1, keepdim=True)
+        same = torch.stack([_same(along, self.rows[one]) for one in who.T], dim=1)
         first = torch.where(same, who, len(self.rows)).amin(1)
         return torch.where(first < len(self.rows), first, -1)
 
@@ -140,7 +134,36 @@ class Atlas(Body):
                 raise RuntimeError(f"an atlas with {name} of {tuple(getattr(self, name).shape)}, not {shape}")
 
     def extra_repr(self) -> str:
-        return f"rows={len(self.rows):,}, k={self.k}, near={self.near}, components={len(self.directions)}"
+        return (
+            f"rows={len(self.rows):,}, k={self.k}, near={self.near}, components={self.components}, "
+            f"attraction={self.attraction:g}, steps={self.steps}, most={self.most}"
+        )
+
+
+def _line(rows: Tensor) -> Tensor:
+    """Rows (n, d) as one number each, which others than copies hardly share, float64 (n,)."""
+    line = torch.linspace(-1.0, 1.0, rows.shape[1] + 1, dtype=torch.double, device=rows.device)[1:].cos()
+    return rows.double() @ line
+
+
+def _same(a: Tensor, b: Tensor) -> Tensor:
+    """Which rows of a (n, d) are those of b, but for rounding (n,)."""
+    return (a - b).square().sum(1) <= _SAME * a.square().sum(1)
+
+
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The places of the first of every distinct row (m,), and which of these each row is (n,)."""
+    order = _line(rows).sort(stable=True).indices
+    in_order = rows[order]
+    begins = torch.cat([order.new_ones(1), (~_same(in_order[1:], in_order[:-1])).long()]).cumsum(0) - 1
+    group = torch.empty_like(order).scatter_(0, order, begins)
+    n = int(begins[-1]) + 1
+    first = order.new_full((n,), len(rows)).scatter_reduce_(
+        0, group, torch.arange(len(rows), device=rows.device), "amin"
+    )
+    # as they came, so that a map of distinct rows does not depend on the line
+    kept, place = first.sort()
+    return kept, torch.empty_like(place).scatter_(0, place, torch.arange(n, device=rows.device))[group]
 
 
 def geometric_median(points: Tensor) -> Tensor:
