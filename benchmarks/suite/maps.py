@@ -103,7 +103,10 @@ def seconds(rows: int, settings: Settings) -> Measured:
     return Measured(
         result.ratio, result.runs, "mnist", settings.seed, versions=they.versions,
         memory_mb=max(run["memory_mb"] for run in result.a),
-        note=f"{result.a[0]['seconds']:.0f} s and {result.b[0]['seconds']:.0f} s",
+        note=", ".join(
+            f"{name.replace('_', ' ')} {result.a[0][name]:.0f} and {result.b[0][name]:.0f}"
+            for name in ("seconds", "processor_seconds")
+        ),
     )  # fmt: skip
 
 
