@@ -242,7 +242,11 @@ def _column(name: str, values: Sequence[Any], letters: int, *, category: bool = 
 
 
 def _number(name: str, values: np.ndarray) -> dict[str, Any]:
-    return {"name": name, "kind": "number", "values": _packed(np.asarray(values, np.float32))}
+    values = np.asarray(values, float)
+    whole = values[np.isfinite(values)]
+    # large whole numbers (an account, a time in seconds) would lose their last digits
+    large = bool(len(whole) and np.abs(whole).max() > 1 << 24)
+    return {"name": name, "kind": "number", "large": large, "values": _packed(values.astype("f8" if large else "f4"))}
 
 
 def _shown(
@@ -437,7 +441,7 @@ def _colouring(drawn: Map) -> tuple[np.ndarray, list[str], Sequence[str]]:
         return place[codes], names + ["others"] * (len(count) > most), COLOURS
     if column["kind"] == "text":
         column = columns[-1] if columns[-1]["kind"] == "number" else _number("anomaly score", drawn.scores)
-    values = np.frombuffer(base64.b64decode(column["values"]), "<f4")
+    values = np.frombuffer(base64.b64decode(column["values"]), "<f8" if column["large"] else "<f4")
     edges = np.nanquantile(values, (0.2, 0.4, 0.6, 0.8, 0.99))
     said = [f"{column['name']}: lowest fifth", "second", "third", "fourth", "highest fifth", "highest hundredth"]
     return np.searchsorted(edges, np.nan_to_num(values)), said, RAMP
