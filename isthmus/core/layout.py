@@ -43,7 +43,7 @@ def lay_out(
     *,
     k: int = 15,
     attraction: float = 1.5,
-    drawn: int = 10,
+    drawn: int = 20,
     steps: int = 300,
     generator: torch.Generator | None = None,
 ) -> Tensor:
