@@ -100,7 +100,7 @@ class Atlas(Body):
             apart = apart * visible.flatten(1)
         along = apart @ self.directions.T
         # of words only the direction counts: a long document says the same as a short one
-        return torch.nn.functional.normalize(along, dim=1) if self.unit else along
+        return torch.where(self.unit, torch.nn.functional.normalize(along, dim=1), along)
 
     @torch.no_grad()
     def _placed(self, along: Tensor) -> Tensor:
