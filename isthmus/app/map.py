@@ -29,6 +29,8 @@ TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather", ".jsonl", ".npy", ".
 _COLUMNS, _LETTERS, _LEVELS = 24, 160, 1000
 #: (rows, side of a thumbnail in pixels, letters of a text, steps of a line): fewer of each where rows are many.
 _SIZES = ((2_000, 56, 400, 96), (12_000, 28, 200, 64), (1 << 62, 16, 90, 32))
+#: Rows whose layout takes a while.
+_MANY = 5_000
 #: Places of a 2-D map, along either side, that are decoded for the page.
 _GRID = 24
 #: Decoded places are shown where rows are at most this many cells away.
@@ -113,6 +115,8 @@ def map_(
             options["kinds"] = dict(said["columns"])
         if said["text"]:
             options["text"] = list(said["text"])
+        if len(rows) > _MANY:
+            voice.say(f"looking for the neighbours of {len(rows):,} rows, and laying them out")
         found, held = fit_map(
             rows, dim=dim, labels=labels, modality=kind, modality_options=options, device=said["device"],
             plan=Plan(seed=said["seed"], epochs=said["epochs"], max_time=said["max_time"]), strict=said["strict"],

@@ -42,7 +42,8 @@ class Map(Result):
     """``places`` (n, 2 or 3) of the rows and ``pca``'s beside them; ``scores`` are how strange the model finds each.
 
     ``trust`` and ``pca_trust`` say how far both maps can be trusted, found on ``judged`` rows. ``labels`` are what a
-    person said of each row.
+    person said of each row, ``index`` is which of the rows that were brought each is, and ``drawn`` says in words where
+    these are not all.
     """
 
     model: Model
@@ -56,6 +57,7 @@ class Map(Result):
     judged: str
     labels: list[Any] | None = None
     label: str = "label"
+    drawn: str = ""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -90,7 +92,7 @@ class Map(Result):
         return save_rows(self.to_table(), path)
 
     def summary(self) -> list[str]:
-        lines = [f"{len(self):,} rows on a map of {self.places.shape[1]} numbers"]
+        lines = [f"{len(self):,} rows on a map of {self.places.shape[1]} numbers" + self.drawn]
         if self.trust is None or self.pca_trust is None:
             return [*lines, f"{self.judged}: too few rows to say how far the map can be trusted"]
         linear = self.model.net.likelihood.linear_model
@@ -195,8 +197,11 @@ def reduce(
     samples = model.modality.samples(rows.some())
     if said is not None and len(said) != len(samples):
         raise DataError(f"There are {len(samples):,} rows to draw and {len(said):,} labels. Leave the labels out.")
-    index = np.arange(len(samples))
+    index, drawn = np.arange(len(samples)), ""
+    if rows.large:
+        drawn = f", of {len(rows):,} some that stand for all, numbered by themselves"
     if len(index) > most:
+        drawn = drawn or f", of {len(samples):,} chosen at random"
         index = np.sort(np.random.default_rng(seed).choice(len(index), most, replace=False))
         samples = samples.take(index)
     if not len(samples):
@@ -215,12 +220,12 @@ def reduce(
     what = f"held-out rows ({len(judged):,})"
     if new:
         what = f"these rows ({len(judged):,})" + (", which the map knows" if held is not None else "")
-    pca = torch.cat([_along(linear, _features(model, chunk), shape[0]) for chunk in samples.chunks(8 * _CHUNK)])
+    pca = torch.cat([_along(linear, _features(model, chunk), shape[0]) for chunk in samples.chunks(_CHUNK)])
     scores = model.nats(samples) if model.on_recordings else model.score(samples)
     labelled = None if said is None else [said[i] for i in index]
     return Map(
         model, samples, index, model.encode(samples), pca.numpy(), np.asarray(scores), trust, pca_trust, what,
-        labelled, labels if isinstance(labels, str) else "label",
+        labelled, labels if isinstance(labels, str) else "label", drawn,
     )  # fmt: skip
 
 

@@ -73,6 +73,7 @@ class TestDigits:
     def test_at_most_so_many_are_drawn(self, digits):
         few = reduce(digits[0], "example:digits", most=100)
         assert len(few) == len(set(few.index.tolist())) == 100
+        assert "of 1,797 chosen at random" in few.summary()[0]
 
 
 def test_the_same_seed_gives_the_same_map():
