@@ -16,7 +16,7 @@ from pyarrow import csv, parquet
 
 from isthmus import open_model
 from isthmus.app.cli import main
-from isthmus.app.map import picture, render
+from isthmus.app.map_page import picture, render
 from isthmus.spec import Plan
 from isthmus.tasks.reduce import fit_map, reduce
 
