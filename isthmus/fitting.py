@@ -36,7 +36,7 @@ from isthmus.data.large import Kept
 from isthmus.data.rows import Rows
 from isthmus.data.sparse import Sparse, dense
 from isthmus.data.targets import wanted_of
-from isthmus.errors import SpecError
+from isthmus.errors import DataError, SpecError
 from isthmus.modalities import fit_modality, modality_to_json
 from isthmus.modalities.base import Modality
 from isthmus.modalities.recording import Layout
@@ -73,12 +73,13 @@ _MOST_LSA = 100_000
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was decided about rows before the training begins."""
+    """What was decided about rows before the training begins, and which are ``held`` out."""
 
     net: Net
     modality: Modality
     n_train: int
     n_held_out: int
+    held: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,20 @@ class Fed:
         # rows that stream go there batch by batch
         return replace(self, tensors={name: t.to(device) for name, t in self.tensors.items()}, held=held)
 
+    def answered(self, net: Net, answers: Tensor | None) -> Self:
+        """With what the encoder answers to every row beside it, where that is settled: then none is asked twice."""
+        if answers is None or self.large is not None or net.noisy:
+            return self
+        tensors, held = {**self.tensors, "h": answers.to(self.device)}, self.held
+        if held is not None:
+            with torch.no_grad():
+                found = [
+                    net.encoded(net.features(b["x"], b.get("observed")), b.get("observed"))
+                    for b in in_order(held, chunk_rows(net))
+                ]
+            held = {**held, "h": torch.cat(found)}
+        return replace(self, tensors=tensors, held=held)
+
     @property
     def n_rows(self) -> int:
         """The rows of an epoch."""
@@ -127,12 +142,15 @@ class Fed:
 
 @dataclass(frozen=True)
 class Begun:
-    """A network before its first step; ``pca`` is the baseline of its size."""
+    """A network before its first step; ``pca`` is the baseline of its size, and ``answers`` what an encoder that
+    remembers rows says to those that it is trained on.
+    """
 
     net: Net
     plan: Plan
     pca: PCA | None
     stack: Stack | None
+    answers: Tensor | None = None
 
 
 def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[str, Any]) -> Fed:
@@ -245,8 +263,9 @@ def begin(
         net.start_at_pca(*_steered_pca(probe, tensors, pca))
     most = max(64, min(_MOST_START, _START_ENTRIES // int(np.prod(face.shape))))
     net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
+    answers = _remembered(net, probe, tensors, plan) if net.encoder.remembers else None
     n_parameters = sum(p.numel() for p in net.parameters())
-    return Begun(net, _decide(plan, fed.n_rows, n_parameters, face.alike), pca, stack)
+    return Begun(net, _decide(plan, fed.n_rows, n_parameters, face.alike), pca, stack, answers)
 
 
 def learn(
@@ -279,6 +298,7 @@ def learn(
     if checkpoint is not None:
         all_hooks.append(Checkpoint(checkpoint, mark, resume))
     with phase(phases, "train"):
+        fed = fed.answered(net, begun.answers)
         run = train(net, fed.batches(plan), whole, held_out=fed.held, hooks=all_hooks)
     if stack is not None and checkpoint is not None:
         stack.clear(checkpoint)
@@ -473,6 +493,21 @@ def _steered_pca(probe: Net, tensors: Mapping[str, Tensor], pca: PCA) -> tuple[P
     effect = linear_effect(some["condition"], x)
     left = x - some["condition"] @ effect.T
     return fit_pca(lambda: [left], len(pca.components)), effect
+
+
+def _remembered(net: Net, probe: Net, tensors: Mapping[str, Tensor], plan: Plan) -> Tensor:
+    """Let the encoder take in the training rows: what it answers to each."""
+    pca = _fit_pca(probe, tensors, net.encoder.components)
+    if not pca.total > 0:
+        raise DataError("All rows are the same, so nothing tells them apart on a map. Bring others.")
+
+    def rows() -> Iterator[tuple[Tensor, Tensor | None]]:
+        for b in in_order(tensors, chunk_rows(probe)):
+            there = b.get("observed")
+            yield net.features(b["x"], there), None if there is None else net.likelihood.reach(there)
+
+    with devices.threads_for(len(tensors["x"]) * 2.0**16, torch.device("cpu")):
+        return net.encoder.remember(pca, rows, torch.Generator().manual_seed(plan.seed))
 
 
 def _check_latent_dim(said: Any) -> None:

@@ -239,7 +239,7 @@ class Model:
                 )
             net, plan = begun.net, begun.plan
             if prepared is not None:
-                prepared(Prepared(net, fed.modality, len(kept), 0 if held is None else len(held)))
+                prepared(Prepared(net, fed.modality, len(kept), 0 if held is None else len(held), held))
             fed = fed.to(devices.pick(device))
             net.to(fed.device)
             run, remarks = learn(

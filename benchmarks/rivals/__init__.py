@@ -40,6 +40,7 @@ CONTESTANTS = {
     "pyod": Entry("pyod_autoencoder.py", THEIRS, "pyod"),
     "pyod_tables": Entry("pyod_tables.py", THEIRS, "pyod"),
     "pythae": Entry("pythae_autoencoder.py", THEIRS, "pythae"),
+    "maps": Entry("maps.py", THEIRS, "umap-learn"),
     "jax": Entry("jax_scan.py", THEIRS, "jax"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,24 @@ def score(rows: str) -> dict[str, Any]:
     return {"seconds": seconds, "rows_per_second": len(X) / seconds}
 
 
+def map_rows(fit: str, seed: int = 0) -> dict[str, Any]:
+    """``seconds`` hold the whole fit of the map and the places of all rows."""
+    from isthmus.spec import Plan
+    from isthmus.tasks.reduce import fit_map
+
+    X = np.load(fit)
+    start, worked = perf_counter(), process_time()
+    model, _ = fit_map(X, plan=Plan(seed=seed))
+    places = model.encode(X)
+    spent = {"seconds": perf_counter() - start, "processor_seconds": process_time() - worked}
+    assert places.shape == (len(X), 2)
+    return {**spent, "phases": model.record.phases, "epochs": model.record.epochs}
+
+
 def reconstruct(rows: str, output: str) -> dict[str, Any]:
     np.save(output, fitted.reconstruct(np.load(rows)))
     return {}
 
 
 if __name__ == "__main__":
-    serve(fit=fit, fit_detector=fit_detector, score=score, reconstruct=reconstruct)
+    serve(fit=fit, fit_detector=fit_detector, map_rows=map_rows, score=score, reconstruct=reconstruct)

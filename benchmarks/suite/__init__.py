@@ -12,6 +12,7 @@ from benchmarks.suite import (
     features,
     generation,
     health,
+    maps,
     nll,
     nsl_kdd,
     one_class_mnist,
@@ -58,6 +59,7 @@ GROUPS = {
     "recipes": recipes.FIGURES,
     "health": health.FIGURES,
     "text": text.FIGURES,
+    "maps": maps.FIGURES,
     "streaming": streaming.FIGURES,
     "compression": compression.FIGURES,
 }

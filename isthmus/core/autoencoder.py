@@ -72,8 +72,8 @@ class Net(nn.Module):
             that is built already may stand here too.
 
     Batches are keyword tensors: ``x`` (B, *shape), and where there is reason for it ``observed``
-    (like x, True where known), ``target`` (the clean x, of which ``target_observed`` is known, else all)
-    and ``condition`` (B, …).
+    (like x, True where known), ``target`` (the clean x, of which ``target_observed`` is known, else all),
+    ``condition`` (B, …), and ``h``, what an encoder that stays as it is was found to answer.
     """
 
     def __init__(self, spec: Spec, shape: Shape, own: Mapping[str, Any] | None = None):
@@ -134,6 +134,7 @@ class Net(nn.Module):
         target: Tensor | None = None,
         target_observed: Tensor | None = None,
         condition: Tensor | None = None,
+        h: Tensor | None = None,
     ) -> Trace:
         """One pass, with everything that it made."""
         corrupted = Corrupted(x)
@@ -160,7 +161,7 @@ class Net(nn.Module):
             return self.residual(wanted, known, expected)
 
         self.renew_prior(condition)
-        h = self.encoded(features, visible)
+        h = self.encoded(features, visible) if h is None else h
         code = self.bottleneck(h)
         return Trace(
             x=wanted,
@@ -231,7 +232,7 @@ class Net(nn.Module):
         if group == "critic":
             return self.critic.pace
         # behind codes that stay, one layer has a convex loss: it may hurry, and on few rows it has to
-        return _HURRY if self.encoder.frozen else 1.0
+        return _HURRY if self.encoder.frozen and not self.encoder.remembers else 1.0
 
     # -- at use: deterministic ------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -26,6 +26,7 @@ from isthmus.spec import Part
 
 if TYPE_CHECKING:
     from isthmus.core.autoencoder import Net
+    from isthmus.core.pca import PCA
 
 Shape = tuple[int, ...]
 
@@ -190,6 +191,8 @@ class Body(Piece):
     passes: ClassVar[bool] = False
     #: Does an encoder stay where it begins? Then so do the codes, and the decoder alone is trained.
     frozen: bool = False
+    #: Does an encoder settle on the training rows themselves, all of them, before the first step (:meth:`remember`)?
+    remembers: ClassVar[bool] = False
     #: What it is between its two ends, for people, where a list of its layers would be long. None lists them.
     drawn: str | None = None
     #: Of bodies for pictures of any size: what both sides are multiples of, and how far (in pixels) an output sees
@@ -201,6 +204,14 @@ class Body(Piece):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor: ...
+
+    def remember(
+        self, pca: PCA, rows: Callable[[], Iterable[tuple[Tensor, Tensor | None]]], generator: torch.Generator
+    ) -> Tensor:
+        """Take in the training rows, which come in pieces as encoders see them, each with which entries are there;
+        return what it answers to each of them (n, *out_shape). Of an encoder that ``remembers``.
+        """
+        raise NotImplementedError
 
     def start_linear(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Take in what the body itself can hold of ``x → weight x + bias``; the rest is for the head behind it."""
@@ -467,11 +478,15 @@ class Detector(Piece):
         """Nothing is kept on a surface."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # what is taken in from rows has their sizes, which only the file knows
-        for name, buffer in self._buffers.items():
-            if prefix + name in state_dict and buffer is not None:
-                self._buffers[name] = torch.empty_like(state_dict[prefix + name], device=buffer.device)
+        sized_by_file(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def sized_by_file(module: nn.Module, state_dict: Mapping[str, Any], prefix: str) -> None:
+    """Give a part buffers as large as the file has them: what was taken in from rows has their sizes."""
+    for name, buffer in module._buffers.items():
+        if prefix + name in state_dict and buffer is not None:
+            module._buffers[name] = torch.empty_like(state_dict[prefix + name], device=buffer.device)
 
 
 @dataclass(frozen=True)
