@@ -236,7 +236,7 @@ class Text(Modality):
             )
         return said
 
-    def documents(self, rows: Rows) -> list[str]:
+    def texts(self, rows: Rows) -> list[str]:
         """The texts of rows, one string each."""
         return _documents(rows, self._columns_in(rows))
 
