@@ -103,7 +103,7 @@ class Index:
             columns: a table with a row for each, to filter by and to show beside.
             told: called with what is being done, where that takes long.
         """
-        model = _model_of(model)
+        model = model_of(model)
         if codes not in CODES:
             raise unknown("kind of codes", codes, CODES)
         if not model.net.bottleneck.narrows:
@@ -196,7 +196,7 @@ class Index:
             raise unknown("ranking", by, BY)
         if by == "words" and "words" not in self._rankings:
             raise SpecError("Only texts are found by words. Leave that out.")
-        among = None if where is None else np.flatnonzero(where_mask(where, self.filterable))
+        among = None if where is None else self.where(where)
         model = self.model
         asked = asked_rows(model, queries)
         asked = model.modality.samples(asked)
@@ -247,6 +247,10 @@ class Index:
         if self.bits is not None:
             return again(codes, self.kept, self.bits.nearest(codes, candidates), k)
         return again(codes, self.kept, self.lists.nearest(codes, candidates, self.said["looked"]), k)
+
+    def where(self, condition: str) -> np.ndarray:
+        """Places of the rows that fulfil a condition (:func:`isthmus.tasks.where.where_mask`)."""
+        return np.flatnonzero(where_mask(condition, self.filterable))
 
     # -- changing -------------------------------------------------------------------------------
 
@@ -416,7 +420,7 @@ class Index:
         file = sections.Sections(path)
         said = _checked(file)
         if model is not None:
-            model = _model_of(model)
+            model = model_of(model)
             if model.fingerprint != said["model"]:
                 raise DataError(
                     f"{path} was made by another model (its hash begins {said['model'][:12]}, this one's "
@@ -548,7 +552,7 @@ class Hits(Result):
 # -- rows ---------------------------------------------------------------------------------------
 
 
-def _model_of(said: Any) -> Model:
+def model_of(said: Any) -> Model:
     from isthmus.model import Model, open_model
 
     if isinstance(said, Model):
