@@ -20,6 +20,7 @@ from benchmarks.suite import (
     reconstruction,
     resume,
     scoring_speed,
+    search,
     series,
     small_fit,
     sparse,
@@ -58,6 +59,7 @@ GROUPS = {
     "recipes": recipes.FIGURES,
     "health": health.FIGURES,
     "text": text.FIGURES,
+    "search": search.FIGURES,
     "streaming": streaming.FIGURES,
     "compression": compression.FIGURES,
 }

@@ -112,6 +112,11 @@ class Lists:
         faiss.copy_array_to_vector(np.ascontiguousarray(self.codewords).ravel(), index.pq.centroids)
         return index
 
+    @property
+    def ready(self) -> bool:
+        """Whether faiss holds them already."""
+        return self._index is not None
+
     def _searched(self):
         """faiss' index with all rows, made when it is first asked for."""
         if self._index is None:

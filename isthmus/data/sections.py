@@ -116,9 +116,7 @@ class Sections:
         found = self._listed.get(name)
         if found is None:
             raise FileError(f"{self.path} is damaged: it holds no {name}. {_AGAIN}")
-        fits = len(found.shape) == len(shape) and all(
-            b in (None, a) for a, b in zip(found.shape, shape, strict=True)
-        )
+        fits = len(found.shape) == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
         if found.dtype.str != dtype or not fits:
             raise FileError(f"{self.path} is damaged: its {name} is {found.dtype} {found.shape}. {_AGAIN}")
         raw = self._data[found.begin : found.begin + found.size]
@@ -130,9 +128,7 @@ class Sections:
 
     def check(self) -> list[str]:
         """The sections that do not match their checksums; everything is read for this."""
-        return [
-            name for name, s in self._listed.items() if zlib.crc32(self._data[s.begin : s.begin + s.size]) != s.crc
-        ]
+        return [name for name, s in self._listed.items() if zlib.crc32(self._data[s.begin : s.begin + s.size]) != s.crc]
 
 
 def _read_head(file: BinaryIO, size: int, path: Path) -> tuple[dict[str, Any], dict[str, _Section]]:

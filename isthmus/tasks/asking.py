@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _TAKES = {
     "text": ("a text, or a file of texts", {"text", "table"}),
     "image": ("the path of a picture, or of a folder of them", {"image"}),
-    "series": ("the path of a recording or of a table of series", {"series", "recordings", "windows", "array", "table"}),
+    "series": (
+        "the path of a recording or of a table of series",
+        {"series", "recordings", "windows", "array", "table"},
+    ),
     "table": ('a row as JSON ({"year": 2020}), as NAME=VALUE,NAME=VALUE, or the path of a table', {"table", "array"}),
     "array": ("a row as JSON ([0.5, 2]), or the path of an array", {"array", "table", "image"}),
     "sparse": ("the path of a sparse matrix", {"sparse", "array"}),
@@ -71,9 +74,7 @@ def _is_path(said: str) -> bool:
     if len(said) > 4096 or "\n" in said or "\0" in said:
         return False
     name = re.sub(r"(\.(?:npz|safetensors)):[^:/]+$", r"\1", said)
-    return os.path.exists(os.path.expanduser(name)) or (
-        glob.has_magic(said) and bool(glob.glob(said, recursive=True))
-    )
+    return os.path.exists(os.path.expanduser(name)) or (glob.has_magic(said) and bool(glob.glob(said, recursive=True)))
 
 
 def _not_empty(texts: Sequence[str]) -> list[str]:

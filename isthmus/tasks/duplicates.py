@@ -83,7 +83,9 @@ class Groups(Result):
         lines = []
         for i, (group, apart) in enumerate(zip(self.groups[:10], self.apart, strict=False)):
             named = [str(self.rows.names[j] if self.rows.names else j) for j in group[:6]]
-            told = ", ".join(f"{name} ({d:.3g})" if k else name for k, (name, d) in enumerate(zip(named, apart, strict=False)))
+            told = ", ".join(
+                f"{name} ({d:.3g})" if k else name for k, (name, d) in enumerate(zip(named, apart, strict=False))
+            )
             lines.append(f"group {i}: {told}{f' and {len(group) - 6} more' if len(group) > 6 else ''}")
         return lines + ["…"] * (len(self.groups) > 10)
 
@@ -347,7 +349,11 @@ def _pairs(x: Any, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         last = np.searchsorted(line, line[begin] + slack, side="right")
         rows = max(1, min(n - begin, _AT_ONCE // max(1, last - begin)))
         end = np.searchsorted(line, line[begin + rows - 1] + slack, side="right")
-        apart = lengths[begin : begin + rows, None] + lengths[begin:end] - 2 * flat[begin : begin + rows] @ flat[begin:end].T
+        apart = (
+            lengths[begin : begin + rows, None]
+            + lengths[begin:end]
+            - 2 * flat[begin : begin + rows] @ flat[begin:end].T
+        )
         left, right = np.nonzero(apart <= slack**2)
         later = right > left
         found.append(np.stack([left[later] + begin, right[later] + begin], axis=1))

@@ -48,6 +48,8 @@ _DEEP = 1000
 #: Rows that recall is measured with, neighbours that are to be found, and how many of them that should be.
 _MEASURED, _NEAR, _WANTED = 300, 10, 0.98
 _LOOKED, _CANDIDATES = (4, 8, 16, 32, 64, 128, 256), (50, 100, 200, 400, 800, 1600, 3200)
+#: Queries from which on it pays to make the lists ready, which takes as long as looking at all rows for so many.
+_FEW = 50
 #: Looking at a row again by its code costs as much as looking at so many in the lists.
 _AGAIN = 30
 #: Letters of a text that are shown.
@@ -79,6 +81,7 @@ class Index:
         self.said, self.kept, self.ids = said, kept, ids
         self._model, self._table, self._words, self._file = model, table, words, file
         self.bits, self.lists = bits, lists
+        self._asked = 0
         #: what a person should know of what was done last
         self.remarks: list[str] = []
 
@@ -132,7 +135,9 @@ class Index:
             self.kept = Kept(eight_bits(vectors))
         if self.said["codes"] == "binary":
             self.bits = Bits.fit(vectors[:: -(-len(vectors) // 100_000)])
-            self.bits.bits = np.concatenate([self.bits.of(vectors[i : i + 65536]) for i in range(0, len(vectors), 65536)])
+            self.bits.bits = np.concatenate(
+                [self.bits.of(vectors[i : i + 65536]) for i in range(0, len(vectors), 65536)]
+            )
         elif len(vectors) >= MANY:
             if faiss_is_here():
                 self.lists = Lists.fit(self.kept, told)
@@ -164,7 +169,7 @@ class Index:
         for looked in _LOOKED if self.lists is not None else (0,):
             for candidates in _CANDIDATES if self.bits is not None or self.lists is not None else (0,):
                 self.said |= {"looked": looked, "candidates": candidates}
-                found = _without(self._nearest(queries, near + 1)[1], itself, near)
+                found = _without(self.nearest(queries, near + 1)[1], itself, near)
                 cosines = np.einsum("md,mkd->mk", queries, exact.take(found).numpy()) - 2.0 * (found < 0)
                 recall = float((cosines >= enough[:, None]).mean())
                 share = len(exact) / len(self.lists.centres) if self.lists is not None else 0
@@ -215,12 +220,12 @@ class Index:
     ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray], list[np.ndarray] | None]:
         """Places, scores, cosines and, of texts, the places in both rankings, for every query."""
         if texts is None or by == "code":
-            cosines, places = self._nearest(codes, k, among)
+            cosines, places = self.nearest(codes, k, among)
             there = [one >= 0 for one in places]
             cut = [[row[keep] for row, keep in zip(rows, there, strict=True)] for rows in (places, cosines, cosines)]
             return cut[0], cut[1], cut[2], None
         deep = min(max(_DEEP, k), len(self) if among is None else len(among))
-        by_code = self._nearest(codes, deep, among)[1] if by == "both" else np.zeros((len(codes), 0), np.int64)
+        by_code = self.nearest(codes, deep, among)[1] if by == "both" else np.zeros((len(codes), 0), np.int64)
         blank = ~codes.any(1)
         rows, scores, cosines, lists = [], [], [], []
         for i, text in enumerate(texts):
@@ -238,11 +243,16 @@ class Index:
             cosines.append(self.kept.take(one).numpy() @ codes[i])
         return rows, scores, cosines, lists
 
-    def _nearest(self, codes: np.ndarray, k: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Cosines and places (m, k) of the nearest rows; −1 where there are no more."""
+    def nearest(self, codes: np.ndarray, k: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines and places (m, k) of the rows nearest to unit codes (m, d); −1 where there are no more.
+
+        ``among`` are the places of the rows to choose from.
+        """
         candidates = max(self.said.get("candidates", 0), 4 * k)
+        self._asked += len(codes)
         # of few rows all are looked at, and so are those that fulfil a condition
-        if among is not None or (self.bits is None and self.lists is None) or candidates >= len(self):
+        few = among is not None or (self.bits is None and self.lists is None) or candidates >= len(self)
+        if few or (self.bits is None and self._asked < _FEW and not self.lists.ready):
             return best(codes, self.kept, k, among)
         if self.bits is not None:
             return again(codes, self.kept, self.bits.nearest(codes, candidates), k)
@@ -268,7 +278,9 @@ class Index:
         self.kept = Kept(np.concatenate([self.kept.numbers, as_kept]))
         self._file = None
         if self.bits is not None:
-            self.bits = Bits(np.concatenate([self.bits.bits, self.bits.of(vectors)]), self.bits.planes, self.bits.middle)
+            self.bits = Bits(
+                np.concatenate([self.bits.bits, self.bits.of(vectors)]), self.bits.planes, self.bits.middle
+            )
         elif self.lists is not None:
             self.lists = self.lists.with_rows(self.kept, range(n, n + len(vectors)))
         elif len(self) >= MANY:
@@ -464,7 +476,8 @@ class Hits(Result):
         in_top = (self.rankings[query] > 0) & (self.rankings[query] <= k)
         # among the first of neither: each alone would not have shown it
         return [
-            "code" if code and not words else "words" if words and not code else "both" for code, words in in_top.tolist()
+            "code" if code and not words else "words" if words and not code else "both"
+            for code, words in in_top.tolist()
         ]
 
     def to_table(self) -> pa.Table:
@@ -502,7 +515,9 @@ class Hits(Result):
         for i, row in enumerate(shown or [{}] * len(found)):
             by = f"{found[i]:<6}" if self.rankings is not None else ""
             identity = f"id {self.ids[query][i]}"
-            lines.append(f"{i + 1:>3}  {self.scores[query][i]:.3f}  {by}{identity:<10} {self._row(row, query)}".rstrip())
+            lines.append(
+                f"{i + 1:>3}  {self.scores[query][i]:.3f}  {by}{identity:<10} {self._row(row, query)}".rstrip()
+            )
         return lines
 
     def _row(self, row: dict[str, Any], query: int) -> str:
@@ -646,7 +661,9 @@ def _below(above: pa.Table, below: pa.Table) -> pa.Table:
     try:
         return pa.concat_tables([above, below.select(above.column_names).cast(above.schema)]).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"A column of the rows that are added is of another type: {str(error).splitlines()[0]}") from None
+        raise DataError(
+            f"A column of the rows that are added is of another type: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _told(asked: Rows, texts: list[str] | None) -> list[str]:
@@ -690,9 +707,14 @@ _AGAIN_SAID = "Build it again."
 def _checked(file: sections.Sections) -> dict[str, Any]:
     """What a file says of itself, as far as it is possible."""
     match file.said:
-        case {"kind": str(), "model": str(), "codes": str(codes), "origin": str(), "rows": int(rows), "next": int()} if (
-            codes in CODES and rows > 0
-        ):
+        case {
+            "kind": str(),
+            "model": str(),
+            "codes": str(codes),
+            "origin": str(),
+            "rows": int(rows),
+            "next": int(),
+        } if codes in CODES and rows > 0:
             pass
         case _:
             raise FileError(f"{file.path} is damaged: it does not say what it holds. {_AGAIN_SAID}")
@@ -786,7 +808,9 @@ def _model_in(file: sections.Sections | None, fingerprint: str) -> Model:
         try:
             model = open_model(path)
         except (FileError, SpecError) as error:
-            raise FileError(f"The model in {file.path} cannot be opened: {str(error).replace(str(path), 'it')}") from error
+            raise FileError(
+                f"The model in {file.path} cannot be opened: {str(error).replace(str(path), 'it')}"
+            ) from error
     if model.fingerprint != fingerprint:
         raise FileError(f"{file.path} is damaged: the model in it is not the one that made it. {_AGAIN_SAID}")
     return model

@@ -91,7 +91,11 @@ class Verdict(Result):
     def to_table(self) -> Any:
         import pyarrow as pa
 
-        columns: dict[str, Any] = {"a": [a for a, _ in self.names], "b": [b for _, b in self.names], "score": self.scores}
+        columns: dict[str, Any] = {
+            "a": [a for a, _ in self.names],
+            "b": [b for _, b in self.names],
+            "score": self.scores,
+        }
         if self.line is not None:
             columns |= {"same": self.same, "threshold": np.full(len(self.scores), self.line.threshold)}
         return pa.table(columns)
@@ -187,7 +191,9 @@ def line_of(model: Model, rows: Rows, label: Any = None, false_accept_rate: floa
     if not 0 < false_accept_rate < 1:
         raise SpecError(f"false_accept_rate is between 0 and 1, got {false_accept_rate}. Say 0.001 for one in 1,000.")
     codes = np.asarray(model.encode(rows), np.float64)
-    return calibrated(codes.reshape(len(codes), -1), None if label is None else labels_of(rows, label), false_accept_rate)
+    return calibrated(
+        codes.reshape(len(codes), -1), None if label is None else labels_of(rows, label), false_accept_rate
+    )
 
 
 def calibrated(codes: np.ndarray, labels: np.ndarray | None, rate: float) -> Line:
@@ -309,9 +315,9 @@ def _between(scores: np.ndarray, who: np.ndarray, n: int, threshold: float) -> t
     if not above.any():
         return None
     weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_DRAWN).astype(np.float64)
-    shares = np.einsum("bi,ij,bj->b", weights, above, weights) / np.einsum(
-        "bi,ij,bj->b", weights, there, weights
-    ).clip(1e-9)
+    shares = np.einsum("bi,ij,bj->b", weights, above, weights) / np.einsum("bi,ij,bj->b", weights, there, weights).clip(
+        1e-9
+    )
     return float(np.quantile(shares, 0.05)), float(np.quantile(shares, 0.95))
 
 
