@@ -66,7 +66,7 @@ def _million(settings: Settings) -> dict[str, Any]:
     import torch
 
     from isthmus import Index, Model
-    from isthmus.core.scan import Kept, best, unit
+    from isthmus.core.scan import best, unit
     from isthmus.spec import Plan
 
     mnist = data.mnist()
@@ -126,8 +126,9 @@ def _of_million(key: str, bar: Bar) -> Any:
         codes = key.split()[0]
         note = (
             f"{found[f'{codes} how']}; {found[f'{codes} queries/s']:,.0f} queries a processor-second, "
-            f"{found[f'{codes} queries/s on the clock']:,.0f} a second; file {found[f'{codes} file'] / 1e6:.0f} MB; built in "
-            f"{found[f'{codes} built']:.0f} processor-seconds, encoding included; first answer "
+            f"{found[f'{codes} queries/s on the clock']:,.0f} a second; "
+            f"file {found[f'{codes} file'] / 1e6:.0f} MB; built "
+            f"in {found[f'{codes} built']:.0f} processor-seconds, encoding included; first answer "
             f"{found[f'{codes} open and first answer']:.3f} s after opening"
         )
         return Measured(value=found[key], bar=bar, runs=[found], data="mnist", seed=settings.seed, note=note)

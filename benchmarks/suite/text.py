@@ -1,8 +1,8 @@
 """What codes of text are worth, against counting words, on the same machine in the same run.
 
-Nobody's judgements are fitted: models see the texts alone. Codes are searched by ``isthmus.Index``, fused with BM25 as it
-does that. Baselines are scikit-learn's TF-IDF with its own settings (what most people use), LSA on it, and bm25s: with the
-stop words left out and endings cut as the index has them, and with all words as they are.
+Nobody's judgements are fitted: models see the texts alone. Codes are searched by ``isthmus.Index``, fused with BM25 as
+it does that. Baselines are scikit-learn's TF-IDF with its own settings (what most people use), LSA on it, and bm25s:
+with the stop words left out and endings cut as the index has them, and with all words as they are.
 """
 
 from __future__ import annotations

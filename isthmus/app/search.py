@@ -21,7 +21,7 @@ _BY = click.Choice(["both", "code", "words"])
 @click.argument("data", required=False)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="The index to write, such as corpus.idx.")
 @click.option("--codes", type=_CODES, default="float", show_default=True,
-              help="How codes are kept: as they are, in a quarter of that, or as bits that are looked through.")  # fmt: skip
+              help="How codes are kept: as they are, in a quarter, or as bits that are looked through.")  # fmt: skip
 @click.option("--columns", metavar="TABLE", help="A table with a row for each, to filter by and to show beside.")
 @click.option("--delete", metavar="IDS", help="Take rows out of an index by their ids: 3,17,20.")
 @click.option("--delete-where", metavar="CONDITION", help="Take out the rows that fulfil it: 'year < 1990'.")

@@ -36,7 +36,7 @@ class Kept:
     """Unit rows (n, d) as they are kept, float32 or int8, and as they are compared, float32."""
 
     def __init__(self, numbers: np.ndarray):
-        assert numbers.dtype in (np.float32, np.int8) and numbers.ndim == 2
+        assert numbers.dtype in (np.float32, np.int8)
         self.numbers = numbers
 
     def __len__(self) -> int:

@@ -2,9 +2,10 @@ r"""Rows that are nearly the same, as groups, from a threshold that is found on 
 
 .. math:: x \sim y \iff d(x, y) \le t, \qquad t = \text{the 95 \% quantile of } d(x, \mathrm{copy}(x))
 
-Copies are made of some of the rows, as they come about in life: a picture is saved as JPEG, at half its size and a little
-brighter; of a text one word in ten is lost; numbers are rounded to three digits. What is as near as such copies are is a
-duplicate, and what duplicates connect is a group. Rows are compared as a modality sees them, or by a model's codes.
+Copies are made of some of the rows, as they come about in life: a picture is saved as JPEG, at half its size and a
+little brighter; of a text one word in ten is lost; numbers are rounded to three digits. What is as near as such copies
+are is a duplicate, and what duplicates connect is a group. Rows are compared as a modality sees them, or by a model's
+codes.
 """
 
 from __future__ import annotations
@@ -142,12 +143,10 @@ def duplicates(
     distinct, of = _distinct(x)
     copies = np.zeros(0) if threshold is not None else _copies(rows, x, seen)
     # as near as numbers of 32 bits can be told apart
-    least = 1e-5 * float(np.sqrt((_square(x[:1000]).mean()))) + 1e-12
+    least = 1e-5 * float(np.sqrt(_square(x[:1000]).mean())) + 1e-12
     chosen = max(float(np.quantile(copies, _FOUND)), least) if len(copies) else threshold or least
-    pairs, apart = _pairs(x[distinct], chosen)
-    groups = _joined(len(distinct), pairs)
     found, away = [], []
-    for members in _members(groups[of]):
+    for members in _members(_joined(len(distinct), _pairs(x[distinct], chosen))[of]):
         found.append(members)
         away.append(_distance(x, np.full(len(members), members[0]), members))
     usual, near = _usual(x[distinct], chosen)
@@ -160,8 +159,8 @@ def duplicates(
     remarks = list(rows.remarks)
     if near > 0.5:
         remarks.append(
-            f"{near:.0%} of the rows that are no exact copies have another within the threshold: these rows are about as "
-            "near each other as copies are, so groups are guesses. Say a smaller --threshold"
+            f"{near:.0%} of the rows that are no exact copies have another within the threshold: these rows are about "
+            "as near each other as copies are, so groups are guesses. Say a smaller --threshold"
         )
     elif threshold is None and chosen > usual / 2:
         remarks.append("copies are not much nearer than other rows: look at the groups before anything is deleted")
@@ -328,8 +327,8 @@ def _flat(x: Any) -> np.ndarray:
     return TruncatedSVD(min(_FEW, min(x.shape) - 1) or 1, random_state=0).fit_transform(x).astype(np.float32)
 
 
-def _pairs(x: Any, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs (p, 2) at most ``threshold`` apart, and how far they are.
+def _pairs(x: Any, threshold: float) -> np.ndarray:
+    """All pairs (p, 2) of rows at most ``threshold`` apart.
 
     Rows are put in order along the direction in which they differ most: pairs are nearer along it than they are, so
     each row is compared with few.
@@ -365,8 +364,7 @@ def _pairs(x: Any, threshold: float) -> tuple[np.ndarray, np.ndarray]:
             )
         begin += rows
     pairs = order[np.concatenate(found)] if found else np.zeros((0, 2), np.int64)
-    exact = _distance(x, pairs[:, 0], pairs[:, 1])
-    return pairs[exact <= threshold], exact[exact <= threshold]
+    return pairs[_distance(x, pairs[:, 0], pairs[:, 1]) <= threshold]
 
 
 def _joined(n: int, pairs: np.ndarray) -> np.ndarray:

@@ -10,10 +10,8 @@ a search needs.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,10 +23,21 @@ from isthmus.core.ranks import fused
 from isthmus.core.scan import Kept, again, best, eight_bits, unit
 from isthmus.data import sections
 from isthmus.data.rows import Rows
-from isthmus.data.sink import save_rows, to_pandas
-from isthmus.errors import DataError, FileError, SpecError, unknown
+from isthmus.errors import DataError, SpecError, unknown
 from isthmus.tasks.asking import asked_rows
-from isthmus.tasks.base import Result
+from isthmus.tasks.hits import Hits, short
+from isthmus.tasks.index_file import (
+    CODES,
+    MOST_CANDIDATES,
+    bits_in,
+    checked,
+    lists_in,
+    model_in,
+    table_bytes,
+    table_in,
+    words_in,
+)
+from isthmus.tasks.shown import below, shown
 from isthmus.tasks.where import where_mask
 from isthmus.tasks.words import Words
 
@@ -37,8 +46,6 @@ if TYPE_CHECKING:
 
     from isthmus.model import Model
 
-#: What codes are kept as, and what is looked through.
-CODES = ("float", "int8", "binary")
 #: Where the rankings come from that are fused.
 BY = ("both", "code", "words")
 #: From so many rows on not all of them are looked at.
@@ -47,13 +54,13 @@ MANY = 100_000
 _DEEP = 1000
 #: Rows that recall is measured with, neighbours that are to be found, and how many of them that should be.
 _MEASURED, _NEAR, _WANTED = 300, 10, 0.98
-_LOOKED, _CANDIDATES = (4, 8, 16, 32, 64, 128, 256), (50, 100, 200, 400, 800, 1600, 3200)
+_LOOKED, _CANDIDATES = (4, 8, 16, 32, 64, 128, 256), (50, 100, 200, 400, 800, 1600, MOST_CANDIDATES)
 #: Queries from which on it pays to make the lists ready, which takes as long as looking at all rows for so many.
 _FEW = 50
 #: Looking at a row again by its code costs as much as looking at so many in the lists.
 _AGAIN = 30
-#: Letters of a text that are shown.
-_SHOWN = 160
+#: Rows that are made bits of together.
+_BLOCK = 65536
 
 
 class Index:
@@ -101,8 +108,8 @@ class Index:
 
         Args:
             model: a fitted model, its file, or a fitted ``Autoencoder``.
-            codes: ``"float"`` keeps codes as they are; ``"int8"`` in a quarter of that; ``"binary"`` looks through bits,
-                in a sixteenth of the memory or less, and looks again at candidates by eight bits a number in the file.
+            codes: ``"float"`` keeps codes as they are; ``"int8"`` in a quarter of that; ``"binary"`` looks through
+                bits, in a sixteenth of the memory or less, and again at candidates by eight bits a number.
             columns: a table with a row for each, to filter by and to show beside.
             told: called with what is being done, where that takes long.
         """
@@ -233,7 +240,7 @@ class Index:
             first = np.zeros(0, np.int64) if blank[i] else by_code[i][by_code[i] >= 0]
             worth = self.words.score(text)
             if by == "both" and not worth.any():
-                remarks.append(f"no word of {_short(text, 60)!r} stands in the index: found by its code alone")
+                remarks.append(f"no word of {short(text, 60)!r} stands in the index: found by its code alone")
             one, score, places = fused([first, _most(worth, deep, among)], k)
             if by == "words":
                 score = worth[one]
@@ -269,7 +276,7 @@ class Index:
         model = self.model
         vectors, table, texts = _looked_at(model, model.open(rows), columns)
         n, more = len(self), np.arange(self.said["next"], self.said["next"] + len(vectors), dtype="<i8")
-        joined = _below(self.table, table)
+        joined = below(self.table, table)
         if texts is not None:
             self._words = Words.of([*self._texts(), *texts])
         self._table, self.ids = joined, np.concatenate([self.ids, more])
@@ -326,14 +333,14 @@ class Index:
     def model(self) -> Model:
         """The model that made the codes, read from the index when it is first asked for."""
         if self._model is None:
-            self._model = _model_in(self._file, self.said["model"])
+            self._model = model_in(self._file, self.said["model"])
         return self._model
 
     @property
     def table(self) -> pa.Table:
         """What is shown of every row, one for one: its columns, text, name or path; there may be no column."""
         if self._table is None:
-            self._table = _table_in(self._file, len(self))
+            self._table = table_in(self._file, len(self))
         return self._table
 
     @property
@@ -351,7 +358,7 @@ class Index:
     @property
     def words(self) -> Words:
         if self._words is None:
-            self._words = _words_in(self._file, len(self), self.said.get("language"))
+            self._words = words_in(self._file, len(self), self.said.get("language"))
         return self._words
 
     def how(self) -> str:
@@ -397,7 +404,7 @@ class Index:
         """Write it to one file, whole or not at all; the model goes with it."""
         said = {**self.said, "rows": len(self)}
         arrays: dict[str, np.ndarray] = {
-            "codes": self.kept.numbers, "ids": self.ids, "table": _table_bytes(self.table),
+            "codes": self.kept.numbers, "ids": self.ids, "table": table_bytes(self.table),
             "model": self._model_bytes(),
         }  # fmt: skip
         if "words" in self._rankings:
@@ -430,141 +437,23 @@ class Index:
             DataError: it was made by another model.
         """
         file = sections.Sections(path)
-        said = _checked(file)
+        said = checked(file)
         if model is not None:
             model = model_of(model)
             if model.fingerprint != said["model"]:
                 raise DataError(
                     f"{path} was made by another model (its hash begins {said['model'][:12]}, this one's "
-                    f"{model.fingerprint[:12]}), and codes of two models cannot be compared. Leave the model out, since "
-                    "the index holds its own, or build it again."
+                    f"{model.fingerprint[:12]}), and codes of two models cannot be compared. Leave the model out, "
+                    "since the index holds its own, or build it again."
                 )
         n = said.pop("rows")
         kept = Kept(file.array("codes", "<f4" if said["codes"] == "float" else "|i1", (n, None)))
         bits = lists = None
         if said["codes"] == "binary":
-            bits = _bits_in(file, kept)
+            bits = bits_in(file, kept)
         elif "centres" in file:
-            lists = _lists_in(file, kept)
+            lists = lists_in(file, kept)
         return cls(model, said, kept, file.array("ids", "<i8", (n,)), None, bits=bits, lists=lists, file=file)
-
-
-@dataclass
-class Hits(Result):
-    """What was found for every query: ``places`` in the index, ``scores`` and ``cosines``, best first, an array each;
-    of texts ``rankings`` (n, 2) are the places by code and by words, from 1 on, 0 where a row is not among the first
-    thousand.
-    """
-
-    index: Index
-    queries: list[str]
-    places: list[np.ndarray]
-    scores: list[np.ndarray]
-    cosines: list[np.ndarray]
-    rankings: list[np.ndarray] | None = None
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def ids(self) -> list[np.ndarray]:
-        return [self.index.ids[places] for places in self.places]
-
-    def found_by(self, query: int) -> list[str]:
-        """Of each hit, the ranking in which it stands among the first as many: ``code``, ``words`` or ``both``."""
-        if self.rankings is None:
-            return ["code"] * len(self.places[query])
-        k = len(self.places[query])
-        in_top = (self.rankings[query] > 0) & (self.rankings[query] <= k)
-        # among the first of neither: each alone would not have shown it
-        return [
-            "code" if code and not words else "words" if words and not code else "both"
-            for code, words in in_top.tolist()
-        ]
-
-    def to_table(self) -> pa.Table:
-        """A line for every hit: query, rank, score, id, of texts what found it, and the row's columns."""
-        import pyarrow as pa
-
-        n = [len(places) for places in self.places]
-        every = np.concatenate(self.places) if self.places else np.zeros(0, np.int64)
-        columns = {
-            "query": np.repeat(np.arange(len(n)), n),
-            "rank": np.concatenate([np.arange(1, m + 1) for m in n]) if n else every,
-            "score": np.concatenate(self.scores) if n else every,
-            "id": self.index.ids[every],
-        }
-        if self.rankings is not None:
-            columns["cosine"] = np.concatenate(self.cosines)
-            columns["found_by"] = np.array([said for q in range(len(n)) for said in self.found_by(q)], object)
-        shown = self.index.table.take(every)
-        table = pa.table({name: pa.array(values) for name, values in columns.items()})
-        for name in shown.column_names:
-            table = table.append_column(name if name not in table.column_names else f"{name} (row)", shown[name])
-        return table
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
-    def save(self, path: Path) -> list[Path]:
-        return save_rows(self.to_table(), path)
-
-    def lines(self, query: int) -> list[str]:
-        """The hits of one query, for people."""
-        found = self.found_by(query)
-        shown = self.index.table.take(self.places[query]).to_pylist()
-        lines = []
-        for i, row in enumerate(shown or [{}] * len(found)):
-            by = f"{found[i]:<6}" if self.rankings is not None else ""
-            identity = f"id {self.ids[query][i]}"
-            lines.append(
-                f"{i + 1:>3}  {self.scores[query][i]:.3f}  {by}{identity:<10} {self._row(row, query)}".rstrip()
-            )
-        return lines
-
-    def _row(self, row: dict[str, Any], query: int) -> str:
-        if self.rankings is not None:
-            columns = self.index.model.modality.columns or ["text"]
-            said = "\n".join(str(row[name]) for name in columns if row.get(name) is not None)
-            name = f"{row['name']}: " if "name" in row and "name" not in columns else ""
-            return f"{_printable(name)}{self._snippet(said, query)}"
-        if "path" in row:
-            return _printable(str(row["path"]))
-        return _short(", ".join(f"{k}={v}" for k, v in row.items() if v is not None), _SHOWN)
-
-    def _snippet(self, text: str, query: int) -> str:
-        """The stretch of a text in which the first of the query's words stands."""
-        text = _printable(text)
-        if len(text) <= _SHOWN:
-            return text
-        words, known = self.index.words, set(self.index.words.known(self.queries[query]))
-        at = next((m.start() for m in re.finditer(r"\w+", text[:20_000]) if words.matches(m[0], known)), 0)
-        begin = max(0, min(at - _SHOWN // 3, len(text) - _SHOWN))
-        begin = text.find(" ", begin - 1) + 1 if begin else 0
-        return f"{'… ' * bool(begin)}{text[begin : begin + _SHOWN]}{' …' * (begin + _SHOWN < len(text))}"
-
-    def summary(self) -> list[str]:
-        lines = []
-        for i, said in enumerate(self.queries):
-            if len(self.queries) > 1:
-                lines.append(f"{i}: {_short(said, 80)}")
-            lines += self.lines(i)
-        return [*lines, *(f"! {remark}" for remark in self.remarks)]
-
-    def to_json(self) -> dict[str, Any]:
-        found = []
-        for i, said in enumerate(self.queries):
-            rows = self.index.table.take(self.places[i]).to_pylist() or [{}] * len(self.places[i])
-            by = self.found_by(i)
-            hits = [
-                {"rank": j + 1, "score": float(self.scores[i][j]), "id": int(self.ids[i][j]),
-                 **({"found_by": by[j], "cosine": float(self.cosines[i][j])} if self.rankings is not None else {}),
-                 "row": row}
-                for j, row in enumerate(rows)
-            ]  # fmt: skip
-            found.append({"query": said, "hits": hits})
-        return {"queries": found, "how": self.index.how(), "remarks": self.remarks}
-
-
-# -- rows ---------------------------------------------------------------------------------------
 
 
 def model_of(said: Any) -> Model:
@@ -581,89 +470,11 @@ def model_of(said: Any) -> Model:
 
 def _looked_at(model: Model, rows: Rows, columns: Any) -> tuple[np.ndarray, pa.Table, list[str] | None]:
     """Unit codes, what is shown, and the texts of those rows that have words."""
-    import pyarrow as pa
-
-    samples = model.modality.samples(rows)
-    table = _shown(rows, samples)
-    if columns is not None:
-        from isthmus.data.source import open_rows
-
-        beside = open_rows(columns)
-        if beside.kind != "table" or len(beside) != len(samples):
-            raise DataError(
-                f"columns is a table with one row for each that is indexed, {len(samples):,}; got {beside.kind} with "
-                f"{len(beside):,}."
-            )
-        for name in beside.data.column_names:
-            if name in table.column_names:
-                raise DataError(f"The rows and the columns beside them both have {name!r}. Rename one.")
-            table = table.append_column(name, beside.data[name])
+    table = shown(rows, model.modality.samples(rows), columns)
     texts = None
     if model.modality.kind == "text":
-        texts = [text for chunk in rows.chunks(65536) for text in model.modality.texts(chunk)]
-    vectors = unit(model.encode(rows))
-    assert len(vectors) == len(samples)
-    assert isinstance(table, pa.Table)
-    return vectors, table, texts
-
-
-def _shown(rows: Rows, samples: Rows) -> pa.Table:
-    """What is kept of rows to be shown and to filter by."""
-    import pyarrow as pa
-
-    n = len(samples)
-    if samples.kind == "windows":
-        return _stretches(rows, samples)
-    columns: dict[str, Any] = {}
-    if rows.kind == "table":
-        whole = rows.data if not rows.large else pa.concat_tables([c.data for c in rows.chunks(65536)])
-        return whole.combine_chunks()
-    if rows.names is not None:
-        columns["name"] = pa.array(list(rows.names), pa.string())
-    if rows.kind == "text":
-        columns["text"] = pa.array(list(rows.data), pa.string())
-    if rows.kind == "image" and isinstance(rows.data, list):
-        columns["path"] = pa.array([str(Path(path).resolve()) for path in rows.data], pa.string())
-    return pa.table(columns) if columns else _no_columns(n)
-
-
-def _no_columns(n: int) -> pa.Table:
-    """A table knows its length by its columns, so one is made: the number of the row."""
-    import pyarrow as pa
-
-    return pa.table({"row": pa.array(np.arange(n))})
-
-
-def _stretches(rows: Rows, samples: Rows) -> pa.Table:
-    """Windows of recordings: which recording, and from which step of it to which."""
-    import pyarrow as pa
-
-    windows, names, begins = samples.data, [], []
-    first, edges = 0, []
-    for piece in windows.recorded.pieces:
-        edges.append(first)
-        first += max(len(piece), windows.length)
-    which = np.searchsorted(np.array(edges), windows.begins, side="right") - 1
-    for piece, begin in zip(which.tolist(), windows.begins.tolist(), strict=True):
-        names.append(rows.names[piece] if rows.names and len(rows.names) == len(edges) else f"piece {piece}")
-        begins.append(begin - edges[piece])
-    return pa.table({"name": names, "begin": begins, "end": [b + windows.length for b in begins]})
-
-
-def _below(above: pa.Table, below: pa.Table) -> pa.Table:
-    import pyarrow as pa
-
-    if lost := [name for name in above.column_names if name not in below.column_names]:
-        raise DataError(
-            f"The rows that are added lack the column {lost[0]!r}. An index has the columns that it was built with: "
-            f"{', '.join(above.column_names)}."
-        )
-    try:
-        return pa.concat_tables([above, below.select(above.column_names).cast(above.schema)]).combine_chunks()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(
-            f"A column of the rows that are added is of another type: {str(error).splitlines()[0]}"
-        ) from None
+        texts = [text for chunk in rows.chunks(_BLOCK) for text in model.modality.texts(chunk)]
+    return unit(model.encode(rows)), table, texts
 
 
 def _told(asked: Rows, texts: list[str] | None) -> list[str]:
@@ -687,130 +498,3 @@ def _without(places: np.ndarray, itself: np.ndarray, k: int) -> np.ndarray:
     """Neighbours (m, k + 1) without the row itself (m, 1): the first k others."""
     order = np.argsort(places == itself, axis=1, kind="stable")
     return np.take_along_axis(places, order, 1)[:, :k]
-
-
-def _printable(text: str) -> str:
-    """On one line, and nothing that a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-
-
-def _short(text: str, most: int) -> str:
-    text = _printable(text)
-    return text if len(text) <= most else f"{text[: most - 2]} …"
-
-
-# -- what is in a file --------------------------------------------------------------------------
-
-_AGAIN_SAID = "Build it again."
-
-
-def _checked(file: sections.Sections) -> dict[str, Any]:
-    """What a file says of itself, as far as it is possible."""
-    match file.said:
-        case {
-            "kind": str(),
-            "model": str(),
-            "codes": str(codes),
-            "origin": str(),
-            "rows": int(rows),
-            "next": int(),
-        } if codes in CODES and rows > 0:
-            pass
-        case _:
-            raise FileError(f"{file.path} is damaged: it does not say what it holds. {_AGAIN_SAID}")
-    for name in ("looked", "candidates", "next", "recall_of"):
-        value = file.said.get(name, 0)
-        if type(value) is not int or not 0 <= value < 2**53:
-            raise FileError(f"{file.path} is damaged: {name} cannot be {value!r}. {_AGAIN_SAID}")
-    if type(file.said.get("recall", 0.0)) not in (int, float) or not isinstance(file.said.get("language"), str | None):
-        raise FileError(f"{file.path} is damaged: its recall or its language cannot be. {_AGAIN_SAID}")
-    return dict(file.said)
-
-
-def _bits_in(file: sections.Sections, kept: Kept) -> Bits:
-    planes = file.array("planes", "<f4", (kept.width, None))
-    n = planes.shape[1]
-    if n % 64 or not n:
-        raise FileError(f"{file.path} is damaged: {n} bits are no whole words. {_AGAIN_SAID}")
-    bits = file.array("bits", "|u1", (len(kept), n // 8))
-    return Bits(bits, planes, file.array("middle", "<f4", (kept.width,)))
-
-
-def _lists_in(file: sections.Sections, kept: Kept) -> Lists | None:
-    """The lists, where faiss is there to look through them."""
-    if not faiss_is_here():
-        return None
-    centres = file.array("centres", "<f4", (None, kept.width))
-    codewords = file.array("codewords", "<f4", (None, 16, None))
-    parts, cell = len(codewords), file.array("cell", "<u2", (len(kept),))
-    packed = file.array("packed", "|u1", (len(kept), (parts + 1) // 2))
-    looked, candidates = file.said.get("looked", 0), file.said.get("candidates", 0)
-    if parts * codewords.shape[2] != kept.width or not len(centres) or not 0 < looked <= len(centres):
-        raise FileError(f"{file.path} is damaged: its lists do not fit its codes. {_AGAIN_SAID}")
-    if not 0 < candidates <= max(_CANDIDATES) or not np.isfinite(centres).all() or not np.isfinite(codewords).all():
-        raise FileError(f"{file.path} is damaged: its lists cannot be looked through. {_AGAIN_SAID}")
-    if cell.max(initial=0) >= len(centres):
-        raise FileError(f"{file.path} is damaged: a row is in a list that there is not. {_AGAIN_SAID}")
-    return Lists(centres, codewords, cell, packed)
-
-
-def _words_in(file: sections.Sections | None, n: int, language: str | None) -> Words:
-    assert file is not None
-    raw = file.array("words", "|u1", (None,)).tobytes()
-    scores = {
-        "data": file.array("words/data", "<f4", (None,)), "indices": file.array("words/indices", "<i4", (None,)),
-        "indptr": file.array("words/indptr", "<i8", (None,)),
-    }  # fmt: skip
-    try:
-        vocabulary = raw.decode("utf8", "surrogatepass").split("\n") if raw else []
-        ends = scores["indptr"]
-        sound = len(ends) == len(vocabulary) + 1 and ends[0] == 0 and (np.diff(ends) >= 0).all()
-        sound = sound and ends[-1] == len(scores["data"]) == len(scores["indices"])
-        if not sound or (len(scores["indices"]) and not 0 <= scores["indices"].min() <= scores["indices"].max() < n):
-            raise ValueError("they name documents that there are not")
-        return Words(vocabulary, scores, n, language)
-    except (ValueError, KeyError) as error:
-        raise FileError(f"{file.path} is damaged: its words cannot be read ({error}). {_AGAIN_SAID}") from error
-
-
-def _table_bytes(table: pa.Table) -> np.ndarray:
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return np.frombuffer(sink.getvalue(), np.uint8)
-
-
-def _table_in(file: sections.Sections | None, n: int) -> pa.Table:
-    import pyarrow as pa
-
-    assert file is not None
-    try:
-        table = pa.ipc.open_stream(pa.py_buffer(file.array("table", "|u1", (None,)))).read_all()
-        table.validate(full=True)
-    except (pa.ArrowInvalid, pa.ArrowException, OSError, ValueError, TypeError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{file.path} is damaged: what it shows of rows cannot be read ({error}).") from error
-    if table.num_rows != n:
-        raise FileError(f"{file.path} is damaged: it shows {table.num_rows:,} rows and has {n:,}. {_AGAIN_SAID}")
-    return table
-
-
-def _model_in(file: sections.Sections | None, fingerprint: str) -> Model:
-    from isthmus.model import open_model
-
-    assert file is not None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        path.write_bytes(file.array("model", "|u1", (None,)).tobytes())
-        try:
-            model = open_model(path)
-        except (FileError, SpecError) as error:
-            raise FileError(
-                f"The model in {file.path} cannot be opened: {str(error).replace(str(path), 'it')}"
-            ) from error
-    if model.fingerprint != fingerprint:
-        raise FileError(f"{file.path} is damaged: the model in it is not the one that made it. {_AGAIN_SAID}")
-    return model

@@ -1,6 +1,7 @@
 r"""Are two rows of the same person, part or place? By the cosine of their codes, above a line that pairs tell.
 
-.. math:: \text{same} \iff s(a, b) \ge t, \qquad t = \min\{t : \tfrac{1 + \#\{\text{impostors} \ge t\}}{n + 1} \le \alpha\}
+.. math:: \text{same} \iff s(a, b) \ge t, \qquad t = \min\Bigl\{t : \frac{1 + \#\{\text{impostors} \ge t\}}{n + 1}
+    \le \alpha\Bigr\}
 
 Impostors are pairs of rows with different labels. Where labels are known, codes are also turned so that what varies
 within a label counts less: z → L^T (z − m), L L^T = (S + ε tr(S)/d · 1)^{-1}, S the scatter within labels. Scores
@@ -241,8 +242,8 @@ def calibrated(codes: np.ndarray, labels: np.ndarray | None, rate: float) -> Lin
     n_pairs = len(np.unique(np.concatenate(who), axis=0))
     if rate * n_pairs < 3:
         line.remarks.append(
-            f"the pairs come from {n_pairs:,} pairs of labels, and those of the same two resemble each other: a rate of "
-            f"{rate:.2%} is a guess, {3 / n_pairs:.2%} and more can be promised"
+            f"the pairs come from {n_pairs:,} pairs of labels, and those of the same two resemble each other: a rate "
+            f"of {rate:.2%} is a guess, {3 / n_pairs:.2%} and more can be promised"
         )
     return line
 

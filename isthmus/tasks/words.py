@@ -3,8 +3,8 @@ r"""Which documents hold the words of a query, and hold them often, although few
 .. math:: s(q, r) = \sum_{w \in q} \log\Bigl(1 + \frac{N - n_w + ½}{n_w + ½}\Bigr)
     \frac{f_w(r)}{f_w(r) + k_1 (1 - b + b\, |r| / \overline{|r|})}
 
-Words are those of the text modality, so that any script does. Which language's stop words are left out is found out from
-the documents; of English, endings are cut too.
+Words are those of the text modality, so that any script does. Which language's stop words are left out is found out
+from the documents; of English, endings are cut too.
 
 References:
     Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009.
