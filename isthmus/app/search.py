@@ -161,6 +161,18 @@ def search(
     voice.told({"task": "search", **found.to_json(), "files": [str(file) for file in files], "seconds": seconds})
 
 
+def tell_index(voice: Voice, path: Path) -> None:
+    """What an index holds, and whether all of it is whole: everything is read for that."""
+    from isthmus.data.sections import Sections
+    from isthmus.tasks.search import Index
+
+    told, damaged = Index.open(path), Sections(path).check()
+    for line in told.summary():
+        voice.say(line)
+    voice.say(f"! damaged: {', '.join(damaged)}" if damaged else "every checksum matches")
+    voice.told({**told.to_json(), "damaged": damaged})
+
+
 @click.command(short_help="Find rows that are nearly the same, as groups.")
 @click.argument("data")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write the groups; .csv, .parquet, ….")

@@ -98,7 +98,10 @@ def _written_out(model: Model, kind: str, said: str) -> Rows:
         names = _columns(model) if kind == "table" else []
         if names and len(row) == len(names) and not any(isinstance(cell, list) for cell in row):
             return _of_cells(model, kind, [dict(zip(names, row, strict=True))])
-        numbers = np.asarray(row if row and isinstance(row[0], list) else [row])
+        try:
+            numbers = np.asarray(row if row and isinstance(row[0], list) else [row])
+        except ValueError:  # of several lengths
+            numbers = np.zeros(0)
         if numbers.dtype.kind not in "biuf" or not numbers.size:
             raise DataError(f"The query {said[:80]!r} is no row of numbers. Give {takes}.")
         return model.open(numbers)

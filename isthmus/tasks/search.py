@@ -228,7 +228,7 @@ class Index:
         """Places, scores, cosines and, of texts, the places in both rankings, for every query."""
         if texts is None or by == "code":
             cosines, places = self.nearest(codes, k, among)
-            there = [one >= 0 for one in places]
+            there, cosines = [one >= 0 for one in places], cosines.clip(-1, 1)
             cut = [[row[keep] for row, keep in zip(rows, there, strict=True)] for rows in (places, cosines, cosines)]
             return cut[0], cut[1], cut[2], None
         deep = min(max(_DEEP, k), len(self) if among is None else len(among))
@@ -283,7 +283,6 @@ class Index:
         self.said["next"] += len(vectors)
         as_kept = vectors if self.kept.numbers.dtype == np.float32 else eight_bits(vectors)
         self.kept = Kept(np.concatenate([self.kept.numbers, as_kept]))
-        self._file = None
         if self.bits is not None:
             self.bits = Bits(
                 np.concatenate([self.bits.bits, self.bits.of(vectors)]), self.bits.planes, self.bits.middle
@@ -308,7 +307,7 @@ class Index:
         if texts is not None:
             self._words = Words.of([texts[i] for i in stay])
         n = len(self)
-        self.ids, self.kept, self._file = self.ids[stay], Kept(self.kept.numbers[stay]), None
+        self.ids, self.kept = self.ids[stay], Kept(self.kept.numbers[stay])
         if self.bits is not None:
             self.bits = Bits(self.bits.bits[stay], self.bits.planes, self.bits.middle)
         elif self.lists is not None:
