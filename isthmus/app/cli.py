@@ -129,7 +129,9 @@ for command in (index, search, duplicates):
 # -- looking things up --------------------------------------------------------------------------
 
 
-@isthmus.command(short_help="Tell what a model was fitted on, its parts and training; or what an .isz file or an index holds.")
+@isthmus.command(
+    short_help="Tell what a model was fitted on, its parts and training; or what an .isz file or an index holds."
+)
 @click.argument("model_path", metavar="FILE", type=click.Path(path_type=Path))
 @voiced
 def info(voice: Voice, model_path: Path) -> None:

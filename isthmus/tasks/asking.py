@@ -115,7 +115,7 @@ def _value(said: str) -> Any:
     try:
         return json.loads(said)
     except ValueError:
-        return said.strip()
+        return said.strip() or None  # nothing behind the = says nothing
 
 
 def _columns(model: Model) -> list[str]:

@@ -415,7 +415,7 @@ class Index:
             arrays |= {"bits": self.bits.bits, "planes": self.bits.planes, "middle": self.bits.middle}
         if self.lists is not None:
             arrays |= {name: getattr(self.lists, name) for name in ("centres", "codewords", "cell", "packed")}
-        sections.write(path, said, arrays)
+        sections.write(path, dict(sorted(said.items())), arrays)
         return Path(path)
 
     def _model_bytes(self) -> np.ndarray:

@@ -66,7 +66,8 @@ class Words:
 
     def score(self, query: str) -> np.ndarray:
         """What every document is worth to a query (n,): 0 where it holds none of its words."""
-        return self._bm25.get_scores_from_ids([self._at[word] for word in self.known(query)])
+        known = [self._at[word] for word in self.known(query)]
+        return self._bm25.get_scores_from_ids(known) if known else np.zeros(self._bm25.scores["num_docs"], np.float32)
 
     def matches(self, word: str, known: set[str]) -> bool:
         """Whether a word as it stands in a document is one of those that were asked for."""
