@@ -130,15 +130,15 @@ for command in (index, search, duplicates):
 
 
 @isthmus.command(
-    short_help="Tell what a model was fitted on, its parts and training; or what an .isz file or an index holds."
+    short_help="Tell what a model was fitted on, its parts and training; what an .isz file or an index holds."
 )
 @click.argument("model_path", metavar="FILE", type=click.Path(path_type=Path))
 @voiced
 def info(voice: Voice, model_path: Path) -> None:
     """Tell what the model in FILE was fitted on, its parts, sizes, training record, calibration and versions.
 
-    Of a file that isthmus compress wrote: its rows, columns, promised error, and whether all of it is whole. Of an index:
-    what it holds, how it is searched, and whether all of it is whole.
+    Of a file that isthmus compress wrote: its rows, columns, promised error, and whether all of it is whole. Of an
+    index: what it holds, how it is searched, and whether all of it is whole.
     """
     from isthmus.app import words
     from isthmus.data.container import is_container

@@ -291,8 +291,8 @@ class TestRefused:
         assert refused > 10
 
     @pytest.mark.parametrize(
-        "lie", [{"codes": "float64"}, {"next": -1}, {"next": "x"}, {"kind": 3}, {"model": None}, {"rows": 0}, {"rows": 299},
-                {"candidates": 2**60}, {"candidates": True}, {"recall": "x"}, {"language": 7}]
+        "lie", [{"codes": "float64"}, {"next": -1}, {"next": "x"}, {"kind": 3}, {"model": None}, {"rows": 0},
+                {"rows": 299}, {"candidates": 2**60}, {"candidates": True}, {"recall": "x"}, {"language": 7}]
     )  # fmt: skip
     def test_a_file_that_says_the_impossible(self, path, lie, monkeypatch):
         index, write = Index.open(path), module.sections.write
@@ -303,8 +303,9 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         ("name", "forge"),
-        [("words/indices", lambda a: a + 10**6), ("words/indices", lambda a: -a - 1), ("words/indptr", lambda a: a[::-1]),
-         ("words/indptr", lambda a: a + 1), ("words", lambda a: np.full_like(a, 255)), ("table", lambda a: a[: len(a) // 2]),
+        [("words/indices", lambda a: a + 10**6), ("words/indices", lambda a: -a - 1),
+         ("words/indptr", lambda a: a[::-1]), ("words/indptr", lambda a: a + 1),
+         ("words", lambda a: np.full_like(a, 255)), ("table", lambda a: a[: len(a) // 2]),
          ("table", lambda a: np.zeros_like(a)), ("model", lambda a: a[: len(a) // 2]), ("ids", lambda a: a[:-1])]
     )  # fmt: skip
     def test_a_forged_section_is_refused(self, of_texts, tmp_path, name, forge, monkeypatch):
