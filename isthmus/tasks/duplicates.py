@@ -128,16 +128,14 @@ def duplicates(
     if threshold is not None and not threshold >= 0:
         raise SpecError(f"A threshold is a distance, 0 or more; got {threshold!r}.")
     if model is None:
-        rows = open_rows(source, strict=strict).in_memory("Looking for duplicates needs")
+        rows = _few(open_rows(source, strict=strict))
         seen = _seen(rows)
     else:
         from isthmus.tasks.search import model_of
 
         known = model_of(model)
-        rows = known.open(source, strict=strict).in_memory("Looking for duplicates needs")
+        rows = _few(known.open(source, strict=strict))
         seen = lambda some: unit(known.encode(some))  # noqa: E731
-    if rows.kind == "recordings":
-        raise DataError(f"{rows.origin} are recordings, whose windows overlap anyway. Bring series, one a row.")
     told(f"comparing {len(rows):,} rows")
     x = seen(rows)
     distinct, of = _distinct(x)
@@ -166,6 +164,13 @@ def duplicates(
         remarks.append("copies are not much nearer than other rows: look at the groups before anything is deleted")
     order = np.argsort([group[0] for group in found], kind="stable") if found else []
     return Groups([found[i] for i in order], [away[i] for i in order], rows, chosen, usual, how, remarks)
+
+
+def _few(rows: Rows) -> Rows:
+    """Rows that can be compared with each other."""
+    if rows.kind == "recordings":
+        raise DataError(f"{rows.origin} are recordings, whose windows overlap anyway. Bring series, one a row.")
+    return rows.in_memory("Looking for duplicates needs")
 
 
 _NUMBERS = "their numbers rounded to three digits"

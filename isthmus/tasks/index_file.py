@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,8 @@ def table_in(file: Sections | None, n: int) -> pa.Table:
     return table
 
 
-def model_in(file: Sections | None, fingerprint: str) -> Model:
+def model_in(file: Sections | None, said: Mapping[str, Any]) -> Model:
+    """The model, if it is the one that made the codes."""
     from isthmus.model import open_model
 
     assert file is not None
@@ -135,6 +137,7 @@ def model_in(file: Sections | None, fingerprint: str) -> Model:
             raise FileError(
                 f"The model in {file.path} cannot be opened: {str(error).replace(str(path), 'it')}"
             ) from error
-    if model.fingerprint != fingerprint:
+    kind = model.modality.kind
+    if model.fingerprint != said["model"] or kind != said["kind"] or ("words" in file) != (kind == "text"):
         raise FileError(f"{file.path} is damaged: the model in it is not the one that made it. {_AGAIN}")
     return model

@@ -23,7 +23,7 @@ from isthmus.core.ranks import fused
 from isthmus.core.scan import Kept, again, best, eight_bits, unit
 from isthmus.data import sections
 from isthmus.data.rows import Rows
-from isthmus.errors import DataError, SpecError, unknown
+from isthmus.errors import DataError, FileError, SpecError, unknown
 from isthmus.tasks.asking import asked_rows
 from isthmus.tasks.hits import Hits, short
 from isthmus.tasks.index_file import (
@@ -213,6 +213,8 @@ class Index:
         asked = asked_rows(model, queries)
         asked = model.modality.samples(asked)
         codes = unit(model.encode(asked))
+        if codes.shape[1] != self.kept.width:
+            raise FileError(f"The index is damaged: its codes have {self.kept.width} numbers. Build it again.")
         remarks = list(model.remarks(asked)) if not asked.large and asked.kind != "windows" else []
         there = len(self) if among is None else len(among)
         if k > there:
@@ -255,7 +257,7 @@ class Index:
 
         ``among`` are the places of the rows to choose from.
         """
-        candidates = max(self.said.get("candidates", 0), 4 * k)
+        candidates = max(self.said.get("candidates", 0), 2 * k)
         self._asked += len(codes)
         # of few rows all are looked at, and so are those that fulfil a condition
         few = among is not None or (self.bits is None and self.lists is None) or candidates >= len(self)
@@ -332,7 +334,7 @@ class Index:
     def model(self) -> Model:
         """The model that made the codes, read from the index when it is first asked for."""
         if self._model is None:
-            self._model = model_in(self._file, self.said["model"])
+            self._model = model_in(self._file, self.said)
         return self._model
 
     @property
@@ -382,13 +384,14 @@ class Index:
     def summary(self) -> list[str]:
         """What is in it and how it is searched, a sentence a line."""
         said = self.said
-        lines = [f"{len(self):,} rows of {said['origin']} ({said['kind']}), codes of {self.kept.width} numbers"]
+        lines = [f"{len(self):,} rows of {short(said['origin'], 200)} ({self.said['kind']}), "]
+        lines[0] += f"codes of {self.kept.width} numbers"
         lines.append(self.how())
         if "words" in self._rankings:
             language = self.words.language or "no language that is known"
             lines.append(f"{len(self.words.vocabulary):,} words ({language}), by BM25")
         if self.table.num_columns:
-            lines.append(f"columns: {', '.join(self.table.column_names)}")
+            lines.append(f"columns: {short(', '.join(self.table.column_names), 500)}")
         return [*lines, *(f"! {remark}" for remark in self.remarks)]
 
     def to_json(self) -> dict[str, Any]:

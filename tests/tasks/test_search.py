@@ -17,6 +17,8 @@ from isthmus.tasks import search as module
 
 G = np.random.default_rng(0)
 PLAN = Plan(epochs=2, batch_size=64)
+#: a committee would take longer to learn than everything else here
+QUICK = {"detector": "likelihood"}
 THINGS = ["pump", "valve", "cat", "dog", "bank", "bond"]
 TEXTS = [
     f"the {a} and a {b} number {i}"
@@ -33,7 +35,7 @@ def numbers():
 
 @pytest.fixture(scope="module")
 def of_numbers(numbers):
-    return Model.fit(numbers, latent_dim=3, plan=PLAN, device="cpu")
+    return Model.fit(numbers, latent_dim=3, plan=PLAN, parts=QUICK, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -249,12 +251,12 @@ class TestRefused:
 
     def test_another_model(self, path, of_numbers, numbers):
         assert len(Index.open(path, model=of_numbers)) == 300
-        other = Model.fit(numbers, latent_dim=3, plan=PLAN.replace(seed=1), device="cpu")
+        other = Model.fit(numbers, latent_dim=3, plan=PLAN.replace(seed=1), parts=QUICK, device="cpu")
         with pytest.raises(DataError, match="made by another model"):
             Index.open(path, model=other)
 
     def test_a_model_that_was_put_in_place_of_another(self, path, of_numbers, numbers, tmp_path):
-        other = Model.fit(numbers, latent_dim=3, plan=PLAN.replace(seed=1), device="cpu")
+        other = Model.fit(numbers, latent_dim=3, plan=PLAN.replace(seed=1), parts=QUICK, device="cpu")
         index = Index.open(path)
         index.said["model"] = other.fingerprint
         index.save(tmp_path / "forged.idx")
