@@ -94,7 +94,7 @@ class Hits(Result):
 
     def _row(self, row: dict[str, Any], query: int) -> str:
         if self.rankings is not None:
-            columns = self.index.model.modality.columns or ["text"]
+            columns = [name for name in self.index.model.modality.columns if name in row] or ["text"]
             said = "\n".join(str(row[name]) for name in columns if row.get(name) is not None)
             name = f"{row['name']}: " if "name" in row and "name" not in columns else ""
             return f"{printable(name)}{self._snippet(said, query)}"

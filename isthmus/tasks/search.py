@@ -318,9 +318,10 @@ class Index:
 
     def _texts(self) -> list[str]:
         """The documents again, from what is kept of them."""
-        kind = "table" if self.model.modality.columns else "text"
-        data: Any = self.table if kind == "table" else self.table["text"].to_pylist()
-        return self.model.modality.texts(Rows(kind, data))
+        columns = self.model.modality.columns
+        if columns and set(columns) <= set(self.table.column_names):
+            return self.model.modality.texts(Rows("table", self.table))
+        return self.table["text"].to_pylist()
 
     # -- what is in it --------------------------------------------------------------------------
 

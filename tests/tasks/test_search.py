@@ -192,6 +192,17 @@ class TestChanges:
         assert ids.tolist() == [len(TEXTS), len(TEXTS) + 1]
         assert set(texts.search("quokka", 2).ids[0].tolist()) == set(ids.tolist())
 
+    def test_texts_for_a_model_of_a_column(self):
+        """The column that the model was fitted on, or texts alone."""
+        model = Model.fit(
+            pa.table({"title": TEXTS, "n": range(len(TEXTS))}), "lsa", latent_dim=8, plan=PLAN,
+            modality="text", modality_options={"text": "title"}, device="cpu",
+        )  # fmt: skip
+        for rows in (TEXTS, pa.table({"title": TEXTS})):
+            index = Index.build(model, rows)
+            index.delete([0])
+            assert "pump" in index.search("pump", 1).lines(0)[0]
+
     def test_rows_that_are_deleted_are_gone(self, texts, tmp_path):
         ids = texts.add(["a secret quokka"])
         assert texts.delete(ids) == 1
