@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pytest
 
 from isthmus.modalities.text import words_of
 from isthmus.tasks.stems import stem
@@ -42,15 +41,3 @@ def test_any_script_does():
     for i, query in enumerate(["北京", "大きい", "STRASSE", "CAFÉ"]):
         assert words.score(query).argmax() == i
     assert spoken(["我爱北京"]) is None
-
-
-@pytest.mark.parametrize(
-    ("words", "root"),
-    [("caresses caress", "caress"), ("connected connecting connection connections", "connect"),
-     ("plastered", "plaster"), ("hopping hop hops", "hop"), ("hoping hope", "hope"), ("happy", "happi"), ("sky", "sky"),
-     ("generalizations generalization", "gener"), ("controlling", "control"), ("flies", "fli"),
-     ("agreed agree", "agre"), ("filing", "file"), ("rational", "ration"), ("electricity electrical", "electr"),
-     ("adoption", "adopt"), ("a1b2", "a1b2"), ("naïve", "naïve")],
-)  # fmt: skip
-def test_endings(words, root):
-    assert {stem(word) for word in words.split()} == {root}
