@@ -2,15 +2,16 @@ r"""Rows that are nearly the same, as groups, from a threshold that is found on 
 
 .. math:: x \sim y \iff d(x, y) \le t, \qquad t = \text{the 95 \% quantile of } d(x, \mathrm{copy}(x))
 
-Copies are made of some of the rows, as they come about in life: a picture is saved as JPEG, at half its size and a
-little brighter; of a text one word in ten is lost; numbers are rounded to three digits. What is as near as such copies
-are is a duplicate, and what duplicates connect is a group. Rows are compared as a modality sees them, or by a model's
-codes.
+Copies are made of some of the rows, as they come about in life: a picture is saved as JPEG, a little brighter and, if it
+is large, at half its size; of a text one word in ten is lost; numbers are rounded to three digits. What is as near as
+such copies are is a duplicate, and what duplicates connect is a group. Rows are compared as a modality sees them, or by
+a model's codes.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ from isthmus.tasks.base import Result
 _COPIED, _FOUND, _ASKED = 200, 0.95, 500
 #: Digits that a rounded number keeps, and the share of its words that a copied text loses.
 _DIGITS, _LOST = 3, 0.1
+#: Words of a text of which some may be lost.
+_SENTENCE = 5
 #: The longest side that pictures are compared at.
 _SIDE = 32
 #: Distances that are held together, and pairs: more say that the threshold is no threshold.
@@ -148,12 +151,8 @@ def duplicates(
         found.append(members)
         away.append(_distance(x, np.full(len(members), members[0]), members))
     usual, near = _usual(x[distinct], chosen)
-    how = (
-        f"the same are rows at most {chosen:.3g} apart: " + (
-            "as was asked for" if threshold is not None else
-            f"{_FOUND:.0%} of the copies that were made of {len(copies)} rows are ({_MADE[rows.kind]})"
-        )
-    )  # fmt: skip
+    told_by = f"{_FOUND:.0%} of the copies that were made of {len(copies)} rows are ({_MADE[rows.kind]})"
+    how = f"the same are rows at most {chosen:.3g} apart: {'as was asked for' if threshold is not None else told_by}"
     remarks = list(rows.remarks)
     if near > 0.5:
         remarks.append(
@@ -175,8 +174,9 @@ def _few(rows: Rows) -> Rows:
 
 _NUMBERS = "their numbers rounded to three digits"
 _MADE = {
-    "image": "saved as JPEG, at half the size, and a little brighter", "text": "one word in ten left out",
-    "table": _NUMBERS, "array": _NUMBERS, "sparse": _NUMBERS, "series": _NUMBERS,
+    "image": "saved as JPEG, a little brighter, large ones at half the size", "text": "one word in ten left out",
+    "table": f"{_NUMBERS}, of sentences one word in ten left out", "array": _NUMBERS, "sparse": _NUMBERS,
+    "series": _NUMBERS,
 }  # fmt: skip
 
 
@@ -237,7 +237,8 @@ def _copied_pictures(rows: Rows) -> tuple[Rows, np.ndarray]:
             array = (array.astype(np.float32) * (255 / high)).astype(np.uint8)
             array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
             picture = Image.fromarray(array)
-        half = picture.resize(tuple(max(8, side // 2) for side in picture.size))
+        # of a small picture half would leave another
+        half = picture if min(picture.size) < 2 * _SIDE else picture.resize([side // 2 for side in picture.size])
         saved = io.BytesIO()
         ImageEnhance.Brightness(half).enhance(1.03).convert("RGB").save(saved, "JPEG", quality=85)
         back = Image.open(saved).resize(picture.size).convert(picture.mode)
@@ -252,12 +253,19 @@ def _copied_pictures(rows: Rows) -> tuple[Rows, np.ndarray]:
 
 
 def _copied_texts(rows: Rows) -> tuple[Rows, np.ndarray]:
-    generator, made = np.random.default_rng(1), []
-    for text in rows.data:
-        words = text.split()
-        lost = generator.permutation(len(words))[: max(1, round(_LOST * len(words)))]
-        made.append(" ".join(word for i, word in enumerate(words) if i not in set(lost.tolist())))
-    return rows.replace(data=made), np.array([len(text.split()) >= 5 for text in rows.data])
+    generator = np.random.default_rng(1)
+    made = [_with_words_lost(text, generator) for text in rows.data]
+    return rows.replace(data=made), np.array([_is_long(text) for text in rows.data])
+
+
+def _is_long(text: str | None) -> bool:
+    return len((text or "").split()) >= _SENTENCE
+
+
+def _with_words_lost(text: str, generator: np.random.Generator) -> str:
+    words = text.split()
+    lost = set(generator.permutation(len(words))[: max(1, round(_LOST * len(words)))].tolist())
+    return " ".join(word for i, word in enumerate(words) if i not in lost)
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
@@ -281,8 +289,15 @@ def _copied_numbers(rows: Rows) -> tuple[Rows, np.ndarray]:
     elif rows.kind == "table":
         import pyarrow as pa
 
+        generator = np.random.default_rng(1)
         for i, column in enumerate(data.schema):
-            if pa.types.is_floating(column.type):
+            if pa.types.is_string(column.type):
+                cells = [
+                    _with_words_lost(cell, generator) if _is_long(cell) else cell
+                    for cell in data[column.name].to_pylist()
+                ]
+                data = data.set_column(i, column.name, pa.array(cells, pa.string()))
+            elif pa.types.is_floating(column.type):
                 values = _rounded(data[column.name].to_numpy())
                 data = data.set_column(i, column.name, pa.array(values, column.type, from_pandas=True))
     else:
@@ -351,8 +366,11 @@ def _pairs(x: Any, threshold: float) -> np.ndarray:
     begin, n_pairs = 0, 0
     while begin < n:
         last = np.searchsorted(line, line[begin] + slack, side="right")
-        rows = max(1, min(n - begin, _AT_ONCE // max(1, last - begin)))
+        rows = max(1, min(n - begin, _AT_ONCE // max(1, last - begin), math.isqrt(_AT_ONCE)))
         end = np.searchsorted(line, line[begin + rows - 1] + slack, side="right")
+        while rows > 1 and rows * (end - begin) > 2 * _AT_ONCE:  # it is denser farther on
+            rows //= 2
+            end = np.searchsorted(line, line[begin + rows - 1] + slack, side="right")
         apart = (
             lengths[begin : begin + rows, None]
             + lengths[begin:end]

@@ -42,6 +42,11 @@ class TestKinds:
         table = pa.table({"x": [*x, x[0], x[1], None], "kind": [*["a", "b"] * 50, "b", "b", "a"]})
         assert groups(duplicates(table)) == [[1, 101]]
 
+    def test_a_column_of_sentences_may_lose_a_word(self):
+        titles, price = [text() for _ in range(120)], G.gamma(2, 50, 120).round(2).tolist()
+        table = pa.table({"title": [*titles, " ".join(titles[7].split()[:-1])], "price": [*price, price[7]]})
+        assert groups(duplicates(table)) == [[7, 120]]
+
     @pytest.mark.parametrize("as_files", [False, True])
     def test_pictures_that_were_saved_again(self, as_files, tmp_path):
         pictures = []
