@@ -2,10 +2,10 @@ r"""Rows that are nearly the same, as groups, from a threshold that is found on 
 
 .. math:: x \sim y \iff d(x, y) \le t, \qquad t = \text{the 95 \% quantile of } d(x, \mathrm{copy}(x))
 
-Copies are made of some of the rows, as they come about in life: a picture is saved as JPEG, a little brighter and, if it
-is large, at half its size; of a text one word in ten is lost; numbers are rounded to three digits. What is as near as
-such copies are is a duplicate, and what duplicates connect is a group. Rows are compared as a modality sees them, or by
-a model's codes.
+Copies are made of some of the rows, as they come about in life: a picture is saved as JPEG, a little brighter and, if
+it is large, at half its size; of a text one word in ten is lost; numbers are rounded to three digits. What is as near
+as such copies are is a duplicate, and what duplicates connect is a group. Rows are compared as a modality sees them, or
+by a model's codes.
 """
 
 from __future__ import annotations
