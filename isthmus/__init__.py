@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from isthmus.data.source import open_rows
     from isthmus.estimators import Autoencoder
     from isthmus.model import Model, open_model
+    from isthmus.tasks.search import Index
 
 __version__ = "0.1.0"
 
 # Name → module. Loaded when first asked for, so that `import isthmus` costs nothing.
 _LAZY = {
     "Autoencoder": "isthmus.estimators",
+    "Index": "isthmus.tasks.search",
     "Model": "isthmus.model",
     "open_model": "isthmus.model",
     "open_rows": "isthmus.data.source",
 }
 
-__all__ = ["Autoencoder", "Model", "__version__", "open_model", "open_rows"]
+__all__ = ["Autoencoder", "Index", "Model", "__version__", "open_model", "open_rows"]
 
 
 def __getattr__(name: str) -> object:

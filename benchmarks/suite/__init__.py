@@ -21,6 +21,7 @@ from benchmarks.suite import (
     reconstruction,
     resume,
     scoring_speed,
+    search,
     series,
     small_fit,
     sparse,
@@ -60,6 +61,7 @@ GROUPS = {
     "health": health.FIGURES,
     "text": text.FIGURES,
     "maps": maps.FIGURES,
+    "search": search.FIGURES,
     "streaming": streaming.FIGURES,
     "compression": compression.FIGURES,
 }

@@ -21,6 +21,7 @@ from isthmus import __version__
 from isthmus.app.commands import task_command
 from isthmus.app.fit import fit
 from isthmus.app.map import map_
+from isthmus.app.search import duplicates, index, search
 from isthmus.app.voice import Voice, check_output, one_line, painted, plain, voiced
 from isthmus.errors import FileError, UserError, unknown
 from isthmus.recipes import RECIPES
@@ -121,23 +122,27 @@ def isthmus() -> None:
     """
 
 
-isthmus.add_command(fit)
-isthmus.add_command(map_)
+for command in (fit, map_, index, search, duplicates):
+    isthmus.add_command(command)
 
 
 # -- looking things up --------------------------------------------------------------------------
 
 
-@isthmus.command(short_help="Tell what a model was fitted on, its parts and training; or what an .isz file holds.")
+@isthmus.command(
+    short_help="Tell what a model was fitted on, its parts and training; what an .isz file or an index holds."
+)
 @click.argument("model_path", metavar="FILE", type=click.Path(path_type=Path))
 @voiced
 def info(voice: Voice, model_path: Path) -> None:
     """Tell what the model in FILE was fitted on, its parts, sizes, training record, calibration and versions.
 
-    Of a file that isthmus compress wrote: its rows, columns, promised error, and whether all of it is whole.
+    Of a file that isthmus compress wrote: its rows, columns, promised error, and whether all of it is whole. Of an
+    index: what it holds, how it is searched, and whether all of it is whole.
     """
     from isthmus.app import words
     from isthmus.data.container import is_container
+    from isthmus.data.sections import is_sections
 
     if is_container(model_path):
         from isthmus.tasks.compress import Inspected
@@ -146,6 +151,11 @@ def info(voice: Voice, model_path: Path) -> None:
         for line in found.summary():
             voice.say(line)
         voice.told(found.to_json())
+        return
+    if is_sections(model_path):
+        from isthmus.app.search import tell_index
+
+        tell_index(voice, model_path)
         return
     from isthmus.model import open_model
 

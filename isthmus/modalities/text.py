@@ -236,6 +236,10 @@ class Text(Modality):
             )
         return said
 
+    def texts(self, rows: Rows) -> list[str]:
+        """The texts of rows, one string each."""
+        return _documents(rows, self._columns_in(rows))
+
     def halves(self, rows: Rows) -> tuple[Rows, Rows]:
         """Every other word to one side: so the two tell of the same in other words."""
         words = [words_of(document) for document in _documents(rows, self._columns_in(rows))]

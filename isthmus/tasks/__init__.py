@@ -18,6 +18,7 @@ TASKS: dict[str, Task] = {
     "compress": Task("isthmus.tasks.compress:compress", "Write rows in few bytes, exactly or with a promised error."),
     "decompress": Task("isthmus.tasks.compress:decompress", "Bring back the rows that compress wrote."),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
+    "verify": Task("isthmus.tasks.verify:verify", "Say whether two rows are of the same: a person, a part, a place."),
     "health": Task("isthmus.tasks.health:health", "Say what is wrong with the model, and what mends it."),
 }  # fmt: skip
 

@@ -94,6 +94,8 @@ def test_pictures_come_back_under_their_names(tmp_path):
 
 #: Tasks that ask for nothing but the model.
 ROWLESS = ("sample",)
+#: Tasks that hold two inputs beside each other.
+PAIRED = ("verify",)
 
 
 #: Takes models of pictures alone (test_denoise), and a data set in place of rows.
@@ -105,6 +107,8 @@ def given_to(name, model, rows):
     """What a task gets beside the model."""
     if name in ROWLESS:
         return ()
+    if name in PAIRED:
+        return rows, rows
     return ({"decode": model.encode, "decompress": partial(compress, model)}.get(name, lambda rows: rows)(rows),)
 
 
@@ -118,7 +122,7 @@ class TestMenu:
         assert first.name == "model"
         given = [p for p in others if p.kind is not p.KEYWORD_ONLY]
         assert name == PICTURES or all(p.default is inspect.Parameter.empty for p in given)
-        assert len(given) == (0 if name in ROWLESS else 1)
+        assert len(given) == (0 if name in ROWLESS else 2 if name in PAIRED else 1)
         assert task.__doc__
         assert TASKS[name].about.endswith(".")
 
