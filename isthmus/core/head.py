@@ -26,24 +26,33 @@ from isthmus.core.autoencoder import Net, visible_of
 from isthmus.core.parts import Corrupted, Losses, size
 from isthmus.data.batches import in_order
 
-#: Rows that are looked at together outside training.
-_CHUNK = 4096
+#: Rows that are looked at together outside training; outputs that a file may ask for.
+_CHUNK, _MOST = 4096, 1 << 16
 
 
 class Head(nn.Module):
     """``outputs`` numbers for each row: one a class, or one in all where ``numbers`` are told.
 
-    ``classes`` are their names, ``name`` is what the label is called. Numbers are learned in deviations from their
-    mean, which :meth:`settle` takes in.
+    ``classes`` are their names, ``name`` is what the label is called, ``record`` how it was learned. Numbers are
+    learned in deviations from their mean, which :meth:`settle` takes in.
     """
 
     #: Nothing plays against it (what the training asks of every network).
     critic: None = None
     progress: float = 1.0
 
-    def __init__(self, net: Net, outputs: int, *, numbers: bool = False, classes: list[Any] | None = None, name: str = ""):
+    def __init__(
+        self,
+        net: Net,
+        outputs: int,
+        *,
+        numbers: bool = False,
+        classes: list[Any] | None = None,
+        name: str = "",
+        record: Mapping[str, Any] | None = None,
+    ):
         super().__init__()
-        self.numbers, self.classes, self.name = numbers, classes, name
+        self.numbers, self.classes, self.name, self.record = numbers, classes, name, dict(record or {})
         # the wiring is asked how rows are shown; in a list, because it is not ours to train, move or save
         self._of = [net]
         self.encoder, self.bottleneck = copy.deepcopy((net.encoder, net.bottleneck))
@@ -148,8 +157,18 @@ class Head(nn.Module):
     # -- the file -------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        return {"outputs": self.map.out_features, "numbers": self.numbers, "classes": self.classes, "name": self.name}
+        said = {name: getattr(self, name) for name in ("numbers", "classes", "name", "record")}
+        return {"outputs": self.map.out_features, **said}
 
     @classmethod
     def from_json(cls, net: Net, said: Mapping[str, Any]) -> Self:
-        return cls(net, int(said["outputs"]), numbers=bool(said["numbers"]), classes=said["classes"], name=said["name"])
+        """A head of that size behind the encoder of ``net``, without its weights.
+
+        Raises:
+            ValueError: what is said does not fit together.
+        """
+        outputs, classes = said["outputs"], said["classes"]
+        fits = classes is None if said["numbers"] else isinstance(classes, list) and len(classes) == outputs
+        if not isinstance(outputs, int) or not 0 < outputs <= _MOST or not fits:
+            raise ValueError(f"a head of {outputs!r} outputs for {'numbers' if said['numbers'] else classes!r}")
+        return cls(net, outputs, **{name: said[name] for name in ("numbers", "classes", "name", "record")})

@@ -17,6 +17,9 @@ TASKS: dict[str, Task] = {
     "sample": Task("isthmus.tasks.codes:sample", "Draw new rows from the model's prior."),
     "compress": Task("isthmus.tasks.compress:compress", "Write rows in few bytes, exactly or with a promised error."),
     "decompress": Task("isthmus.tasks.compress:decompress", "Bring back the rows that compress wrote."),
+    "probe": Task("isthmus.tasks.probe:probe", "Say for which models, and since how many labels, codes are worth it."),
+    "columns": Task("isthmus.tasks.columns:columns", "Say which columns the code can do without, and why."),
+    "predict": Task("isthmus.tasks.heads:predict", "Say the label that a head was taught (isthmus head)."),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
     "health": Task("isthmus.tasks.health:health", "Say what is wrong with the model, and what mends it."),
 }  # fmt: skip

@@ -39,7 +39,7 @@ class Codes(Result):
         return save_rows(data, path)
 
     def glimpse(self) -> list[str]:
-        return _first_rows(self.to_table())
+        return first_rows(self.to_table())
 
     def summary(self) -> list[str]:
         return [codes_words(len(self.codes), self.codes.shape[1:])]
@@ -74,10 +74,10 @@ class Returned(Result):
 
     def glimpse(self) -> list[str]:
         if isinstance(self.rows, np.ndarray):
-            return _first_rows(_as_table(self.rows, "x")) if self.rows.ndim == 2 else []
+            return first_rows(_as_table(self.rows, "x")) if self.rows.ndim == 2 else []
         if isinstance(self.rows, list) and all(isinstance(row, str) for row in self.rows):
             return [*self.rows[:5], *["…"] * (len(self.rows) > 5)]
-        return _first_rows(self.rows) if hasattr(self.rows, "column_names") else []
+        return first_rows(self.rows) if hasattr(self.rows, "column_names") else []
 
     def summary(self) -> list[str]:
         return [f"{self._n:,} rows {self.came}", *([f"! {self.remark}"] if self.remark else [])]
@@ -86,7 +86,7 @@ class Returned(Result):
         return {"rows": self._n, **({"remark": self.remark} if self.remark else {})}
 
 
-def _first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
+def first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
     """The beginning of a table as aligned text."""
     some = table.slice(0, rows).select(table.column_names[:columns])
     cells = [
