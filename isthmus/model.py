@@ -564,10 +564,12 @@ class Model:
         return entries, rest, None
 
     def label(self, source: Any) -> np.ndarray:
-        """What the model's head says of each row: probabilities of its classes, or a number in its own units, (n, c)."""
+        """What the head says of each row (n, c): probabilities of its classes, or a number in its own units."""
         head = self.head
         if head is None:
-            raise SpecError("This model has no head: it was never taught a label. Say isthmus head MODEL DATA --label y.")
+            raise SpecError(
+                "This model has no head: it was never taught a label. Say isthmus head MODEL DATA --label y."
+            )
         return self._over(source, lambda b: head(b["x"], b.get("observed")), steered=False)
 
     def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:

@@ -31,7 +31,8 @@ def task_command(name: str, task: Task) -> click.Command:
     function = task.load()
     signature = list(inspect.signature(function).parameters.values())
     inputs = [p for p in signature if p.kind is not p.KEYWORD_ONLY][1:]  # the first is the model
-    options = [p for p in signature if p.kind is p.KEYWORD_ONLY]
+    options = [p for p in signature if p.kind is p.KEYWORD_ONLY and p.name != "watch"]
+    watched = any(p.name == "watch" for p in signature)  # long work that says how far it is
     about = _argument_help(function)
 
     def command(
@@ -58,7 +59,8 @@ def task_command(name: str, task: Task) -> click.Command:
             for p, is_rows in zip(inputs, opened, strict=True)
         ]
         began = time.perf_counter()
-        result = function(model, *given, **{p.name: said[p.name] for p in options})
+        watching = {"watch": voice.counted} if watched else {}
+        result = function(model, *given, **{p.name: said[p.name] for p in options}, **watching)
         files = _swept(voice, result, output, resume)
         seconds = time.perf_counter() - began
         _show(voice, model, result, given[0] if inputs else None, output, seconds, name, files)
@@ -261,7 +263,7 @@ def _show(
         if not voice.quiet:
             _worst_rows(result, voice)
         voice.say("-o scored.csv keeps the score, the p-value and the reason of every row")
-    elif name in ("encode", "decode", "denoise", "reconstruct", "sample"):
+    elif name in ("encode", "decode", "denoise", "reconstruct", "sample", "predict"):
         for line in result.glimpse():
             voice.say(line)
         voice.say("-o FILE keeps them")

@@ -16,7 +16,7 @@ References:
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import torch
@@ -24,10 +24,9 @@ from torch import Tensor, nn
 
 from isthmus.core.autoencoder import Net, visible_of
 from isthmus.core.parts import Corrupted, Losses, size
-from isthmus.data.batches import in_order
 
-#: Rows that are looked at together outside training; outputs that a file may ask for.
-_CHUNK, _MOST = 4096, 1 << 16
+#: Outputs that a file may ask for.
+_MOST = 1 << 16
 
 
 class Head(nn.Module):
@@ -129,11 +128,11 @@ class Head(nn.Module):
         return (told - t).square().sum(1) / 2 if self.numbers else -(t * told.log_softmax(1)).sum(1)
 
     @torch.no_grad()
-    def evaluate(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
+    def evaluate(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[float, float]:
         """Mean nats, and the share of rows whose class is not told (of numbers: of the variance that is not)."""
         was_training, loss, wrong, count = self.training, 0.0, 0.0, 0
         self.eval()
-        for b in in_order(tensors, _CHUNK):
+        for b in batches:
             told = self.told(b["z"] if "z" in b else self._codes(b["x"], b.get("observed")))
             nats = self._nats(told, b["t"])
             loss, count = loss + float(nats.sum()), count + len(nats)

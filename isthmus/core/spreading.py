@@ -1,7 +1,7 @@
 r"""Labels that spread: few rows have one, and it goes from neighbour to neighbour over all rows.
 
 .. math:: F \leftarrow \alpha\, S F + (1 - \alpha)\, Y, \qquad
-    S = D^{-1/2} W D^{-1/2}, \qquad w_{ij} = \exp\Bigl(-\frac{2 d_{ij}^2}{\sigma_i \sigma_j}\Bigr)
+    S = D^{-1/2} (W + W^\top) D^{-1/2}, \qquad w_{ij} = \exp\Bigl(-\frac{2 d_{ij}^2}{\sigma_i \sigma_j}\Bigr)
 
 over the graph of the k nearest, :math:`\sigma_i` the distance to the k-th of them.
 
@@ -12,8 +12,11 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from isthmus.core.nearest import nearest
 
@@ -21,30 +24,42 @@ from isthmus.core.nearest import nearest
 _ALPHA, _STEPS = 0.99, 100
 
 
-def graph(z: Tensor, k: int = 10) -> Tensor:
-    """The normalised graph S (n, n), sparse, of rows (n, d)."""
-    n, k = len(z), min(k, len(z) - 1)
-    distances, places = nearest(z.float(), z.float(), k, itself=False)
-    reach = distances[:, -1].clamp(min=1e-12)
-    weights = torch.exp(-2 * distances.square() / (reach[:, None] * reach[places]))
-    rows = torch.arange(n, device=z.device).repeat_interleave(k)
-    one_way = torch.sparse_coo_tensor(torch.stack([rows, places.flatten()]), weights.flatten(), (n, n))
-    # of the two ways between neighbours both count, and who is nobody's neighbour has some all the same
-    both = ((one_way + one_way.T) / 2).coalesce()
-    degree = torch.sparse.sum(both, 1).to_dense().clamp(min=1e-12).rsqrt()
-    i, j = both.indices()
-    return torch.sparse_coo_tensor(both.indices(), both.values() * degree[i] * degree[j], (n, n)).coalesce()
-
-
-@torch.no_grad()
-def spread(s: Tensor, seeds: Tensor) -> Tensor:
-    """Labels (n, c) over the graph ``s`` from ``seeds`` (n, c): what is known of some rows, 0 of all others.
-
-    Every column begins with as much as any other, so that a class with many labels does not drown the rest.
+@dataclass(frozen=True)
+class Graph:
+    """The nearest rows ``places`` (n, k) of each, and the normalised ``weights`` (n, k) of these edges, which lead both
+    ways.
     """
-    y = seeds / seeds.sum(0).clamp(min=1e-12)
-    y = y / y.max().clamp(min=1e-30)  # far from the smallest numbers
-    f, s = y.clone(), s.to_sparse_csr()
-    for _ in range(_STEPS):
-        f = _ALPHA * (s @ f) + (1 - _ALPHA) * y
-    return f
+
+    places: Tensor
+    weights: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, z: Tensor, k: int = 10) -> Graph:
+        """The graph of rows (n, d)."""
+        k = min(k, len(z) - 1)
+        distances, places = nearest(z.float(), z.float(), k, itself=False)
+        reach = distances[:, -1].clamp(min=1e-12)
+        weights = torch.exp(-2 * distances.square() / (reach[:, None] * reach[places]))
+        # an edge counts for both of its ends: who is nobody's neighbour has some all the same
+        degree = weights.sum(1).index_add(0, places.flatten(), weights.flatten())
+        scale = degree.clamp(min=1e-12).rsqrt()
+        return cls(places, weights * scale[:, None] * scale[places])
+
+    def spread(self, seeds: Tensor) -> Tensor:
+        """Labels (n, c) from ``seeds`` (n, c): what is known of some rows, 0 of all others.
+
+        Every column begins with as much as any other, so that a class with many labels does not drown the rest.
+        """
+        y = seeds / seeds.sum(0).clamp(min=1e-12)
+        y = y / y.max().clamp(min=1e-30)  # far from the smallest numbers
+        f = y.clone()
+        for _ in range(_STEPS):
+            f = _ALPHA * self._step(f) + (1 - _ALPHA) * y
+        return f
+
+    def _step(self, f: Tensor) -> Tensor:
+        """S f."""
+        there = embedding_bag(self.places, f, per_sample_weights=self.weights, mode="sum")
+        back = (self.weights[:, :, None] * f[:, None]).flatten(0, 1)
+        return there.index_add(0, self.places.flatten(), back)

@@ -24,17 +24,17 @@ from torch import Tensor
 from isthmus import devices
 from isthmus.core.gaussians import Gaussians
 from isthmus.core.head import Head
-from isthmus.core.spreading import graph, spread
+from isthmus.core.spreading import Graph
 from isthmus.data.batches import InMemory
-from isthmus.data.sparse import Sparse, dense
 from isthmus.data.sink import save_rows, to_pandas
+from isthmus.data.sparse import Sparse, dense
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.fitting import tensors_of
 from isthmus.spec import AUTO, Plan
 from isthmus.tasks.base import Result
 from isthmus.tasks.labelled import Labelled, labelled
 from isthmus.training.hooks import Callback, Guard, Hook, KeepBest, Watch
-from isthmus.training.loop import train
+from isthmus.training.loop import evaluate, train
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -136,7 +136,9 @@ def words(head: Head) -> list[str]:
         f" and {said['unlabelled']:,} rows without ({said['teacher']})" if said.get("teacher") else ""
     ))  # fmt: skip
     tuned = said["epochs"][1]
-    lines.append("the encoder learned along" if tuned else "the encoder stayed as it was: learning along gained nothing")
+    lines.append(
+        "the encoder learned along" if tuned else "the encoder stayed as it was: learning along gained nothing"
+    )
     if said["error"] is not None:
         right = 1 - said["error"]
         lines.append(
@@ -168,7 +170,7 @@ class _Teaching:
                 some = some.take(picked)
                 self.others.append((self._tensors(some), torch.from_numpy(model.encode(some)).flatten(1)))
         self.classes = 0 if found.classes is None else len(found.classes)
-        self._graph: Tensor | None = None
+        self._graph: Graph | None = None
 
     def _tensors(self, rows: Any) -> dict[str, Any]:
         return dict(tensors_of(rows, self.model.modality, self.model.conditions, steered=False))
@@ -187,7 +189,7 @@ class _Teaching:
         fold = _folds(self.y, self.seed)
         if fold is None:
             return TEACHERS[0]  # a label each: nothing can be asked
-        wrong = {name: 0 for name in ("labels alone", *TEACHERS)}
+        wrong = dict.fromkeys(("labels alone", *TEACHERS), 0)
         for k in range(int(fold.max()) + 1):
             out = fold == k
             for name in wrong:
@@ -228,8 +230,8 @@ class _Teaching:
         if teacher == "gaussians":
             return Gaussians.fit(z, seeds).told(z).softmax(1).float()
         if self._graph is None:
-            self._graph = graph(z)
-        return spread(self._graph, seeds)
+            self._graph = Graph.of(z)
+        return self._graph.spread(seeds)
 
     # -- learning -------------------------------------------------------------------------------
 
@@ -256,7 +258,7 @@ class _Teaching:
         max_time: float | None,
         hooks: Sequence[Hook],
     ) -> tuple[Head, _Ended]:
-        """Two trainings in the one loop: the map on codes, then everything; to the best of both, or as long as before."""
+        """Two trainings in the one loop, the map on codes and then everything: to the best of each, or as before."""
         device, use = self.model.device, torch.ones(len(self.y), dtype=torch.bool) if held is None else ~held
         head = self._begin(use).to(device)
         x, z, t, weight = self._fed(head, teacher, use)
@@ -284,7 +286,7 @@ class _Teaching:
         loss, strength, frozen, state = best
         head.load_state_dict(state)
         head.strength = strength
-        error = head.evaluate(shown[0])[1] if shown else float("nan")
+        error = evaluate(head, shown[0])[1] if shown else float("nan")
         ended = _Ended(strength, frozen, 0, loss, error)
         # without held-out rows nothing tells whether an encoder that learns along still says more than its labels
         tuned = fine_tune and (shown is not None or (as_before is not None and as_before.tuned > 0))
@@ -300,7 +302,7 @@ class _Teaching:
         head.frozen = True
         if shown is None:
             return head, ended._replace(tuned=run.epoch)
-        loss, error = head.evaluate(shown[1])
+        loss, error = evaluate(head, shown[1])
         return head, ended._replace(tuned=run.best["epoch"] if run.best else run.epoch, loss=loss, error=error)
 
     def _begin(self, use: Tensor) -> Head:
@@ -490,7 +492,8 @@ def _judged(found: Predicted, known: Labelled) -> tuple[float, int, list[str]]:
                 f"knows: {', '.join(map(repr, (found.classes or [])[:20]))}."
             )
         remarks.append(
-            f"{n:,} rows are labelled {', '.join(map(repr, new[:5]))}, which the head was never taught: counted as wrong"
+            f"{n:,} rows are labelled {', '.join(map(repr, new[:5]))}, which the head was never taught: they count as "
+            "wrong"
         )
     right = truth.astype(str) == found.values[where].astype(str)
     return float(right.mean()), int(where.sum()), remarks

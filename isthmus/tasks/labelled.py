@@ -1,4 +1,4 @@
-"""Labels beside rows: a column, a file or the folders of pictures, as classes or numbers; and what is wrong with them."""
+"""Labels beside rows, as classes or numbers: a column, a file, the folders of pictures; and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def labelled(model: Model, rows: Any, said: Any, *, kind: str = "auto", least: i
 
     Args:
         said: the name of a column; the path of a file with one label a row (``.npy``, ``.npz:key``, a table of one
-            column, a ``.txt`` with a label a line); ``"folder"``, which each file of ``rows`` is in; or a label for each
-            row. Missing ones are None, NaN, empty or a word for nothing, such as NA.
+            column, a ``.txt`` with a label a line); ``"folder"``, which each file of ``rows`` is in; or a label for
+            each row. Missing ones are None, NaN, empty or a word for nothing, such as NA.
         kind: ``"classes"``, ``"numbers"``, or ``"auto"``: words, truth values and few whole numbers are classes.
         least: the classes (or different numbers) that there have to be.
 
@@ -85,15 +85,17 @@ def labelled(model: Model, rows: Any, said: Any, *, kind: str = "auto", least: i
         )
     rows, values, name, leak = _found(model, rows, said)
     if len(values) != len(rows):
-        raise DataError(f"There are {len(rows):,} rows and {len(values):,} labels. Bring one for each, None if unknown.")
+        raise DataError(
+            f"There are {len(rows):,} rows and {len(values):,} labels. Bring one for each, None if unknown."
+        )
     y, classes = understood(values, kind, name)
     found = Labelled(rows, y, name, classes, leak=leak)
     different = len(np.unique(y[found.known]))
     if different < least:
         only = "no row has a label" if not found.n else f"every label is {values[int(np.argmax(found.known))]!r}"
         raise DataError(
-            f"{name!r} tells nothing apart: {only}, of {len(rows):,} rows. Labels are of at least two kinds: name "
-            "another column, or bring rows of another kind."
+            f"{name!r} tells nothing apart: {only}, of {len(rows):,} rows, and more than one class (or number) is "
+            "needed. Name another column, or bring rows of another class."
         )
     if missing := len(rows) - found.n:
         found.remarks.append(f"{missing:,} of {len(rows):,} rows have no label in {name!r}: they count as unlabelled")
@@ -120,7 +122,7 @@ def understood(values: Any, kind: str = "auto", name: str = "the labels") -> tup
     True
     """
     values = np.asarray(values, dtype=object).ravel()
-    missing = np.array([_nothing(v) for v in values], bool)
+    missing = np.array([nothing(v) for v in values], bool)
     there = values[~missing].tolist()
     numbers = all(isinstance(v, int | float | np.number) and not isinstance(v, bool | np.bool_) for v in there)
     if kind == "auto":
@@ -133,7 +135,9 @@ def understood(values: Any, kind: str = "auto", name: str = "the labels") -> tup
             y[~missing] = [float(v) for v in there]
         except (TypeError, ValueError):
             odd = next(v for v in there if not isinstance(v, int | float | np.number))
-            raise DataError(f"{name!r} is to hold numbers and holds {odd!r}. Say kind='classes' (--kind classes).") from None
+            raise DataError(
+                f"{name!r} is to hold numbers and holds {odd!r}. Say kind='classes' (--kind classes)."
+            ) from None
         if np.isinf(y).any():
             raise DataError(f"{name!r} holds a number that is infinite (Input y contains infinity). Take that row out.")
         return y, None
@@ -151,7 +155,12 @@ def understood(values: Any, kind: str = "auto", name: str = "the labels") -> tup
 def _found(model: Model, rows: Rows, said: Any) -> tuple[Rows, np.ndarray, str, bool]:
     """Rows, labels, what these are called, and whether the model looks at them."""
     if not isinstance(said, str | Path):
-        return rows, np.asarray(said.to_pylist() if hasattr(said, "to_pylist") else said, dtype=object), "the labels", False
+        return (
+            rows,
+            np.asarray(said.to_pylist() if hasattr(said, "to_pylist") else said, dtype=object),
+            "the labels",
+            False,
+        )
     name = str(said)
     if rows.kind == "table" and name in rows.data.column_names:
         values = np.asarray(rows.data[name].to_pylist(), dtype=object)
@@ -197,7 +206,8 @@ def _folders(rows: Rows) -> np.ndarray:
     return np.array(names, dtype=object)
 
 
-def _nothing(value: Any) -> bool:
+def nothing(value: Any) -> bool:
+    """Whether a label is missing."""
     if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return True
     return isinstance(value, str) and value.strip() in NULLS

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 STEPS = (HandmadeStep, SparseStep)
 #: Entries that are scored at once outside training.
 _CHUNK = 1 << 22
+#: Rows that a head looks at together.
+_ROWS = 4096
 
 
 def chunk_rows(net: Net) -> int:
@@ -136,7 +138,7 @@ def evaluate(net: Net | Head, tensors: Mapping[str, Tensor]) -> tuple[float, flo
     is that of the deterministic reconstruction. What brings nothing back has an ``evaluate`` of its own.
     """
     if not isinstance(net, Net):
-        return net.evaluate(tensors)
+        return net.evaluate(in_order(tensors, _ROWS))
     was_training, progress = net.training, net.progress
     net.progress = 1.0
     loss = error = count = 0.0
