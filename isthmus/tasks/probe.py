@@ -31,6 +31,7 @@ from isthmus.tasks.judges import SUPERVISED, WITH_ALL_ROWS, Features
 from isthmus.tasks.labelled import Labelled, drawn, labelled
 
 if TYPE_CHECKING:
+    from isthmus.data.rows import Rows
     from isthmus.model import Model
 
 #: Labels that are shown, before all of them.
@@ -220,7 +221,7 @@ def probe(
             f"{len(fit):,} rows were fitted and {len(test):,} held out, of {found.n:,} that have a label (--most)"
         )
     classes = 0 if found.classes is None else len(found.classes)
-    ways = _features(model, found, fit, test)
+    ways = features_of(model, found.rows, fit, test)
     y = torch.from_numpy(np.asarray(found.y, dtype=np.int64 if classes else np.float32))
     sizes = [*(n for n in SIZES if n < 0.8 * len(fit)), len(fit)]
     if classes > sizes[0]:
@@ -282,11 +283,11 @@ def _split(found: Labelled, most: int, seed: int) -> tuple[np.ndarray, np.ndarra
     return fit, test
 
 
-def _features(model: Model, found: Labelled, fit: np.ndarray, test: np.ndarray) -> list[Features]:
+def features_of(model: Model, rows: Rows, fit: np.ndarray, test: np.ndarray) -> list[Features]:
     """Raw rows as networks are shown them (scaled, levels one-hot), as many components of PCA as codes have numbers,
     and codes.
     """
-    both = found.rows.take(np.concatenate([fit, test]))
+    both = rows.take(np.concatenate([fit, test]))
     n = len(fit)
     code = torch.from_numpy(model.encode(both)).flatten(1)
     x = tensors_of(both, model.modality, model.conditions, steered=False)

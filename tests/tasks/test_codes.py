@@ -14,6 +14,7 @@ from isthmus.spec import Plan
 from isthmus.tasks import TASKS, Result
 from isthmus.tasks.codes import decode, encode, reconstruct, sample
 from isthmus.tasks.compress import compress
+from isthmus.tasks.heads import fit_head
 
 PLAN = Plan(epochs=2, batch_size=32)
 G = np.random.default_rng(0)
@@ -96,6 +97,10 @@ def test_pictures_come_back_under_their_names(tmp_path):
 ROWLESS = ("sample",)
 
 
+#: Tasks that need an option: the label that is to be told.
+OPTIONS = {"probe": {"label": "side", "draws": 1}}
+
+
 #: Takes models of pictures alone (test_denoise), and a data set in place of rows.
 PICTURES = "denoise"
 ENDINGS = {"compress": ".isz"}
@@ -105,7 +110,16 @@ def given_to(name, model, rows):
     """What a task gets beside the model."""
     if name in ROWLESS:
         return ()
+    if name in OPTIONS:
+        return (rows.assign(side=np.where(rows.a > 0, "high", "low")),)
     return ({"decode": model.encode, "decompress": partial(compress, model)}.get(name, lambda rows: rows)(rows),)
+
+
+def able(name, model, rows):
+    """The model, with a head where the task needs one."""
+    if name != "predict":
+        return model
+    return fit_head(model, rows, np.where(rows.a > 0, "high", "low"), fine_tune=False)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -118,6 +132,8 @@ class TestMenu:
         assert first.name == "model"
         given = [p for p in others if p.kind is not p.KEYWORD_ONLY]
         assert name == PICTURES or all(p.default is inspect.Parameter.empty for p in given)
+        wanted = [p.name for p in others if p.kind is p.KEYWORD_ONLY and p.default is inspect.Parameter.empty]
+        assert set(wanted) <= set(OPTIONS.get(name, ()))
         assert len(given) == (0 if name in ROWLESS else 1)
         assert task.__doc__
         assert TASKS[name].about.endswith(".")
@@ -125,7 +141,7 @@ class TestMenu:
     def test_result(self, name, model, rows, tmp_path):
         if name == PICTURES:
             return
-        found = TASKS[name].load()(model, *given_to(name, model, rows))
+        found = TASKS[name].load()(able(name, model, rows), *given_to(name, model, rows), **OPTIONS.get(name, {}))
         assert isinstance(found, Result)
         assert all(isinstance(line, str) and line for line in found.summary())
         assert isinstance(found.to_json(), dict)
@@ -137,7 +153,7 @@ class TestMenu:
         if name == PICTURES:
             return
         before, kept = {k: v.clone() for k, v in model.net.state_dict().items()}, rows.copy()
-        TASKS[name].load()(model, *given_to(name, model, rows))
+        TASKS[name].load()(able(name, model, rows), *given_to(name, model, rows), **OPTIONS.get(name, {}))
         assert all((v == before[k]).all() for k, v in model.net.state_dict().items())
         pd.testing.assert_frame_equal(rows, kept)
 
