@@ -167,8 +167,9 @@ def _option_of(parameter: inspect.Parameter, about: str) -> Callable[..., Any]:
         kind = click.Path(path_type=Path)
     else:
         kind = str
-    return click.option(flag, parameter.name, type=kind, default=default, required=required,
-                        show_default=default is not None, help=about)  # fmt: skip
+    # an option that is required has no default, not even None, which would count as said
+    given = {"required": True} if required else {"default": default, "show_default": default is not None}
+    return click.option(flag, parameter.name, type=kind, help=about, **given)
 
 
 def _argument_help(function: Callable[..., Any]) -> dict[str, str]:

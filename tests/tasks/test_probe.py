@@ -118,7 +118,9 @@ def test_files(found, tmp_path):
 
 def test_long_work_says_how_far_it_is(model):
     said = []
-    probe(model, DIGITS.data[:200], label=DIGITS.target[:200], draws=1, boosted=False, watch=lambda *at: said.append(at))
+    probe(
+        model, DIGITS.data[:200], label=DIGITS.target[:200], draws=1, boosted=False, watch=lambda *at: said.append(at)
+    )
     assert said[-1][0] == said[-1][1] == len(said)
 
 
@@ -145,7 +147,9 @@ def test_texts():
 def test_a_table_with_its_label_and_codes_that_know_it():
     g = np.random.default_rng(0)
     frame = pd.DataFrame(g.normal(size=(200, 3)), columns=list("abc")).assign(y=g.choice(["u", "v"], 200))
-    honest = probe(Model.fit(frame, modality_options={"kinds": {"y": "ignore"}}, latent_dim=2, **QUICK), frame, label="y")
+    honest = probe(
+        Model.fit(frame, modality_options={"kinds": {"y": "ignore"}}, latent_dim=2, **QUICK), frame, label="y"
+    )
     assert honest.best("code-2", 150).score < 0.7, "chance"
     assert not honest.remarks
     leaking = probe(Model.fit(frame, latent_dim=2, **QUICK), frame, label="y")
@@ -179,7 +183,10 @@ class TestVerdict:
         assert self.probed((0.8, 0.7), (0.6, 0.8)).verdict()[2] == "codes are worth it with 10 labels, and not with 100"
 
     def test_worse(self):
-        assert "not worth it for y: use raw (worse with 10 and 100 labels)" in self.probed((0.5, 0.6), (0.6, 0.7)).verdict()[2]
+        assert (
+            "not worth it for y: use raw (worse with 10 and 100 labels)"
+            in self.probed((0.5, 0.6), (0.6, 0.7)).verdict()[2]
+        )
 
     def test_no_different(self):
         assert "with 4 numbers a row in place of 64" in self.probed((0.6, 0.7), (0.6, 0.7)).verdict()[2]
