@@ -59,6 +59,34 @@ def test_codes_go_to_a_file_and_back_to_rows(model, rows, tmp_path, ending):
     assert there["e"].to_pylist() == back["e"].to_pylist()
 
 
+def test_codes_say_which_row_they_are_of(model, rows, tmp_path):
+    frame = rows.assign(customer=[f"c{i}" for i in range(100)])
+    (path,) = encode(model, frame).save(tmp_path / "codes.csv")
+    table = pd.read_csv(path)
+    assert table.columns.tolist() == ["customer", "code_0", "code_1"]
+    assert table.customer.tolist() == frame.customer.tolist()
+    back = decode(model, str(path)).rows
+    np.testing.assert_allclose(back["a"].to_numpy(), model.decode(model.encode(rows))["a"].to_numpy(), atol=1e-4)
+
+
+def test_codes_of_files_are_called_as_they_are(tmp_path):
+    for i in range(12):
+        Image.fromarray(G.integers(0, 256, (6, 5), dtype=np.uint8)).save(tmp_path / f"p{i}.png")
+    model = Model.fit(tmp_path, latent_dim=2, plan=PLAN, device="cpu")
+    found = encode(model, tmp_path)
+    assert found.to_frame().row.tolist() == list(open_rows(tmp_path).names)
+    (path,) = found.save(tmp_path / "codes.parquet")
+    assert decode(model, str(path)).rows.shape == (12, 6, 5)
+
+
+def test_codes_of_texts_keep_the_other_columns(tmp_path):
+    texts = pd.DataFrame({"text": 4 * ["a cat sleeps", "the dog barks", "one cat barks"], "topic": 4 * list("xyz")})
+    model = Model.fit(
+        texts, modality="text", modality_options={"text": ["text"]}, latent_dim=2, plan=PLAN, device="cpu"
+    )
+    assert encode(model, texts).to_frame().columns.tolist() == ["topic", "code_0", "code_1"]
+
+
 def test_codes_of_another_width(model):
     with pytest.raises(DataError, match=r"Codes of this model have shape \(n, 2\); got \(3, 5\)"):
         decode(model, np.zeros((3, 5)))
