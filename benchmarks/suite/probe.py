@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import data
 from benchmarks.figures import Bar, Figure, Measured, Settings
 
-LABELS, DRAWS, NUMBERS, HEADS = 100, 5, 64, 2
+LABELS, DRAWS, NUMBERS, HEADS = 100, 5, 64, 1
 #: MNIST rows that are learned from, and that judge.
 ROWS, JUDGE = 10_000, 2000
 
@@ -27,7 +27,7 @@ def _measured(name: str, quick: bool) -> dict[str, Any]:
 
     from isthmus.model import Model
     from isthmus.spec import Plan
-    from isthmus.tasks.heads import fit_head, predict
+    from isthmus.tasks.heads import Teaching, fit_head, predict
     from isthmus.tasks.judges import SUPERVISED, WITH_ALL_ROWS
     from isthmus.tasks.labelled import drawn, labelled
     from isthmus.tasks.probe import features_of
@@ -51,10 +51,10 @@ def _measured(name: str, quick: bool) -> dict[str, Any]:
         known = np.full(n, None, dtype=object)
         known[shown] = labels[shown]
         # what the labels themselves say of the ways to use rows without
-        head = fit_head(model, rows[:n], known, fine_tune=draw < HEADS, seed=draw)
-        teacher = head.head.record["teacher"] or "linear"
+        teacher = Teaching(model, labelled(model, rows[:n], known), None, draw).choose("auto") or "linear"
         errors.setdefault("chosen", []).append(errors[f"{ways[-1].name}, {teacher}"][-1])
         if draw < HEADS:
+            head = fit_head(model, rows[:n], known, seed=draw)
             wrong = float((predict(head, rows[n:]).values.astype(str) != labels[n:].astype(str)).mean())
             errors.setdefault("head", []).append(wrong)
     mean = {key: float(np.mean(wrong)) for key, wrong in errors.items()}

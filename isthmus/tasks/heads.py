@@ -104,7 +104,7 @@ def fit_head(
     for line in (found.words(), *(f"! {remark}" for remark in found.remarks)):
         told(line)
     began = time.perf_counter()
-    teaching = _Teaching(model, found, unlabelled, seed)
+    teaching = Teaching(model, found, unlabelled, seed)
     with devices.seeded(seed), devices.threads_for(1e7, model.device):
         teacher = teaching.choose(teach)
         for line in teaching.told(teacher):
@@ -148,7 +148,7 @@ def words(head: Head) -> list[str]:
     return lines
 
 
-class _Teaching:
+class Teaching:
     """The labelled rows and the others as tensors and codes, and how a head learns from them."""
 
     def __init__(self, model: Model, found: Labelled, unlabelled: Any, seed: int):
