@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from isthmus.data.source import open_rows
     from isthmus.estimators import Autoencoder
+    from isthmus.heads import HeadClassifier, HeadRegressor
     from isthmus.model import Model, open_model
     from isthmus.tasks.search import Index
 
@@ -21,13 +22,17 @@ __version__ = "0.1.0"
 # Name → module. Loaded when first asked for, so that `import isthmus` costs nothing.
 _LAZY = {
     "Autoencoder": "isthmus.estimators",
+    "HeadClassifier": "isthmus.heads",
+    "HeadRegressor": "isthmus.heads",
     "Index": "isthmus.tasks.search",
     "Model": "isthmus.model",
     "open_model": "isthmus.model",
     "open_rows": "isthmus.data.source",
 }
 
-__all__ = ["Autoencoder", "Index", "Model", "__version__", "open_model", "open_rows"]
+__all__ = [
+    "Autoencoder", "HeadClassifier", "HeadRegressor", "Index", "Model", "__version__", "open_model", "open_rows",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

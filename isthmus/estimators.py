@@ -23,6 +23,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 from isthmus.conditions import with_condition
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
+from isthmus.heads import HeadClassifier, HeadRegressor
 from isthmus.model import Model, open_model
 from isthmus.spec import AUTO, SINGLE, Part, Plan
 from isthmus.tasks import heal
@@ -305,6 +306,23 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         """What is wrong with the fit, as rows show it: findings with their remedies, and what each code does."""
         check_is_fitted(self, "model_")
         return health(self.model_, self._rows(X))
+
+    def head(self, n_classes: int | None = None, **options: Any) -> HeadClassifier | HeadRegressor:
+        """A classifier of ``n_classes`` (or a regressor, where it is None) that starts from this encoder.
+
+        Its ``fit(X, y)`` takes few labels. It works on a copy: this autoencoder stays as it is.
+
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(200, 5))
+        >>> ae = Autoencoder(latent_dim=3, epochs=2, random_state=0).fit(x)
+        >>> ae.head(2).fit(x, x[:, 0] > 0).predict(x[:4]).dtype, ae.head().fit(x, x[:, 0]).predict(x[:4]).dtype
+        (dtype('bool'), dtype('float64'))
+        """
+        check_is_fitted(self, "model_")
+        options = {"device": self.device, "random_state": self.random_state, **options}
+        if n_classes is None:
+            return HeadRegressor(self.model_, **options)
+        return HeadClassifier(self.model_, n_classes=n_classes, **options)
 
     # -- the file -------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from isthmus.core.autoencoder import Net
 from isthmus.core.detectors import DETECTORS
 from isthmus.core.detectors.likelihood import Likelihood
 from isthmus.core.evidence import log_evidence
+from isthmus.core.head import Head
 from isthmus.core.parts import Detector, Surprise, make
 from isthmus.core.pca import PCA
 from isthmus.core.posterior import Posterior
@@ -113,7 +114,9 @@ class Model:
         held_nats: np.ndarray | None = None,
         spread: Tensor | None = None,
         codes: Tensor | None = None,
+        head: Head | None = None,
     ):
+        self.head = head and head.eval()
         self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
         self.conditions, self.detector = conditions, (detector or Likelihood(net.shape, net.shape)).eval()
         self.calibration, self.pca, self._usual = calibration, pca, usual
@@ -615,6 +618,15 @@ class Model:
         entries.eliminate_zeros()  # of text, groups of letters are for the encoder alone
         return entries, rest, None
 
+    def label(self, source: Any) -> np.ndarray:
+        """What the head says of each row (n, c): probabilities of its classes, or a number in its own units."""
+        head = self.head
+        if head is None:
+            raise SpecError(
+                "This model has no head: it was never taught a label. Say isthmus head MODEL DATA --label y."
+            )
+        return self._over(source, lambda b: head(b["x"], b.get("observed")), steered=False)
+
     def log_likelihood(self, source: Any, samples: int = 256, *, seed: int = 0) -> np.ndarray:
         """log p(x) of each row in nats, float64 (n,), of a variational model: higher is likelier.
 
@@ -841,6 +853,9 @@ class Model:
         for name, kept in (("spread", self._spread), ("codes", self._known_codes)):
             if kept is not None:
                 tensors[name] = kept
+        if self.head is not None:
+            header["head"] = self.head.to_json()
+            tensors |= {f"head/{name}": value for name, value in self.head.state_dict().items()}
         path = Path(path)
         modelfile.write(path, header, tensors)
         return path
@@ -870,6 +885,7 @@ def open_model(
         with devices.seeded(0):  # its random start is overwritten: the person's own numbers go on undisturbed
             net = Net(spec, tuple(header["shape"]), copy.deepcopy(own))
             detector = make(DETECTORS, "detector", spec.detector, net.shape, net.likelihood.features_shape)
+            head = Head.from_json(net, header["head"]) if header.get("head") else None
         record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
         pca = None
         if "pca/mean" in tensors:
@@ -880,8 +896,9 @@ def open_model(
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise FileError(f"{path} is not a model of isthmus, or a damaged one: {error!r}. Fit it again.") from error
     try:
-        for prefix, module in (("net/", net), ("detector/", detector)):
-            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        for prefix, module in (("net/", net), ("detector/", detector), ("head/", head)):
+            if module is not None:
+                module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
@@ -898,6 +915,7 @@ def open_model(
         usual=tensors.get("usual"),
         spread=tensors.get("spread"),
         codes=tensors.get("codes"),
+        head=head and head.to(where),
         **scores,
     )
 

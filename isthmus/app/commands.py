@@ -31,7 +31,8 @@ def task_command(name: str, task: Task) -> click.Command:
     function = task.load()
     signature = list(inspect.signature(function).parameters.values())
     inputs = [p for p in signature if p.kind is not p.KEYWORD_ONLY][1:]  # the first is the model
-    options = [p for p in signature if p.kind is p.KEYWORD_ONLY]
+    options = [p for p in signature if p.kind is p.KEYWORD_ONLY and p.name != "watch"]
+    watched = any(p.name == "watch" for p in signature)  # long work that says how far it is
     about = _argument_help(function)
 
     def command(
@@ -58,7 +59,8 @@ def task_command(name: str, task: Task) -> click.Command:
             for p, is_rows in zip(inputs, opened, strict=True)
         ]
         began = time.perf_counter()
-        result = function(model, *given, **{p.name: said[p.name] for p in options})
+        watching = {"watch": voice.counted} if watched else {}
+        result = function(model, *given, **{p.name: said[p.name] for p in options}, **watching)
         files = _swept(voice, result, output, resume)
         seconds = time.perf_counter() - began
         _show(voice, model, result, given[0] if inputs else None, output, seconds, name, files)
@@ -165,8 +167,9 @@ def _option_of(parameter: inspect.Parameter, about: str) -> Callable[..., Any]:
         kind = click.Path(path_type=Path)
     else:
         kind = str
-    return click.option(flag, parameter.name, type=kind, default=default, required=required,
-                        show_default=default is not None, help=about)  # fmt: skip
+    # an option that is required has no default, not even None, which would count as said
+    given = {"required": True} if required else {"default": default, "show_default": default is not None}
+    return click.option(flag, parameter.name, type=kind, help=about, **given)
 
 
 def _argument_help(function: Callable[..., Any]) -> dict[str, str]:
@@ -261,7 +264,7 @@ def _show(
         if not voice.quiet:
             _worst_rows(result, voice)
         voice.say("-o scored.csv keeps the score, the p-value and the reason of every row")
-    elif name in ("encode", "decode", "denoise", "reconstruct", "sample"):
+    elif name in ("encode", "decode", "denoise", "reconstruct", "sample", "predict"):
         for line in result.glimpse():
             voice.say(line)
         voice.say("-o FILE keeps them")

@@ -154,6 +154,10 @@ def about_lines(model: Model) -> dict[str, list[str]]:
         from isthmus.tasks.jobs import open_job
 
         told["for"] = [record.job["name"], *open_job(record.job["name"]).words(record.job)]
+    if model.head is not None:
+        from isthmus.tasks.heads import words as head_words
+
+        told["head"] = head_words(model.head)
     told["calibration"] = _calibrated(model)
     made = record.made
     told["made"] = [", ".join(f"{name} {made[name]}" for name in ("isthmus", "torch", "python") if name in made)]

@@ -65,6 +65,15 @@ class Sparse:
         x[rows, self.columns.long()] = self.values
         return x
 
+    @classmethod
+    def cat(cls, matrices: Sequence[Sparse]) -> Sparse:
+        """The rows of one below those of another, all of one width."""
+        ends = torch.tensor([0, *(len(m.values) for m in matrices)]).cumsum(0).tolist()
+        starts = [m.starts[:-1] + end for m, end in zip(matrices, ends, strict=False)]
+        last = matrices[-1].starts[-1:] + ends[-2]
+        columns, values = (torch.cat([getattr(m, name) for m in matrices]) for name in ("columns", "values"))
+        return cls(torch.cat([*starts, last]), columns, values, matrices[0].width)
+
     def parts(self) -> list[Tensor]:
         """Everything that it is made of."""
         return [self.starts, self.columns, self.values]

@@ -20,16 +20,25 @@ if TYPE_CHECKING:
     from isthmus.data.rows import Rows
     from isthmus.model import Model
 
+#: What columns of codes are called, with a number behind it.
+_CODE = "code_"
+
 
 @dataclass
 class Codes(Result):
-    """``codes`` (n, *code_shape), float32."""
+    """``codes`` (n, *code_shape), float32; ``beside`` are columns that say which row each is of, where there are any:
+    its file, and what of a table the model does not look at (an identifier, a label).
+    """
 
     codes: np.ndarray
+    beside: Any = None
 
     def to_table(self) -> Any:
-        """A column per number of the code."""
-        return _as_table(self.codes)
+        """A column per number of the code, after those beside it."""
+        table = _as_table(self.codes)
+        for at, name in enumerate(() if self.beside is None else self.beside.column_names):
+            table = table.add_column(at, name, self.beside[name])
+        return table
 
     def to_frame(self) -> Any:
         return to_pandas(self.to_table())
@@ -39,7 +48,7 @@ class Codes(Result):
         return save_rows(data, path)
 
     def glimpse(self) -> list[str]:
-        return _first_rows(self.to_table())
+        return first_rows(self.to_table())
 
     def summary(self) -> list[str]:
         return [codes_words(len(self.codes), self.codes.shape[1:])]
@@ -74,10 +83,10 @@ class Returned(Result):
 
     def glimpse(self) -> list[str]:
         if isinstance(self.rows, np.ndarray):
-            return _first_rows(_as_table(self.rows, "x")) if self.rows.ndim == 2 else []
+            return first_rows(_as_table(self.rows, "x")) if self.rows.ndim == 2 else []
         if isinstance(self.rows, list) and all(isinstance(row, str) for row in self.rows):
             return [*self.rows[:5], *["…"] * (len(self.rows) > 5)]
-        return _first_rows(self.rows) if hasattr(self.rows, "column_names") else []
+        return first_rows(self.rows) if hasattr(self.rows, "column_names") else []
 
     def summary(self) -> list[str]:
         return [f"{self._n:,} rows {self.came}", *([f"! {self.remark}"] if self.remark else [])]
@@ -86,7 +95,7 @@ class Returned(Result):
         return {"rows": self._n, **({"remark": self.remark} if self.remark else {})}
 
 
-def _first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
+def first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
     """The beginning of a table as aligned text."""
     some = table.slice(0, rows).select(table.column_names[:columns])
     cells = [
@@ -104,8 +113,24 @@ def encode(model: Model, rows: Any) -> Codes | Sweep:
     if rows.large:
         shape = list(model.net.bottleneck.code_shape)
         counted = Counted(lambda n: codes_words(n, shape), {"code_shape": shape})
-        return Sweep(model, rows, lambda some: Codes(model.encode(some)), counted, "encode", Codes.to_table)
-    return Codes(model.encode(rows))
+        return Sweep(model, rows, lambda some: _encoded(model, some), counted, "encode", Codes.to_table)
+    return _encoded(model, rows)
+
+
+def _encoded(model: Model, rows: Rows) -> Codes:
+    codes = model.encode(rows)
+    if len(codes) != len(rows):  # windows of recordings are no rows
+        return Codes(codes)
+    import pyarrow as pa
+
+    if rows.names is not None:
+        return Codes(codes, pa.table({"row": list(rows.names)}))
+    # of texts all columns but the texts say which they are of
+    used = getattr(model.modality, "columns", ()) if model.modality.sparse else model.modality.looks_at
+    if rows.kind != "table" or not used:
+        return Codes(codes)
+    aside = [n for n in rows.data.column_names if n not in set(used) and not n.startswith(_CODE)]
+    return Codes(codes, rows.data.select(aside) if aside else None)
 
 
 class Counted:
@@ -144,7 +169,10 @@ def decode(model: Model, codes: Any, *, condition: str | None = None) -> Returne
     if isinstance(codes, str | Path):
         rows = open_rows(codes)
         if rows.kind == "table":
-            codes = np.column_stack([column.to_numpy() for column in rows.data.columns])
+            names = rows.data.column_names
+            # what stands beside the codes is not of them
+            mine = [name for name in names if name.startswith(_CODE)] or names
+            codes = np.column_stack([rows.data[name].to_numpy() for name in mine])
         else:
             codes = rows.data
     return Returned(model.decode(codes, condition=_condition(condition)))
@@ -181,7 +209,7 @@ def _condition(said: str | None) -> Any:
     return dict(pair.partition("=")[::2] for pair in said.split(","))
 
 
-def _as_table(values: np.ndarray, name: str = "code_") -> Any:
+def _as_table(values: np.ndarray, name: str = _CODE) -> Any:
     import pyarrow as pa
 
     flat = values.reshape(len(values), -1)

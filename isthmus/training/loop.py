@@ -19,6 +19,7 @@ from isthmus.training.flat import FlatGroup
 from isthmus.training.run import Epoch, Run
 
 if TYPE_CHECKING:
+    from isthmus.core.head import Head
     from isthmus.core.parts import Detector
     from isthmus.training.hooks import Hook
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 STEPS = (HandmadeStep, SparseStep)
 #: Entries that are scored at once outside training.
 _CHUNK = 1 << 22
+#: Rows that a head looks at together.
+_ROWS = 4096
 
 
 def chunk_rows(net: Net) -> int:
@@ -35,7 +38,7 @@ def chunk_rows(net: Net) -> int:
 
 
 def train(
-    net: Net | Detector,
+    net: Net | Detector | Head,
     batches: Batches,
     plan: Plan,
     *,
@@ -127,13 +130,15 @@ def _close_epoch(
 
 
 @torch.no_grad()  # not inference_mode: a penalty on a gradient takes one here too
-def evaluate(net: Net, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
+def evaluate(net: Net | Head, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
     """The mean loss (nats per row) and the mean squared error (per row, in the features) of rows.
 
     The loss is the one that is trained, corruption and noisy codes included, with noise that is the same every
     time and with every schedule at its end: else the epochs of a warm-up would be the best of all. The error
-    is that of the deterministic reconstruction.
+    is that of the deterministic reconstruction. What brings nothing back has an ``evaluate`` of its own.
     """
+    if not isinstance(net, Net):
+        return net.evaluate(in_order(tensors, _ROWS))
     was_training, progress = net.training, net.progress
     net.progress = 1.0
     loss = error = count = 0.0

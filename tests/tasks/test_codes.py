@@ -14,6 +14,7 @@ from isthmus.spec import Plan
 from isthmus.tasks import TASKS, Result
 from isthmus.tasks.codes import decode, encode, reconstruct, sample
 from isthmus.tasks.compress import compress
+from isthmus.tasks.heads import fit_head
 
 PLAN = Plan(epochs=2, batch_size=32)
 G = np.random.default_rng(0)
@@ -58,6 +59,34 @@ def test_codes_go_to_a_file_and_back_to_rows(model, rows, tmp_path, ending):
     assert there["e"].to_pylist() == back["e"].to_pylist()
 
 
+def test_codes_say_which_row_they_are_of(model, rows, tmp_path):
+    frame = rows.assign(customer=[f"c{i}" for i in range(100)])
+    (path,) = encode(model, frame).save(tmp_path / "codes.csv")
+    table = pd.read_csv(path)
+    assert table.columns.tolist() == ["customer", "code_0", "code_1"]
+    assert table.customer.tolist() == frame.customer.tolist()
+    back = decode(model, str(path)).rows
+    np.testing.assert_allclose(back["a"].to_numpy(), model.decode(model.encode(rows))["a"].to_numpy(), atol=1e-4)
+
+
+def test_codes_of_files_are_called_as_they_are(tmp_path):
+    for i in range(12):
+        Image.fromarray(G.integers(0, 256, (6, 5), dtype=np.uint8)).save(tmp_path / f"p{i}.png")
+    model = Model.fit(tmp_path, latent_dim=2, plan=PLAN, device="cpu")
+    found = encode(model, tmp_path)
+    assert found.to_frame().row.tolist() == list(open_rows(tmp_path).names)
+    (path,) = found.save(tmp_path / "codes.parquet")
+    assert decode(model, str(path)).rows.shape == (12, 6, 5)
+
+
+def test_codes_of_texts_keep_the_other_columns(tmp_path):
+    texts = pd.DataFrame({"text": 4 * ["a cat sleeps", "the dog barks", "one cat barks"], "topic": 4 * list("xyz")})
+    model = Model.fit(
+        texts, modality="text", modality_options={"text": ["text"]}, latent_dim=2, plan=PLAN, device="cpu"
+    )
+    assert encode(model, texts).to_frame().columns.tolist() == ["topic", "code_0", "code_1"]
+
+
 def test_codes_of_another_width(model):
     with pytest.raises(DataError, match=r"Codes of this model have shape \(n, 2\); got \(3, 5\)"):
         decode(model, np.zeros((3, 5)))
@@ -98,6 +127,10 @@ ROWLESS = ("sample",)
 PAIRED = ("verify",)
 
 
+#: Tasks that need an option: the label that is to be told.
+OPTIONS = {"probe": {"label": "side", "draws": 1}}
+
+
 #: Takes models of pictures alone (test_denoise), and a data set in place of rows.
 PICTURES = "denoise"
 ENDINGS = {"compress": ".isz"}
@@ -109,7 +142,16 @@ def given_to(name, model, rows):
         return ()
     if name in PAIRED:
         return rows, rows
+    if name in OPTIONS:
+        return (rows.assign(side=np.where(rows.a > 0, "high", "low")),)
     return ({"decode": model.encode, "decompress": partial(compress, model)}.get(name, lambda rows: rows)(rows),)
+
+
+def able(name, model, rows):
+    """The model, with a head where the task needs one."""
+    if name != "predict":
+        return model
+    return fit_head(model, rows, np.where(rows.a > 0, "high", "low"), fine_tune=False)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -122,6 +164,8 @@ class TestMenu:
         assert first.name == "model"
         given = [p for p in others if p.kind is not p.KEYWORD_ONLY]
         assert name == PICTURES or all(p.default is inspect.Parameter.empty for p in given)
+        wanted = [p.name for p in others if p.kind is p.KEYWORD_ONLY and p.default is inspect.Parameter.empty]
+        assert set(wanted) <= set(OPTIONS.get(name, ()))
         assert len(given) == (0 if name in ROWLESS else 2 if name in PAIRED else 1)
         assert task.__doc__
         assert TASKS[name].about.endswith(".")
@@ -129,7 +173,7 @@ class TestMenu:
     def test_result(self, name, model, rows, tmp_path):
         if name == PICTURES:
             return
-        found = TASKS[name].load()(model, *given_to(name, model, rows))
+        found = TASKS[name].load()(able(name, model, rows), *given_to(name, model, rows), **OPTIONS.get(name, {}))
         assert isinstance(found, Result)
         assert all(isinstance(line, str) and line for line in found.summary())
         assert isinstance(found.to_json(), dict)
@@ -141,7 +185,7 @@ class TestMenu:
         if name == PICTURES:
             return
         before, kept = {k: v.clone() for k, v in model.net.state_dict().items()}, rows.copy()
-        TASKS[name].load()(model, *given_to(name, model, rows))
+        TASKS[name].load()(able(name, model, rows), *given_to(name, model, rows), **OPTIONS.get(name, {}))
         assert all((v == before[k]).all() for k, v in model.net.state_dict().items())
         pd.testing.assert_frame_equal(rows, kept)
 

@@ -1,0 +1,233 @@
+"""Labels beside rows, as classes or numbers: a column, a file, the folders of pictures; and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus.data.files import NULLS
+from isthmus.data.rows import Rows
+from isthmus.data.source import open_rows
+from isthmus.errors import DataError, SpecError, unknown
+
+if TYPE_CHECKING:
+    from isthmus.model import Model
+
+#: Numbers of no more values than this, all whole, are classes.
+_CLASSES = 64
+#: What labels can be taken for.
+KINDS = ("auto", "classes", "numbers")
+#: What stands for the folder that each file is in.
+FOLDER = "folder"
+
+
+@dataclass
+class Labelled:
+    """Rows without their labels, and these: ``y`` (n,) is the place of each row's class among ``classes``, −1 where
+    it has none; or, where ``classes`` is None, its number, NaN where it has none.
+    """
+
+    rows: Rows
+    y: np.ndarray
+    name: str
+    classes: np.ndarray | None
+    remarks: list[str] = field(default_factory=list)
+    #: Whether the model looks at the column of labels, so that its codes know them.
+    leak: bool = False
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which rows have a label (n,)."""
+        return np.isfinite(self.y) if self.classes is None else self.y >= 0
+
+    @property
+    def n(self) -> int:
+        """Labelled rows."""
+        return int(self.known.sum())
+
+    def take(self, where: np.ndarray) -> Labelled:
+        """These rows with their labels."""
+        return Labelled(self.rows.take(where), self.y[where], self.name, self.classes, self.remarks, self.leak)
+
+    def words(self) -> str:
+        """How many rows have a label, and of what kind."""
+        if self.classes is None:
+            y = self.y[self.known]
+            return f"{self.name}: {self.n:,} numbers from {y.min():.4g} to {y.max():.4g}"
+        of = f"{len(self.classes)} classes" if len(self.classes) > 8 else ", ".join(map(str, self.classes))
+        return f"{self.name}: {self.n:,} labels ({of})"
+
+
+def labelled(model: Model, rows: Any, said: Any, *, kind: str = "auto", least: int = 2) -> Labelled:
+    """Rows and their labels.
+
+    Args:
+        said: the name of a column; the path of a file with one label a row (``.npy``, ``.npz:key``, a table of one
+            column, a ``.txt`` with a label a line); ``"folder"``, which each file of ``rows`` is in; or a label for
+            each row. Missing ones are None, NaN, empty or a word for nothing, such as NA.
+        kind: ``"classes"``, ``"numbers"``, or ``"auto"``: words, truth values and few whole numbers are classes.
+        least: the classes (or different numbers) that there have to be.
+
+    Raises:
+        DataError: there is no such column, not one label a row, or they do not differ.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of label", kind, KINDS)
+    rows = model.open(rows).in_memory("Labels need")
+    if rows.kind in ("recordings", "windows"):
+        raise DataError(
+            f"{rows.origin} are recordings, and a label belongs to a row. Cut them into windows, one a row, and fit "
+            "and label these."
+        )
+    rows, values, name, leak = _found(model, rows, said)
+    if len(values) != len(rows):
+        raise DataError(
+            f"There are {len(rows):,} rows and {len(values):,} labels. Bring one for each, None if unknown."
+        )
+    y, classes = understood(values, kind, name)
+    found = Labelled(rows, y, name, classes, leak=leak)
+    different = len(np.unique(y[found.known]))
+    if different < least:
+        only = "no row has a label" if not found.n else f"every label is {values[int(np.argmax(found.known))]!r}"
+        raise DataError(
+            f"{name!r} tells nothing apart: {only}, of {len(rows):,} rows, and more than one class (or number) is "
+            "needed. Name another column, or bring rows of another class."
+        )
+    if missing := len(rows) - found.n:
+        found.remarks.append(f"{missing:,} of {len(rows):,} rows have no label in {name!r}: they count as unlabelled")
+    if leak:
+        found.remarks.append(
+            f"the model was fitted on the column {name!r} itself: its codes know the answer, and what follows is too "
+            f"good to be true. Fit again without it: --column {name}=ignore"
+        )
+    if classes is not None:
+        lone = [str(classes[k]) for k, n in Counter(y[found.known].astype(int)).items() if n == 1]
+        if lone:
+            few = ", ".join(lone[:5]) + (", …" if len(lone) > 5 else "")
+            found.remarks.append(f"only one row each is labelled {few}: nothing can say how well these are told")
+    return found
+
+
+def understood(values: Any, kind: str = "auto", name: str = "the labels") -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels as people bring them → the place of each among the classes, −1 where there is none, and the classes; or
+    numbers, NaN where there is none, and None.
+
+    >>> understood(["b", None, "a"])
+    (array([ 1, -1,  0]), array(['a', 'b'], dtype='<U1'))
+    >>> understood([0.5, float("nan"), 2.0])[1] is None
+    True
+    """
+    values = np.asarray(values, dtype=object).ravel()
+    missing = np.array([nothing(v) for v in values], bool)
+    there = values[~missing].tolist()
+    numbers = all(isinstance(v, int | float | np.number) and not isinstance(v, bool | np.bool_) for v in there)
+    if kind == "auto":
+        whole = numbers and all(float(v).is_integer() for v in there if np.isfinite(v))
+        few = len(set(there)) <= _CLASSES
+        kind = "numbers" if numbers and not (whole and few) else "classes"
+    if kind == "numbers":
+        try:
+            y = np.full(len(values), np.nan)
+            y[~missing] = [float(v) for v in there]
+        except (TypeError, ValueError):
+            odd = next(v for v in there if not isinstance(v, int | float | np.number))
+            raise DataError(
+                f"{name!r} is to hold numbers and holds {odd!r}. Say kind='classes' (--kind classes)."
+            ) from None
+        if np.isinf(y).any():
+            raise DataError(f"{name!r} holds a number that is infinite (Input y contains infinity). Take that row out.")
+        return y, None
+    if numbers:
+        # 3 and 3.0 are one class: a column with a missing cell holds floats
+        there = [int(v) if float(v).is_integer() else float(v) for v in there]
+    elif len({type(v) for v in there}) > 1:
+        there = [str(v) for v in there]
+    y, classes = np.full(len(values), -1), np.zeros(0)
+    if there:
+        classes, y[~missing] = np.unique(np.array(there), return_inverse=True)
+    return y, classes
+
+
+def _found(model: Model, rows: Rows, said: Any) -> tuple[Rows, np.ndarray, str, bool]:
+    """Rows, labels, what these are called, and whether the model looks at them."""
+    if not isinstance(said, str | Path):
+        values = said.to_pylist() if hasattr(said, "to_pylist") else said
+        return rows, np.atleast_1d(np.asarray(values, dtype=object)), "the labels", False
+    name = str(said)
+    if rows.kind == "table" and name in rows.data.column_names:
+        values = np.asarray(rows.data[name].to_pylist(), dtype=object)
+        if name in model.modality.looks_at:
+            return rows, values, name, True  # without the column the model could not look at the row
+        return rows.replace(data=rows.data.drop_columns([name])), values, name, False
+    path = name.partition(".npz:")[0] + ".npz" if ".npz:" in name else name
+    if Path(path).is_file():
+        return rows, _read(name), Path(name).name, False
+    if name == FOLDER:
+        return rows, _folders(rows), FOLDER, False
+    if rows.kind == "table":
+        raise unknown("column", name, rows.data.column_names, DataError)
+    raise DataError(
+        f"{rows.origin} has no columns, so none is called {name!r}. Labels are also a file with one a row, or "
+        f"{FOLDER!r}: the folder that each file is in."
+    )
+
+
+def _read(name: str) -> np.ndarray:
+    """A label a row, from a file."""
+    if ".npz:" in name:
+        from isthmus.data.files import read_npz
+
+        path, _, key = name.rpartition(".npz:")
+        return read_npz(Path(f"{path}.npz"), key).ravel()
+    if name.lower().endswith(".npy"):
+        from isthmus.data.files import READERS
+
+        return READERS[".npy"](Path(name))[0].ravel()
+    rows = open_rows(name)
+    if rows.kind == "text":
+        return np.array(rows.data, dtype=object)
+    if rows.kind != "table" or rows.data.num_columns != 1:
+        raise DataError(f"{name} is to hold one label a row, in one column. Name a table's column, or write one alone.")
+    return np.asarray(rows.data.column(0).to_pylist(), dtype=object)
+
+
+def _folders(rows: Rows) -> np.ndarray:
+    names = [Path(name).parent.name for name in rows.names or ()]
+    if not names or not any(names):
+        raise SpecError(f"{rows.origin} is no folder with a folder for each label in it. Name a file with the labels.")
+    return np.array(names, dtype=object)
+
+
+def nothing(value: Any) -> bool:
+    """Whether a label is missing."""
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return True
+    return isinstance(value, str) and value.strip() in NULLS
+
+
+def drawn(y: np.ndarray, classes: np.ndarray | None, n: int, generator: np.random.Generator) -> np.ndarray:
+    """``n`` places of labels (m,), at random: of classes each as often as the others' shares allow, and each once as
+    far as ``n`` goes.
+    """
+    if n >= len(y):
+        return np.arange(len(y))
+    if classes is None:
+        return np.sort(generator.choice(len(y), n, replace=False))
+    order = generator.permutation(len(y))
+    kinds, counts = np.unique(y, return_counts=True)
+    wanted = np.minimum(1, counts) if n >= len(kinds) else np.zeros(len(kinds), int)
+    # the rest by share, the largest remainders first
+    left = n - wanted.sum()
+    share = left * (counts - wanted) / max((counts - wanted).sum(), 1)
+    wanted = wanted + np.floor(share).astype(int)
+    by_rest = np.argsort(-(share % 1) - 1e-9 * generator.random(len(kinds)), kind="stable")
+    for k in np.resize(by_rest, len(by_rest) * 2):
+        if wanted.sum() == n:
+            break
+        wanted[k] += wanted[k] < counts[k]
+    chosen = [order[y[order] == kind][:some] for kind, some in zip(kinds, wanted, strict=True)]
+    return np.sort(np.concatenate(chosen))
