@@ -1,0 +1,295 @@
+"""What new rows are drawn with, beside the network: a density of codes, margins, gaps, and what must not come again.
+
+.. math:: z \\sim \\hat p(z), \\quad x \\sim p(x \\mid z), \\quad x_j \\leftarrow F_j^{-1}(G_j(x_j)), \\quad
+    \\text{which cells are missing} \\sim P(\\cdot \\mid z)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isthmus.core.autoencoder import Net
+from isthmus.core.gaps import Gaps
+from isthmus.core.margins import Margins
+from isthmus.core.parts import Part, Prior, make, size
+from isthmus.core.pca import linear_effect
+from isthmus.core.posterior import Posterior
+from isthmus.core.priors import PRIORS
+from isthmus.core.priors.choice import WIDEST, choose_prior
+from isthmus.core.two_sample import told_apart
+from isthmus.data.batches import in_order
+from isthmus.data.seen import MOST, Seen
+from isthmus.errors import DataError
+from isthmus.modalities.base import Modality
+from isthmus.modalities.table import Table
+from isthmus.training.loop import chunk_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Rows that are drawn to see what margins the network gives by itself.
+_DRAWN = 4096
+#: Fewer codes than this say nothing of a density, and more than so many need not be looked at.
+_LEAST, _MOST = 50, 10_000
+#: How often rows are drawn again that are training rows.
+_ROUNDS = 20
+#: Codes on which draws are told from rows; fewer say nothing.
+_LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """``prior`` is None where the network's own is the best; ``nats`` are what held-out codes have under each candidate.
+
+    ``effect`` (d, c) is what a condition adds to a code. ``margins``, ``gaps`` and ``seen`` are for tables alone.
+    """
+
+    part: Part
+    prior: Prior | None = None
+    nats: Mapping[str, float] | None = None
+    accuracy: float | None = None
+    effect: Tensor | None = None
+    margins: Margins | None = None
+    gaps: Gaps | None = None
+    seen: Seen | None = None
+
+    @classmethod
+    @torch.no_grad()
+    def fit(
+        cls,
+        net: Net,
+        modality: Modality,
+        tensors: Mapping[str, Any],
+        held: Mapping[str, Any] | None = None,
+        *,
+        flow: bool = False,
+    ) -> Sampling:
+        """Learn how to draw rows like those in ``tensors``; ``held`` are rows that were held out, which judge."""
+        known = {name: t[:_MOST] for name, t in tensors.items()}
+        means, z = codes_of(net, known)
+        if held is None or len(held["x"]) < _LEAST:
+            learn, judge = slice(None, -max(len(z) // 5, 1)), slice(-max(len(z) // 5, 1), None)
+            test, said = z[judge], {name: t[judge] for name, t in known.items()}
+        else:
+            learn, said = slice(None), {name: t[:_MOST_TOLD_APART] for name, t in held.items()}
+            test = codes_of(net, said)[1]
+        self = cls._of_codes(net, known, z, z[learn], test, said.get("condition"), flow)
+        generator = torch.Generator(z.device).manual_seed(0)
+        if len(z) >= _LEAST_TOLD_APART:
+            n = min(len(z), _MOST_TOLD_APART)
+            drawn = self.codes(net, n, generator, {k: t[:n] for k, t in known.items() if k == "condition"})
+            self = replace(self, accuracy=told_apart(z, drawn, generator))
+        return replace(self, **self._of_table(net, modality, known, means, tensors, held, generator))
+
+    def _of_table(
+        self,
+        net: Net,
+        modality: Modality,
+        known: Mapping[str, Tensor],
+        codes: Tensor,
+        tensors: Mapping[str, Tensor],
+        held: Mapping[str, Tensor] | None,
+        generator: torch.Generator,
+    ) -> dict[str, Any]:
+        """What only tables have: margins, gaps and rows that must not come again."""
+        if not draws_cells(modality):
+            return {}
+        import pyarrow as pa
+
+        x, observed = known["x"].cpu(), known["observed"].cpu() if "observed" in known else None
+        some = [tensors] if held is None else [tensors, held]
+        rows = pa.concat_tables([as_rows(modality, t["x"][:MOST], _there(t, MOST)) for t in some])
+        found: dict[str, Any] = {"seen": Seen.of(rows.slice(0, MOST))}
+        if observed is not None:
+            found["gaps"] = Gaps.of(observed, codes.cpu())
+        if modality.scaled:
+            at = torch.arange(_DRAWN, device=codes.device) % len(codes)
+            drawn = self._drawn(net, _DRAWN, generator, {k: t[at] for k, t in known.items() if k == "condition"}, True)[0]
+            there = None if observed is None else observed[:, modality.scaled]
+            found["margins"] = Margins.of(drawn[:, modality.scaled].cpu(), x[:, modality.scaled], there)
+        return found
+
+    @classmethod
+    def _of_codes(
+        cls, net: Net, known: Mapping[str, Tensor], z: Tensor, learn: Tensor, test: Tensor, said: Tensor | None, flow: bool
+    ) -> Sampling:
+        own = net.spec.prior
+        if len(z) < _LEAST or size(z.shape[1:]) > WIDEST:
+            return cls(own)
+        net.renew_prior(said)
+        logs = net.prior.log_prob(test)
+        effect = None
+        if said is not None:
+            effect = linear_effect(known["condition"].cpu(), z.flatten(1).cpu()).to(z)
+            learn = learn - (known["condition"][: len(learn)] @ effect.T).reshape(learn.shape)
+            test = test - (said @ effect.T).reshape(test.shape)
+        choice = choose_prior(learn, test, (own, logs), seen_shape=net.seen_shape, flow=flow)
+        return cls(choice.part, choice.prior, choice.nats, effect=effect if choice.prior is not None else None)
+
+    def codes(self, net: Net, n: int, generator: torch.Generator, said: Mapping[str, Tensor]) -> Tensor:
+        """``n`` new codes, under the condition that is ``said`` for each."""
+        if self.prior is None:
+            net.renew_prior(said.get("condition"))
+            return net.prior.sample(n, generator)
+        z = self.prior.sample(n, generator)
+        if self.effect is not None:
+            z = z + (said["condition"] @ self.effect.T).reshape(z.shape)
+        return net.bottleneck.settled(z)
+
+    def _drawn(
+        self, net: Net, n: int, generator: torch.Generator, said: Mapping[str, Tensor], noise: bool
+    ) -> tuple[Tensor, Tensor]:
+        codes = {"z": self.codes(net, n, generator, said), **said}
+        decoded = (net.decode(**b) for b in in_order(codes, chunk_rows(net)))
+        return torch.cat([p.sample(generator) if noise else p.mean for p in decoded]), codes["z"]
+
+    @torch.no_grad()
+    def draw(
+        self,
+        net: Net,
+        modality: Modality,
+        n: int,
+        generator: torch.Generator,
+        said: Mapping[str, Tensor],
+        *,
+        noise: bool | None = None,
+        copies: bool = False,
+    ) -> Drawn:
+        """``n`` rows as they were brought, under the condition that is ``said`` for each.
+
+        Args:
+            noise: Draw every entry from the likelihood too; None does so for the cells of tables, where the likeliest
+                category of every row would be no sample of the column.
+            copies: Let rows through that are training rows, cell by cell.
+        """
+        cells = draws_cells(modality)
+        noise = cells if noise is None else noise
+
+        def once(some: Mapping[str, Tensor], n: int) -> tuple[Tensor, Tensor | None]:
+            x, z = self._drawn(net, n, generator, some, noise)
+            x, z = x.cpu(), z.cpu()
+            if self.margins is not None and noise:
+                x[:, modality.scaled] = self.margins(x[:, modality.scaled])
+            return x, None if self.gaps is None else self.gaps.draw(z, _on_cpu(generator))
+
+        if not cells:
+            return Drawn(modality.from_tensors(once(said, n)[0]))
+        x, there = once(said, n)
+        rows, refused = as_rows(modality, x, there), 0
+        for _ in range(0 if copies or self.seen is None else _ROUNDS):
+            again = np.flatnonzero(self.seen.holds(rows))
+            if not len(again):
+                break
+            refused += len(again)
+            at = torch.from_numpy(again)
+            x[at], gone = once({name: t[at.to(t.device)] for name, t in said.items()}, len(at))
+            if there is not None:
+                there[at] = gone
+            rows = as_rows(modality, x, there)
+        if not copies and self.seen is not None and (left := int(self.seen.holds(rows).sum())):
+            raise DataError(
+                f"{left:,} of {n:,} rows are training rows cell by cell, however often they are drawn again: columns of "
+                "so few values allow hardly any others. Say copies=True (--copies) to have them all the same."
+            )
+        return Drawn(rows, refused)
+
+    # -- the file -------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "part": self.part.to_json(), "own": self.prior is None, "nats": dict(self.nats or {}),
+            "accuracy": self.accuracy,
+        }  # fmt: skip
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What stands in the file, by name."""
+        found = {} if self.prior is None else {f"prior/{n}": t for n, t in self.prior.state_dict().items()}
+        if self.effect is not None:
+            found["effect"] = self.effect
+        for name in ("margins", "gaps"):
+            if (part := getattr(self, name)) is not None:
+                found |= {f"{name}/{field}": t for field, t in vars(part).items()}
+        if self.seen is not None:
+            found["seen"] = torch.from_numpy(self.seen.bits)
+        return found
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any], tensors: Mapping[str, Tensor], net: Net) -> Sampling:
+        part, prior = Part.of(said["part"]), None
+        if not said["own"]:
+            prior = make(PRIORS, "prior", part, net.bottleneck.code_shape, net.seen_shape)
+            prior.load_state_dict(_below("prior/", tensors))
+        margins, gaps = _below("margins/", tensors), _below("gaps/", tensors)
+        return cls(
+            part, prior, said["nats"], said["accuracy"], tensors.get("effect"),
+            Margins(**margins) if margins else None, Gaps(**gaps) if gaps else None,
+            Seen(tensors["seen"].numpy()) if "seen" in tensors else None,
+        )  # fmt: skip
+
+    def to(self, device: torch.device) -> Sampling:
+        """With the density where the network is; what is for cells stays where rows are made."""
+        if self.prior is not None:
+            self.prior.to(device)
+        return replace(self, effect=None if self.effect is None else self.effect.to(device))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """``rows`` as they were brought, and how many drafts were ``refused`` because they were training rows."""
+
+    rows: Any
+    refused: int = 0
+
+
+def draws_cells(modality: Modality) -> bool:
+    """Whether rows are made of cells, each to be drawn, and not of words or pixels."""
+    return isinstance(modality, Table) and not any(column.alone for column in modality.used)
+
+
+@torch.no_grad()
+def codes_of(net: Net, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The codes of rows, and what a decoder was shown of them in training: of noisy codes, a draw each."""
+    generator = torch.Generator(next(net.parameters()).device).manual_seed(0)
+    means, draws = [], []
+    for b in in_order(tensors, chunk_rows(net)):
+        x, observed = b["x"], b.get("observed")
+        code = net.bottleneck(net.encoded(net.features(x, observed), observed))
+        means.append(code.z)
+        noisy = "log_var" in code.aux
+        draws.append(Posterior.of(code, "a draw").sample(generator=generator) if noisy else code.z)
+    return torch.cat(means), torch.cat(draws)
+
+
+def as_rows(modality: Modality, x: Tensor, there: Tensor | None) -> pa.Table:
+    """Entries (n, d) → cells, of which those are missing that are not ``there``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    assert isinstance(modality, Table)
+    rows = modality.from_tensors(x.cpu())
+    if there is None:
+        return rows
+    for column, place in zip(modality.used, modality.places, strict=True):
+        at = rows.column_names.index(column.name)
+        cells = rows[column.name].combine_chunks()
+        kept = pc.if_else(pa.array(there[:, place.start].numpy()), cells, pa.scalar(None, cells.type))
+        rows = rows.set_column(at, column.name, kept)
+    return rows
+
+
+def _there(tensors: Mapping[str, Tensor], most: int) -> Tensor | None:
+    return tensors["observed"][:most].cpu() if "observed" in tensors else None
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _on_cpu(generator: torch.Generator) -> torch.Generator:
+    return generator if generator.device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
