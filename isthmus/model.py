@@ -442,13 +442,14 @@ class Model:
     def decode(self, z: Any, *, condition: Any = None) -> Any:
         """Codes (n, *code_shape) → rows as they were brought: array, ``pyarrow.Table`` or images.
 
-        ``condition`` steers a conditional model: one value for all codes, or one for each.
+        ``condition`` steers a conditional model: one value for all codes, or one for each; or, as a tensor, the
+        numbers that :meth:`tensors` makes of it.
         """
         z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         shape = self.net.bottleneck.code_shape
         if tuple(z.shape[1:]) != shape:
             raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
-        batch = {"z": z} | self._said(condition, len(z))
+        batch = {"z": z} | ({"condition": condition} if isinstance(condition, Tensor) else self._said(condition, len(z)))
         if not len(z):
             return self.modality.from_tensors(torch.zeros(0, *self.net.shape))
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
@@ -593,7 +594,8 @@ class Model:
         self._can_draw()
         generator = torch.Generator(self.device).manual_seed(seed)
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            said = {name: t.to(self.device) for name, t in self._said(condition, n).items()}
+            given = {"condition": condition} if isinstance(condition, Tensor) else self._said(condition, n)
+            said = {name: t.to(self.device) for name, t in given.items()}
             sampling = sampling or self.sampling
             return sampling.draw(self.net, self.modality, int(n), generator, said, noise=noise, copies=copies)
 
@@ -616,15 +618,16 @@ class Model:
                 "The code of this model is the whole row: nothing says which codes are likely, so none is drawn."
             )
 
-    def sampling_remark(self) -> str | None:
+    def sampling_remark(self, sampling: Sampling | None = None) -> str | None:
         """Why rows that :meth:`sample` draws may look unlike the rows that were fitted, with the remedy."""
-        accuracy, kind = self.record.sampler_accuracy, self.sampling.part.kind
+        accuracy = self.record.sampler_accuracy if sampling is None else sampling.accuracy
         if accuracy is None or accuracy < _TOLD_APART:
             return None
-        closer = " or ".join(f"prior={name!r}" for name in ("mixture", "flow") if name != kind)
+        kind = (sampling or self.sampling).part.kind.replace("_", " ")
         return (
-            f"draws of the prior {kind!r} are told from the codes of rows {accuracy:.0%} of the time (50% is chance), "
-            f"so rows decoded from them may look unlike the fitted ones. Fit again with {closer}"
+            f"draws of the density that suits codes best ({kind}) are told from the codes of rows {accuracy:.0%} of the "
+            "time (50% is chance), so rows decoded from them may look unlike the fitted ones. Fit again with "
+            "prior='flow', or a smaller latent_dim"
         )
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:

@@ -112,7 +112,8 @@ class Sampling:
             at = torch.arange(_DRAWN, device=codes.device) % len(codes)
             drawn = self._drawn(net, _DRAWN, generator, {k: t[at] for k, t in known.items() if k == "condition"}, True)[0]
             there = None if observed is None else observed[:, modality.scaled]
-            found["margins"] = Margins.of(drawn[:, modality.scaled].cpu(), x[:, modality.scaled], there)
+            real = torch.from_numpy(modality.scaling.inverse(x[:, modality.scaled].numpy()))
+            found["margins"] = Margins.of(drawn[:, modality.scaled].cpu(), real, there)
         return found
 
     @classmethod
@@ -168,30 +169,31 @@ class Sampling:
                 category of every row would be no sample of the column.
             copies: Let rows through that are training rows, cell by cell.
         """
+        import pyarrow as pa
+
         cells = draws_cells(modality)
         noise = cells if noise is None else noise
 
-        def once(some: Mapping[str, Tensor], n: int) -> tuple[Tensor, Tensor | None]:
-            x, z = self._drawn(net, n, generator, some, noise)
-            x, z = x.cpu(), z.cpu()
-            if self.margins is not None and noise:
-                x[:, modality.scaled] = self.margins(x[:, modality.scaled])
-            return x, None if self.gaps is None else self.gaps.draw(z, _on_cpu(generator))
-
         if not cells:
-            return Drawn(modality.from_tensors(once(said, n)[0]))
-        x, there = once(said, n)
-        rows, refused = as_rows(modality, x, there), 0
+            return Drawn(modality.from_tensors(self._drawn(net, n, generator, said, noise)[0].cpu()))
+
+        def once(some: Mapping[str, Tensor], n: int) -> pa.Table:
+            x, z = (t.cpu() for t in self._drawn(net, n, generator, some, noise))
+            there = None if self.gaps is None else self.gaps.draw(z, _on_cpu(generator))
+            raw = self.margins(x[:, modality.scaled]).numpy() if self.margins is not None and noise else None
+            return as_rows(modality, x, there, raw)
+
+        rows, refused = once(said, n), 0
         for _ in range(0 if copies or self.seen is None else _ROUNDS):
             again = np.flatnonzero(self.seen.holds(rows))
             if not len(again):
                 break
             refused += len(again)
             at = torch.from_numpy(again)
-            x[at], gone = once({name: t[at.to(t.device)] for name, t in said.items()}, len(at))
-            if there is not None:
-                there[at] = gone
-            rows = as_rows(modality, x, there)
+            new = once({name: t[at.to(t.device)] for name, t in said.items()}, len(at))
+            place = np.arange(n)
+            place[again] = n + np.arange(len(again))
+            rows = pa.concat_tables([rows, new]).take(place)
         if not copies and self.seen is not None and (left := int(self.seen.holds(rows).sum())):
             raise DataError(
                 f"{left:,} of {n:,} rows are training rows cell by cell, however often they are drawn again: columns of "
@@ -266,20 +268,22 @@ def codes_of(net: Net, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     return torch.cat(means), torch.cat(draws)
 
 
-def as_rows(modality: Modality, x: Tensor, there: Tensor | None) -> pa.Table:
-    """Entries (n, d) → cells, of which those are missing that are not ``there``."""
+def as_rows(modality: Modality, x: Tensor, there: Tensor | None, raw: np.ndarray | None = None) -> pa.Table:
+    """Entries (n, d) → cells, of which those are missing that are not ``there``; ``raw`` are the numbers of columns
+    that are scaled, where they are known better than float32 has them.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     assert isinstance(modality, Table)
-    rows = modality.from_tensors(x.cpu())
-    if there is None:
-        return rows
+    rows, numbers = modality.from_tensors(x.cpu()), iter([] if raw is None else raw.T)
     for column, place in zip(modality.used, modality.places, strict=True):
-        at = rows.column_names.index(column.name)
         cells = rows[column.name].combine_chunks()
-        kept = pc.if_else(pa.array(there[:, place.start].numpy()), cells, pa.scalar(None, cells.type))
-        rows = rows.set_column(at, column.name, kept)
+        if column.scaled and raw is not None:
+            cells = column.cells(next(numbers)[:, None])
+        if there is not None:
+            cells = pc.if_else(pa.array(there[:, place.start].numpy()), cells, pa.scalar(None, cells.type))
+        rows = rows.set_column(rows.column_names.index(column.name), column.name, cells)
     return rows
 
 

@@ -21,6 +21,8 @@ from torch import Tensor
 _MOST = 256
 #: Variance beside that of the codes, as a share of it, and rows that a pattern's own center has to outweigh.
 _RIDGE, _BELIEF = 1e-2, 20.0
+#: How often chances are brought in line with shares.
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ class Gaps:
         spread = apart.T @ apart / len(z)
         spread += _RIDGE * spread.diagonal().mean().clamp(min=1e-9) * torch.eye(len(spread)).to(spread)
         weight = torch.linalg.solve(spread, centers.T).T
-        bias = (counts / counts.sum()).log() - 0.5 * (weight * centers).sum(1)
+        shares = (counts / counts.sum()).log()
+        bias = shares - 0.5 * (weight * centers).sum(1)
+        for _ in range(_ROUNDS):  # codes of a pattern are no normal: over all rows it comes as often as it did
+            bias += shares - (z @ weight.T + bias).softmax(1).mean(0).clamp(min=1e-12).log()
         return cls(patterns, weight.float(), bias.float())
 
     def draw(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -24,7 +24,7 @@ _CODES, _STEPS, _COLUMNS = 10, 7, 3
 _LOW, _HIGH = 0.02, 0.98
 
 
-def traverse(model: Model, rows: Rows, vitals: Vitals) -> Picture:
+def traverse_picture(model: Model, rows: Rows, vitals: Vitals) -> Picture:
     """Images: a line per code and its steps. Other rows: the columns that move most, in standard deviations."""
     z = torch.from_numpy(model.encode(rows))
     held = _condition(model, rows, z)
