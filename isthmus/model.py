@@ -599,7 +599,7 @@ class Model:
             sampling = sampling or self.sampling
             return sampling.draw(self.net, self.modality, int(n), generator, said, noise=noise, copies=copies)
 
-    def sampling_of(self, source: Any, *, flow: bool = True) -> Sampling:
+    def sampling_of(self, source: Any) -> Sampling:
         """How to draw rows like those in ``source``, which may be some of the kind that the model knows: one label,
         say. Densities are chosen anew, on their codes, the flow among them.
         """
@@ -610,7 +610,8 @@ class Model:
         order = np.random.default_rng(0).permutation(len(rows))
         tensors = {n: t.to(self.device) for n, t in self.tensors(rows.take(order)).items()}
         with devices.threads_for(self._work(), self.device):
-            return Sampling.fit(self.net, self.modality, tensors, flow=flow)
+            found = Sampling.fit(self.net, self.modality, tensors, others=True)
+        return replace(found, also=self.sampling.seen)
 
     def _can_draw(self) -> None:
         if not self.net.bottleneck.narrows:

@@ -58,6 +58,8 @@ class Sampling:
     margins: Margins | None = None
     gaps: Gaps | None = None
     seen: Seen | None = None
+    #: of rows like others: the training rows, which must not come again either; not in the file
+    also: Seen | None = None
 
     @classmethod
     @torch.no_grad()
@@ -68,9 +70,11 @@ class Sampling:
         tensors: Mapping[str, Any],
         held: Mapping[str, Any] | None = None,
         *,
-        flow: bool = False,
+        others: bool = False,
     ) -> Sampling:
-        """Learn how to draw rows like those in ``tensors``; ``held`` are rows that were held out, which judge."""
+        """Learn how to draw rows like those in ``tensors``; ``held`` are rows that were held out, which judge. With
+        ``others`` these are not the rows that the network's own prior was fitted to.
+        """
         known = {name: t[:_MOST] for name, t in tensors.items()}
         means, z = codes_of(net, known)
         if held is None or len(held["x"]) < _LEAST:
@@ -79,7 +83,7 @@ class Sampling:
         else:
             learn, said = slice(None), {name: t[:_MOST_TOLD_APART] for name, t in held.items()}
             test = codes_of(net, said)[1]
-        self = cls._of_codes(net, known, z, z[learn], test, said.get("condition"), flow)
+        self = cls._of_codes(net, known, z, z[learn], test, said.get("condition"), others)
         generator = torch.Generator(z.device).manual_seed(0)
         if len(z) >= _LEAST_TOLD_APART:
             n = min(len(z), _MOST_TOLD_APART)
@@ -118,9 +122,21 @@ class Sampling:
 
     @classmethod
     def _of_codes(
-        cls, net: Net, known: Mapping[str, Tensor], z: Tensor, learn: Tensor, test: Tensor, said: Tensor | None, flow: bool
+        cls,
+        net: Net,
+        known: Mapping[str, Tensor],
+        z: Tensor,
+        learn: Tensor,
+        test: Tensor,
+        said: Tensor | None,
+        others: bool,
     ) -> Sampling:
         own = net.spec.prior
+        if others and (len(z) < _LEAST or size(z.shape[1:]) > WIDEST):
+            # too few to choose by, and what the others' codes look like is no help
+            prior = make(PRIORS, "prior", Part("gaussian"), tuple(z.shape[1:]), net.seen_shape).to(z.device)
+            prior.fit(z)
+            return cls(Part("gaussian"), prior)
         if len(z) < _LEAST or size(z.shape[1:]) > WIDEST:
             return cls(own)
         net.renew_prior(said)
@@ -130,7 +146,7 @@ class Sampling:
             effect = linear_effect(known["condition"].cpu(), z.flatten(1).cpu()).to(z)
             learn = learn - (known["condition"][: len(learn)] @ effect.T).reshape(learn.shape)
             test = test - (said @ effect.T).reshape(test.shape)
-        choice = choose_prior(learn, test, (own, logs), seen_shape=net.seen_shape, flow=flow)
+        choice = choose_prior(learn, test, (own, logs), seen_shape=net.seen_shape, flow=others)
         return cls(choice.part, choice.prior, choice.nats, effect=effect if choice.prior is not None else None)
 
     def codes(self, net: Net, n: int, generator: torch.Generator, said: Mapping[str, Tensor]) -> Tensor:
@@ -184,8 +200,8 @@ class Sampling:
             return as_rows(modality, x, there, raw)
 
         rows, refused = once(said, n), 0
-        for _ in range(0 if copies or self.seen is None else _ROUNDS):
-            again = np.flatnonzero(self.seen.holds(rows))
+        for _ in range(0 if copies else _ROUNDS):
+            again = np.flatnonzero(self._copies(rows))
             if not len(again):
                 break
             refused += len(again)
@@ -194,12 +210,19 @@ class Sampling:
             place = np.arange(n)
             place[again] = n + np.arange(len(again))
             rows = pa.concat_tables([rows, new]).take(place)
-        if not copies and self.seen is not None and (left := int(self.seen.holds(rows).sum())):
+        if not copies and (left := int(self._copies(rows).sum())):
             raise DataError(
                 f"{left:,} of {n:,} rows are training rows cell by cell, however often they are drawn again: columns of "
                 "so few values allow hardly any others. Say copies=True (--copies) to have them all the same."
             )
         return Drawn(rows, refused)
+
+    def _copies(self, rows: pa.Table) -> np.ndarray:
+        """Which rows are training rows, cell by cell (n,)."""
+        found = np.zeros(len(rows), bool)
+        for seen in (self.seen, self.also):
+            found |= False if seen is None else seen.holds(rows)
+        return found
 
     # -- the file -------------------------------------------------------------------------------
 

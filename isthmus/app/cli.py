@@ -20,6 +20,7 @@ import click
 from isthmus import __version__
 from isthmus.app.commands import task_command
 from isthmus.app.fit import fit
+from isthmus.app.generate import augment
 from isthmus.app.voice import Voice, check_output, one_line, painted, plain, voiced
 from isthmus.errors import FileError, UserError, unknown
 from isthmus.recipes import RECIPES
@@ -121,6 +122,7 @@ def isthmus() -> None:
 
 
 isthmus.add_command(fit)
+isthmus.add_command(augment)
 
 
 # -- looking things up --------------------------------------------------------------------------

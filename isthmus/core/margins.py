@@ -89,4 +89,5 @@ def _rounded(values: Tensor, unit: float) -> Tensor:
     if not unit:
         return values
     # a tenth is no float: dividing by ten is exact where multiplying with 0.1 is not
-    return (values / unit).round() * unit if unit >= 1 else (values / unit).round() / round(1 / unit)
+    whole = (values / unit).round() + 0.0  # and −0 is 0
+    return whole * unit if unit >= 1 else whole / round(1 / unit)

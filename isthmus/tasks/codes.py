@@ -11,7 +11,7 @@ import numpy as np
 
 from isthmus.data.sink import as_table, save_rows, to_pandas
 from isthmus.data.source import open_rows
-from isthmus.errors import DataError
+from isthmus.errors import DataError, SpecError, unknown
 from isthmus.tasks.base import Result
 from isthmus.tasks.sweep import Sweep
 
@@ -194,8 +194,9 @@ def sample(
     noise: bool | None = None,
     condition: str | None = None,
     like: str | None = None,
+    where: str | None = None,
     copies: bool = False,
-) -> Returned:
+) -> Sampled:
     """New rows: codes drawn from the density that held-out codes chose, decoded.
 
     Args:
@@ -204,16 +205,42 @@ def sample(
         noise: draw every entry from the likelihood too, instead of what the decoder expects; of the cells of tables
             by itself.
         condition: What steers a conditional model: a value, or NAME=VALUE,NAME=VALUE where several columns do.
-        like: draw rows like these alone, such as those of one label; the density of codes is chosen anew on them.
+        like: draw rows like these alone; the density of codes is chosen anew on them.
+        where: of a table ``like``, the rows with NAME=VALUE alone: a label, say.
         copies: let rows of a table through that are training rows, cell by cell, instead of drawing them again.
     """
-    sampling = None if like is None else model.sampling_of(like)
+    if where is not None and like is None:
+        raise SpecError("--where chooses among the rows of --like: say which these are.")
+    sampling = None if like is None else model.sampling_of(like if where is None else rows_where(open_rows(like), where))
     drawn = model.draw(
         n, seed=seed, noise=noise, condition=said_condition(condition), copies=copies, sampling=sampling
     )  # fmt: skip
     remark = model.sampling_remark(sampling)
     by = drawn_by(sampling or model.sampling)
     return Sampled(drawn.rows, came="were drawn", remark=remark, refused=drawn.refused, by=by)
+
+
+def rows_where(rows: Rows, said: str) -> Rows:
+    """The rows of a table whose cells are what ``said`` says: ``colour=red``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    name, equals, value = said.partition("=")
+    if rows.kind != "table" or rows.large:
+        raise SpecError(f"--where chooses among the rows of a table in memory, and {rows.origin} is none.")
+    if not equals or name not in rows.data.column_names:
+        raise unknown("column", name, rows.data.column_names)
+    column = rows.data[name]
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    try:
+        same = pc.equal(column.cast(pa.float64()), float(value)) if number else pc.equal(column.cast(pa.string()), value)
+    except ValueError:
+        raise DataError(f"The column {name!r} holds numbers, and {value!r} is none.") from None
+    found = rows.take(np.flatnonzero(pc.fill_null(same, False).to_numpy()))
+    if not len(found):
+        known = [str(cell) for cell in pc.unique(column.drop_null()).to_pylist()[:1000]]
+        raise unknown(f"value of {name!r}", value, known if len(known) <= 20 else (), DataError)
+    return found
 
 
 def drawn_by(sampling: Sampling) -> str:
