@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from isthmus.data.source import open_rows
     from isthmus.estimators import Autoencoder
     from isthmus.model import Model, open_model
+    from isthmus.tasks.augment import augment
 
 __version__ = "0.1.0"
 
@@ -21,11 +22,12 @@ __version__ = "0.1.0"
 _LAZY = {
     "Autoencoder": "isthmus.estimators",
     "Model": "isthmus.model",
+    "augment": "isthmus.tasks.augment",
     "open_model": "isthmus.model",
     "open_rows": "isthmus.data.source",
 }
 
-__all__ = ["Autoencoder", "Model", "__version__", "open_model", "open_rows"]
+__all__ = ["Autoencoder", "Model", "__version__", "augment", "open_model", "open_rows"]
 
 
 def __getattr__(name: str) -> object:

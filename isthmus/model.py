@@ -449,7 +449,9 @@ class Model:
         shape = self.net.bottleneck.code_shape
         if tuple(z.shape[1:]) != shape:
             raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
-        batch = {"z": z} | ({"condition": condition} if isinstance(condition, Tensor) else self._said(condition, len(z)))
+        batch = {"z": z} | (
+            {"condition": condition} if isinstance(condition, Tensor) else self._said(condition, len(z))
+        )
         if not len(z):
             return self.modality.from_tensors(torch.zeros(0, *self.net.shape))
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
@@ -626,8 +628,8 @@ class Model:
             return None
         kind = (sampling or self.sampling).part.kind.replace("_", " ")
         return (
-            f"draws of the density that suits codes best ({kind}) are told from the codes of rows {accuracy:.0%} of the "
-            "time (50% is chance), so rows decoded from them may look unlike the fitted ones. Fit again with "
+            f"draws of the density that suits codes best ({kind}) are told from the codes of rows {accuracy:.0%} of "
+            "the time (50% is chance), so rows decoded from them may look unlike the fitted ones. Fit again with "
             "prior='flow', or a smaller latent_dim"
         )
 

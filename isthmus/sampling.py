@@ -38,14 +38,14 @@ _DRAWN = 4096
 #: Fewer codes than this say nothing of a density, and more than so many need not be looked at.
 _LEAST, _MOST = 50, 10_000
 #: How often rows are drawn again that are training rows.
-_ROUNDS = 20
+_ROUNDS = 100
 #: Codes on which draws are told from rows; fewer say nothing.
 _LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """``prior`` is None where the network's own is the best; ``nats`` are what held-out codes have under each candidate.
+    """``prior`` is None where the network's own is the best; ``nats`` are what held-out codes have under each.
 
     ``effect`` (d, c) is what a condition adds to a code. ``margins``, ``gaps`` and ``seen`` are for tables alone.
     """
@@ -114,10 +114,13 @@ class Sampling:
             found["gaps"] = Gaps.of(observed, codes.cpu())
         if modality.scaled:
             at = torch.arange(_DRAWN, device=codes.device) % len(codes)
-            drawn = self._drawn(net, _DRAWN, generator, {k: t[at] for k, t in known.items() if k == "condition"}, True)[0]
+            said = {name: t[at] for name, t in known.items() if name == "condition"}
+            drawn, z = (t.cpu() for t in self._drawn(net, _DRAWN, generator, said, True))
             there = None if observed is None else observed[:, modality.scaled]
+            # what will be missing does not count, as it does not among real rows
+            kept = found["gaps"].draw(z, _on_cpu(generator))[:, modality.scaled] if "gaps" in found else None
             real = torch.from_numpy(modality.scaling.inverse(x[:, modality.scaled].numpy()))
-            found["margins"] = Margins.of(drawn[:, modality.scaled].cpu(), real, there)
+            found["margins"] = Margins.of(drawn[:, modality.scaled], real, there, kept)
         return found
 
     @classmethod
@@ -153,7 +156,7 @@ class Sampling:
         """``n`` new codes, under the condition that is ``said`` for each."""
         if self.prior is None:
             net.renew_prior(said.get("condition"))
-            return net.prior.sample(n, generator)
+            return net.bottleneck.settled(net.prior.sample(n, generator))
         z = self.prior.sample(n, generator)
         if self.effect is not None:
             z = z + (said["condition"] @ self.effect.T).reshape(z.shape)
@@ -212,8 +215,8 @@ class Sampling:
             rows = pa.concat_tables([rows, new]).take(place)
         if not copies and (left := int(self._copies(rows).sum())):
             raise DataError(
-                f"{left:,} of {n:,} rows are training rows cell by cell, however often they are drawn again: columns of "
-                "so few values allow hardly any others. Say copies=True (--copies) to have them all the same."
+                f"{left:,} of {n:,} rows are training rows cell by cell, however often they are drawn again: columns "
+                "of so few values allow hardly any others. Say copies=True (--copies) to have them all the same."
             )
         return Drawn(rows, refused)
 

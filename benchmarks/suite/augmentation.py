@@ -70,8 +70,8 @@ def harmful(settings: Settings) -> Measured:
     missed = [run for run in runs(settings) if not run["kept"] and run["with_drawn"] > run["alone"]]
     gains = {run["data"]: f"{100 * (run['with_drawn'] - run['alone']):+.1f}" for run in kept}
     note = (
-        f"{len(kept)} of {len(runs(settings))} kept ({', '.join(f'{n} {g}' for n, g in gains.items()) or 'none'} points on "
-        f"fresh rows); of those turned down {len(turned)} would have hurt and {len(missed)} have helped"
+        f"{len(kept)} of {len(runs(settings))} kept ({', '.join(f'{n} {g}' for n, g in gains.items()) or 'none'} "
+        f"points on fresh rows); of those turned down {len(turned)} would have hurt and {len(missed)} have helped"
     )
     return Measured(len(bad), runs(settings), "eight data sets, 300 rows each", settings.seed, note=note)
 

@@ -123,16 +123,15 @@ def digits(settings: Settings) -> dict[str, Any]:
     drawn = ae.sample(n)
     real, theirs, ours = (features(images) for images in (known.test, known.train[-n:], drawn))
     order = np.random.default_rng(settings.seed).permutation(len(real))[:n]
-    found, floor = (
-        fidelity(torch.from_numpy(real[order]), torch.from_numpy(some)) for some in (ours, theirs)
-    )
+    found, floor = (fidelity(torch.from_numpy(real[order]), torch.from_numpy(some)) for some in (ours, theirs))
     sampling = ae.model_.sampling
     return {
         "frechet": distance(ours, real),
         "floor": distance(theirs, real),
         "recall": found.recall,
-        "note": f"{ae.record_.epochs} epochs in {ae.record_.phases['train']:.0f} s, {sampling.part.options.get('components', 1)} "
-        f"gaussians; floor {distance(theirs, real):.3g}; precision {found.precision:.3f} (floor {floor.precision:.3f}), "
+        "note": f"{ae.record_.epochs} epochs in {ae.record_.phases['train']:.0f} s, "
+        f"{sampling.part.options.get('components', 1)} gaussians; floor {distance(theirs, real):.3g}; "
+        f"precision {found.precision:.3f} (floor {floor.precision:.3f}), "
         f"recall {found.recall:.3f} ({floor.recall:.3f}), density {found.density:.3f} ({floor.density:.3f}), "
         f"coverage {found.coverage:.3f} ({floor.coverage:.3f})",
         "runs": [{"drawn": vars(found), "real": vars(floor), "nats": dict(sampling.nats)}],

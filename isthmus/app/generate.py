@@ -21,14 +21,20 @@ from isthmus.recipes import RECIPES
     metavar="COLUMN|FILE|folder",
     help="The column of labels; a file with one for each row; or folder, where each class has one.",
 )
-@click.option("--times", type=float, default=2.0, show_default=True, help="With the drawn rows there are so many times as many.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write; without it nothing but the check.")
+@click.option(
+    "--times", type=float, default=2.0, show_default=True, help="With the drawn rows there are so many times as many."
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Where to write; without it nothing but the check."
+)
 @click.option("--anyway", is_flag=True, help="Write rows even where they do not help.")
 @click.option("--recipe", default="plain", show_default=True, help="Of the autoencoder that draws (isthmus recipes).")
 @click.option("--splits", type=click.IntRange(min=2), default=5, show_default=True, help="How often the check is made.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same rows.")
 @click.option("--max-time", type=Seconds(), help="Stop each fit after this time: 60s, 5m.")
-@click.option("--kind", type=click.Choice(["array", "table", "image"]), help="What the rows are, where that is not clear.")
+@click.option(
+    "--kind", type=click.Choice(["array", "table", "image"]), help="What the rows are, where that is not clear."
+)
 @voiced
 def augment(
     voice: Voice,

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Patterns that are kept, the most frequent ones; a row with another is counted to the one most like it.
-_MOST = 256
+#: Patterns that are kept; where there are more, those of as many rows, chosen at random, stand for all.
+_MOST = 512
 #: Variance beside that of the codes, as a share of it, and rows that a pattern's own center has to outweigh.
 _RIDGE, _BELIEF = 1e-2, 20.0
 #: How often chances are brought in line with shares.
@@ -41,10 +41,9 @@ class Gaps:
         z = z.flatten(1).double()
         patterns, which, counts = observed.unique(dim=0, return_inverse=True, return_counts=True)
         if len(patterns) > _MOST:
-            kept = counts.topk(_MOST).indices
-            of = torch.cdist(patterns.float(), patterns[kept].float(), p=1).argmin(1)
-            patterns, which = patterns[kept], of[which]
-            counts = which.bincount(minlength=_MOST)
+            some = torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:_MOST]
+            patterns, which, counts = observed[some].unique(dim=0, return_inverse=True, return_counts=True)
+            z = z[some]
         own = torch.nn.functional.one_hot(which, len(patterns)).double()
         middle = z.mean(0)
         # few rows say little of where their pattern lives

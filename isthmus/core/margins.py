@@ -37,8 +37,10 @@ class Margins:
     unit: Tensor
 
     @classmethod
-    def of(cls, drawn: Tensor, real: Tensor, there: Tensor | None = None) -> Margins:
-        """From rows that were drawn (m, columns), and real ones (n, columns) with the cells that are ``there``."""
+    def of(cls, drawn: Tensor, real: Tensor, there: Tensor | None = None, kept: Tensor | None = None) -> Margins:
+        """From rows that were drawn (m, columns), and real ones (n, columns) with the cells that are ``there``;
+        ``kept`` are the cells of drawn rows that will be.
+        """
         knots, steps, units = [], [], []
         for j in range(real.shape[1]):
             column = real[:, j] if there is None else real[there[:, j], j]
@@ -47,7 +49,8 @@ class Margins:
             column = _rounded(column, units[-1])
             knots.append(_quantiles(column))
             steps.append(len(column[: 1 << 16].unique()) < _KNOTS)
-        own = torch.stack([_quantiles(c) for c in drawn.T])
+        ours = [c if kept is None or not kept[:, j].any() else c[kept[:, j]] for j, c in enumerate(drawn.T)]
+        own = torch.stack([_quantiles(c) for c in ours])
         return cls(own, torch.stack(knots), torch.tensor(steps), torch.tensor(units, dtype=torch.float64))
 
     def __call__(self, x: Tensor) -> Tensor:

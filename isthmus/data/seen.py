@@ -72,11 +72,11 @@ def _hashed(column: Any) -> np.ndarray:
         values = column.cast(pa.float64()).to_numpy()
         there = np.isfinite(values)
         values = np.where(there, values, 0.0)
-        size = np.floor(np.log10(np.where(values == 0, 1.0, np.abs(values))))
-        unit = 10.0 ** (size - _DIGITS + 1)
-        whole = np.rint(values / unit) * unit + 0.0  # and −0 is 0
-        with np.errstate(over="ignore"):
-            same = whole.astype(np.float32).astype(np.float64)
+        with np.errstate(all="ignore"):  # numbers at the ends of what a float can be stay as they are
+            unit = 10.0 ** (np.floor(np.log10(np.where(values == 0, 1.0, np.abs(values)))) - _DIGITS + 1)
+            rounded = np.rint(values / unit)
+            # a power of ten is not exact, but its product with a whole number is the same every time
+            same = np.where(np.isfinite(rounded) & (unit > 0), rounded * unit, values) + 0.0  # and −0 is 0
         return np.where(there, _mixed(same.view(np.uint64) + np.uint64(1)), np.uint64(0))
     if pa.types.is_integer(type_) or pa.types.is_boolean(type_):
         gone = column.is_null().to_numpy()

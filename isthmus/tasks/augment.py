@@ -82,8 +82,8 @@ class Augmented(Result):
     def summary(self) -> list[str]:
         k = len(self.alone)
         lines = [
-            f"held-out accuracy over {k} splits: {self.alone.mean():.2%} on real rows, {self.with_drawn.mean():.2%} with "
-            f"drawn ones: {self.gain:+.2%} ({self.low:+.2%} to {self.high:+.2%})"
+            f"held-out accuracy over {k} splits: {self.alone.mean():.2%} on real rows, {self.with_drawn.mean():.2%} "
+            f"with drawn ones: {self.gain:+.2%} ({self.low:+.2%} to {self.high:+.2%})"
         ]
         if self.helps:
             lines.append("yes: the drawn rows help")
@@ -193,7 +193,9 @@ def _labelled(rows: Rows, label: Any) -> tuple[Rows, list[Any], str | None]:
         return rows.replace(data=rows.data.drop_columns([label])), rows.data[label].to_pylist(), label
     if isinstance(label, str) and label == "folder":
         if rows.names is None or not all(PurePath(name).parent.name for name in rows.names):
-            raise DataError(f"{rows.origin} has no folders that could be labels: put each picture into that of its class.")
+            raise DataError(
+                f"{rows.origin} has no folders that could be labels: put each picture into that of its class."
+            )
         return rows, [PurePath(name).parent.name for name in rows.names], None
     if isinstance(label, str | Path):
         said = open_rows(label)
@@ -201,7 +203,9 @@ def _labelled(rows: Rows, label: Any) -> tuple[Rows, list[Any], str | None]:
     else:
         cells = np.asarray(label).tolist()
     if len(cells) != len(rows):
-        raise DataError(f"{rows.origin} has {len(rows):,} rows, and there are {len(cells):,} labels. Bring one for each.")
+        raise DataError(
+            f"{rows.origin} has {len(rows):,} rows, and there are {len(cells):,} labels. Bring one for each."
+        )
     return rows, cells, None
 
 

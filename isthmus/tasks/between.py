@@ -111,10 +111,12 @@ def blend(model: Model, rows: Any, to: Any, *, steps: int = 9, condition: str | 
         said = between(*ends, t, arc=False).flatten(0, 1)
     back = _decoded(model, z, said)
     lines = tuple(f"{_name(rows, i)} to {_name(to, i)}" for i in range(n))
-    return Walk(back, lines, steps, "between " + ("codes, along an arc" if arc else "codes"), _drawn(back, lines, steps))
+    return Walk(
+        back, lines, steps, "between " + ("codes, along an arc" if arc else "codes"), _drawn(back, lines, steps)
+    )
 
 
-def shift(model: Model, rows: Any, toward: Any, *, away: str | None = None, strength: float = 1.0) -> Returned:
+def shift(model: Model, rows: Any, toward: Any, *, away: Any = None, strength: float = 1.0) -> Returned:
     """Rows with what those in TOWARD have and those in AWAY lack: the difference of their mean codes is added.
 
     Args:

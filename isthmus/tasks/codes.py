@@ -211,7 +211,9 @@ def sample(
     """
     if where is not None and like is None:
         raise SpecError("--where chooses among the rows of --like: say which these are.")
-    sampling = None if like is None else model.sampling_of(like if where is None else rows_where(open_rows(like), where))
+    sampling = (
+        None if like is None else model.sampling_of(like if where is None else rows_where(open_rows(like), where))
+    )
     drawn = model.draw(
         n, seed=seed, noise=noise, condition=said_condition(condition), copies=copies, sampling=sampling
     )  # fmt: skip
@@ -233,7 +235,9 @@ def rows_where(rows: Rows, said: str) -> Rows:
     column = rows.data[name]
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     try:
-        same = pc.equal(column.cast(pa.float64()), float(value)) if number else pc.equal(column.cast(pa.string()), value)
+        same = (
+            pc.equal(column.cast(pa.float64()), float(value)) if number else pc.equal(column.cast(pa.string()), value)
+        )
     except ValueError:
         raise DataError(f"The column {name!r} holds numbers, and {value!r} is none.") from None
     found = rows.take(np.flatnonzero(pc.fill_null(same, False).to_numpy()))

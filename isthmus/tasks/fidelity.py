@@ -90,9 +90,13 @@ class Faithful(Result):
         if worst and worst[0][1] > 0:
             lines.append("furthest columns: " + ", ".join(f"{name} {v:.3f}" for name, v in worst))
         if self.copies is not None:
-            lines.append(f"{self.copies:,} of {self.n_drawn:,} drawn rows are copies of one of {self.n_real:,} real rows")
+            lines.append(
+                f"{self.copies:,} of {self.n_drawn:,} drawn rows are copies of one of {self.n_real:,} real rows"
+            )
         if self.itself:
-            lines.append("drawn by this model and judged by it, which is mild: one of another seed is the stricter judge")
+            lines.append(
+                "drawn by this model and judged by it, which is mild: one of another seed is the stricter judge"
+            )
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -102,7 +106,7 @@ class Faithful(Result):
         }  # fmt: skip
 
 
-def fidelity(model: Model, rows: Any, *, drawn: str | None = None, seed: int = 0) -> Faithful:
+def fidelity(model: Model, rows: Any, *, drawn: Any = None, seed: int = 0) -> Faithful:
     """How close drawn rows come to the real ``rows``, with what real rows score against each other beside it.
 
     Args:
@@ -262,4 +266,3 @@ def _typed(table: Any) -> Any:
         if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
             table = table.set_column(j, table.column_names[j], column.cast(pa.float64(), safe=False))
     return table
-

@@ -42,7 +42,7 @@ class TestSample:
     def test_what_is_wrong_with_the_prior_is_said(self, model, monkeypatch):
         monkeypatch.setattr(model.record, "sampler_accuracy", 0.93)
         found = sample(model, n=2)
-        assert found.remark in found.summary()[1]
+        assert found.remark in found.summary()[-1]
         assert "93%" in found.to_json()["remark"]
 
 
@@ -98,6 +98,8 @@ ROWLESS = ("sample",)
 
 #: Takes models of pictures alone (test_denoise), and a data set in place of rows.
 PICTURES = "denoise"
+#: Takes rows, and others to go to.
+TWO = ("blend", "shift")
 ENDINGS = {"compress": ".isz"}
 
 
@@ -105,6 +107,8 @@ def given_to(name, model, rows):
     """What a task gets beside the model."""
     if name in ROWLESS:
         return ()
+    if name in TWO:
+        return rows, rows
     return ({"decode": model.encode, "decompress": partial(compress, model)}.get(name, lambda rows: rows)(rows),)
 
 
@@ -118,7 +122,7 @@ class TestMenu:
         assert first.name == "model"
         given = [p for p in others if p.kind is not p.KEYWORD_ONLY]
         assert name == PICTURES or all(p.default is inspect.Parameter.empty for p in given)
-        assert len(given) == (0 if name in ROWLESS else 1)
+        assert len(given) == (0 if name in ROWLESS else 2 if name in TWO else 1)
         assert task.__doc__
         assert TASKS[name].about.endswith(".")
 

@@ -57,10 +57,10 @@ def choose_prior(
         prior.settle(some, part.options["components"]) if part.kind == "mixture" else prior.fit(some)
         return prior
 
-    fallen = 0
+    mixtures: list[float] = []
     for part in _candidates(min(len(z), _FITTED), size(z.shape[1:]), flow):
-        if part.kind == "mixture" and fallen > 1:  # larger ones only know the codes by heart
-            continue
+        if part.kind == "mixture" and max(mixtures[-2:], default=0.0) < max(mixtures, default=0.0):
+            continue  # two fell behind: larger ones only know the codes by heart
         try:
             prior = fitted(part, z[:_FITTED])
         except SpecError:  # a flow needs a package of its own
@@ -68,7 +68,7 @@ def choose_prior(
         logs = prior.log_prob(held).double()
         name = part.kind + (f" of {part.options['components']}" if part.kind == "mixture" else "")
         nats[name] = float(logs.mean())
-        fallen = fallen + 1 if nats[name] < max(nats.values()) else 0
+        mixtures += [nats[name]] * (part.kind == "mixture")
         if best_logs is None or _surely(logs - best_logs.double()):
             best, best_logs = Choice(part, prior, {}), logs
     assert best is not None

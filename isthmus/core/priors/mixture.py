@@ -107,7 +107,7 @@ def gaussians(z: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _maximised(w: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What fits the codes best that each gaussian has a ``share`` (n, k) of: weights, centers, covariances."""
-    n, d = w.shape
+    d = w.shape[1]
     counts = share.double().sum(0) + 1e-6
     centers = (share.T @ w).double() / counts[:, None]
     pairs = sum((some.T @ _pairs(rows) for some, rows in _blocks(share, w)), torch.zeros(len(counts), d * d))
