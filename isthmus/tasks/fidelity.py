@@ -16,14 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isthmus import devices
 from isthmus.core.fidelity import fidelity as measured
 from isthmus.core.nearest import nearest
 from isthmus.core.two_sample import told_apart
+from isthmus.data.batches import in_order
 from isthmus.data.seen import row_hashes
 from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import DataError
 from isthmus.sampling import draws_cells
 from isthmus.tasks.base import Result
+from isthmus.training.loop import chunk_rows
 
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows
@@ -47,6 +50,7 @@ _ABOUT = {
     "correlation": "correlations of two columns differ by",
     "detection": "a classifier tells drawn from real (0.5 is chance)",
     "nearest": "distance to the nearest real row (median)",
+    "back": "squared distance to what comes back (median), which codes do not see",
 }
 
 
@@ -137,6 +141,7 @@ def fidelity(model: Model, rows: Any, *, drawn: Any = None, seed: int = 0) -> Fa
             found["detection"] = told_apart(known, codes, torch.Generator().manual_seed(seed))
         a, b = (_represented(model, s) for s in (sides[0], side)) if cells else (known, codes)
         found["nearest"] = float(nearest(b, a, 1)[0].median())
+    figures["back"], floor["back"] = _back(model, drafts), _back(model, theirs)
     if cells:
         by_column = _by_column(model, _first(model, sides[0]), _first(model, sides[2]))
     return Faithful(figures, floor, by_column, _copies(model, real, made), len(made), len(real), drawn is None)
@@ -245,6 +250,16 @@ def _detected(real: np.ndarray, drawn: np.ndarray) -> float:
     fitted = np.arange(len(x)) % 2 == 0
     trees = HistGradientBoostingClassifier(max_iter=_TREES, random_state=0).fit(x[fitted], y[fitted])
     return max(0.5, float(np.mean(trees.predict(x[~fitted]) == y[~fitted])))
+
+
+def _back(model: Model, rows: Rows) -> float:
+    """How far rows are from what comes back: 0 where they are the decoder's own, without the noise of real ones."""
+    tensors, net, found = model.tensors(rows), model.net, []
+    with torch.inference_mode(), devices.threads_for(float(tensors["x"].numel()), model.device):
+        for b in in_order({name: t.to(model.device) for name, t in tensors.items()}, chunk_rows(net)):
+            x, observed = b["x"], b.get("observed")
+            found.append(net.squared_error(x, observed, net.decode(net.encode(x, observed), b.get("condition"))))
+    return float(torch.cat(found).median())
 
 
 def _copies(model: Model, real: Rows, made: Rows) -> int | None:
