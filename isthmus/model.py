@@ -316,7 +316,9 @@ class Model:
                 self._known_codes = code_marks(codes_of(net, some)[0], self.code_variance).cpu()
                 self.held_nats = np.sort(nats.cpu().numpy())
             rows = {name: t[:MOST] for name, t in tensors.items()} if draws_cells(self.modality) else known
-            self.sampling = Sampling.fit(net, self.modality, rows, None if held is None else settle)
+            self.sampling = Sampling.fit(
+                net, self.modality, rows, None if held is None else settle, codes=(means, draws)
+            )
             record.sampler_accuracy = self.sampling.accuracy
 
     def _learn_to_detect(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:

@@ -70,13 +70,17 @@ class Sampling:
         tensors: Mapping[str, Any],
         held: Mapping[str, Any] | None = None,
         *,
+        codes: tuple[Tensor, Tensor] | None = None,
         others: bool = False,
     ) -> Sampling:
-        """Learn how to draw rows like those in ``tensors``; ``held`` are rows that were held out, which judge. With
-        ``others`` these are not the rows that the network's own prior was fitted to.
+        """Learn how to draw rows like those in ``tensors``; ``held`` are rows that were held out, which judge.
+
+        Args:
+            codes: The codes of the first rows (:func:`codes_of`), where they are known.
+            others: These are not the rows that the network's own prior was fitted to.
         """
-        known = {name: t[:_MOST] for name, t in tensors.items()}
-        means, z = codes_of(net, known)
+        known = {name: t[: _MOST if codes is None else len(codes[0])] for name, t in tensors.items()}
+        means, z = codes_of(net, known) if codes is None else codes
         if held is None or len(held["x"]) < _LEAST:
             learn, judge = slice(None, -max(len(z) // 5, 1)), slice(-max(len(z) // 5, 1), None)
             test, said = z[judge], {name: t[judge] for name, t in known.items()}
@@ -251,8 +255,13 @@ class Sampling:
     def from_json(cls, said: Mapping[str, Any], tensors: Mapping[str, Tensor], net: Net) -> Sampling:
         part, prior = Part.of(said["part"]), None
         if not said["own"]:
-            prior = make(PRIORS, "prior", part, net.bottleneck.code_shape, net.seen_shape)
-            prior.load_state_dict(_below("prior/", tensors))
+            sizes, found = (net.bottleneck.code_shape, net.seen_shape), _below("prior/", tensors)
+            with torch.device("meta"):  # nothing is made before it is known to be as large as what the file holds
+                shapes = {name: t.shape for name, t in make(PRIORS, "prior", part, *sizes).state_dict().items()}
+            if shapes != {name: t.shape for name, t in found.items()}:
+                raise ValueError(f"the density {part.kind!r} is not of the size that its tensors have")
+            prior = make(PRIORS, "prior", part, *sizes)
+            prior.load_state_dict(found)
         margins, gaps = _below("margins/", tensors), _below("gaps/", tensors)
         return cls(
             part, prior, said["nats"], said["accuracy"], tensors.get("effect"),

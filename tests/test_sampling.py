@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch.distributions import MultivariateNormal
 
-from isthmus import Autoencoder, Model, open_model
+from isthmus import Autoencoder, Model, modelfile, open_model
 from isthmus.app.cli import main
-from isthmus.errors import DataError, SpecError
+from isthmus.errors import DataError, FileError, SpecError
 from isthmus.spec import Plan
 
 PLAN = Plan(epochs=20, batch_size=32, seed=0)
@@ -244,6 +244,15 @@ class TestTables:
         again = open_model(fitted.save(tmp_path / "m.isthmus"), device="cpu")
         pd.testing.assert_frame_equal(again.sample(2000).to_pandas(), rows)
         assert again.sampling.nats == fitted.sampling.nats
+
+    def test_a_density_of_another_size_than_its_tensors_is_a_damaged_file(self, fitted, tmp_path):
+        path = fitted.save(tmp_path / "m.isthmus")
+        file = modelfile.read(path)
+        assert file.header["sampling"]["part"]["kind"] == "mixture"
+        file.header["sampling"]["part"]["components"] = 10**12
+        modelfile.write(path, file.header, file.tensors)
+        with pytest.raises(FileError, match="is not of the size that its tensors have"):
+            open_model(path)
 
     def test_training_rows_are_refused(self):
         """Of 60 combinations 50 have been rows: what is drawn is one of the others."""

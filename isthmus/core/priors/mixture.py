@@ -110,7 +110,7 @@ def _maximised(w: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     d = w.shape[1]
     counts = share.double().sum(0) + 1e-6
     centers = (share.T @ w).double() / counts[:, None]
-    pairs = sum((some.T @ _pairs(rows) for some, rows in _blocks(share, w)), torch.zeros(len(counts), d * d))
+    pairs = sum((some.T @ _pairs(rows) for some, rows in _blocks(share, w)), w.new_zeros(len(counts), d * d))
     spreads = pairs.double().reshape(-1, d, d) / counts[:, None, None] - centers[:, :, None] * centers[:, None]
     return counts / counts.sum(), centers, spreads
 
