@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from isthmus.core.priors.choice import WIDEST, choose_prior
 from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import in_order
 from isthmus.data.seen import MOST, Seen
+from isthmus.data.sparse import joined
 from isthmus.errors import DataError
 from isthmus.modalities.base import Modality
 from isthmus.modalities.table import Table
@@ -169,9 +170,8 @@ class Sampling:
     def _drawn(
         self, net: Net, n: int, generator: torch.Generator, said: Mapping[str, Tensor], noise: bool
     ) -> tuple[Tensor, Tensor]:
-        codes = {"z": self.codes(net, n, generator, said), **said}
-        decoded = (net.decode(**b) for b in in_order(codes, chunk_rows(net)))
-        return torch.cat([p.sample(generator) if noise else p.mean for p in decoded]), codes["z"]
+        z = self.codes(net, n, generator, said)
+        return torch.cat(list(_decoded(net, {"z": z, **said}, generator, noise))), z
 
     @torch.no_grad()
     def draw(
@@ -198,7 +198,10 @@ class Sampling:
         noise = cells if noise is None else noise
 
         if not cells:
-            return Drawn(modality.from_tensors(self._drawn(net, n, generator, said, noise)[0].cpu()))
+            pieces = _decoded(net, {"z": self.codes(net, n, generator, said), **said}, generator, noise)
+            if modality.sparse:  # never all at once
+                return Drawn(joined([modality.from_tensors(piece.cpu()) for piece in pieces]))
+            return Drawn(modality.from_tensors(torch.cat(list(pieces)).cpu()))
 
         def once(some: Mapping[str, Tensor], n: int) -> pa.Table:
             x, z = (t.cpu() for t in self._drawn(net, n, generator, some, noise))
@@ -282,6 +285,13 @@ class Drawn:
 
     rows: Any
     refused: int = 0
+
+
+def _decoded(net: Net, codes: Mapping[str, Tensor], generator: torch.Generator, noise: bool) -> Iterator[Tensor]:
+    """Rows as the network sees them, piece by piece."""
+    for b in in_order(codes, chunk_rows(net)):
+        p = net.decode(**b)
+        yield p.sample(generator) if noise else p.mean
 
 
 def draws_cells(modality: Modality) -> bool:

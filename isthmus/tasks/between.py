@@ -161,7 +161,7 @@ def between(a: Tensor, b: Tensor, t: Tensor, *, arc: bool) -> Tensor:
     from the one's to the other's.
 
     >>> x, y = torch.eye(2)[:1], torch.eye(2)[1:]
-    >>> between(x, y, torch.tensor([0.0, 0.5, 1.0]), arc=True)[0].norm(dim=1)
+    >>> between(x, y, torch.tensor([0.0, 0.5, 1.0]), arc=True)[0].norm(dim=1).round(decimals=3)
     tensor([1., 1., 1.])
     """
     t = t.reshape(1, -1, *[1] * (a.ndim - 1))

@@ -117,8 +117,9 @@ def fidelity(model: Model, rows: Any, *, drawn: Any = None, seed: int = 0) -> Fa
         drawn: the drawn rows; by default as many as there are real ones, drawn from the model.
         seed: of what is drawn, and of how rows are chosen and halved.
     """
-    real = model.open(rows).some(seed)
+    real = model.modality.samples(model.open(rows).some(seed))
     made = _drawn(model, real, seed) if drawn is None else model.open(drawn).some(seed)
+    made = model.modality.samples(made)
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(real))
     n = min(len(real) // 2, len(made), _MOST)
