@@ -75,6 +75,9 @@ _MOST_ASIDE = 1000
 _MOST_CODES = 1 << 25
 #: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
 _TOLD_APART = 0.75
+#: Rows from which on a flow is tried for those that others should be like.
+_LEAST_FLOW = 1000
+
 #: Held-out time of fewer windows' length than this says little about rare scores.
 _LEAST_WORTH = 20
 #: How often gaps are filled with what the network makes of what was filled in before.
@@ -603,9 +606,9 @@ class Model:
             sampling = sampling or self.sampling
             return sampling.draw(self.net, self.modality, int(n), generator, said, noise=noise, copies=copies)
 
-    def sampling_of(self, source: Any) -> Sampling:
+    def sampling_of(self, source: Any, *, flow: bool = True) -> Sampling:
         """How to draw rows like those in ``source``, which may be some of the kind that the model knows: one label,
-        say. Densities are chosen anew, on their codes, the flow among them.
+        say. Densities are chosen anew, on their codes; a ``flow`` among them takes longest.
         """
         self._can_draw()
         rows = self.modality.samples(self.open(source)).some()
@@ -614,7 +617,7 @@ class Model:
         order = np.random.default_rng(0).permutation(len(rows))
         tensors = {n: t.to(self.device) for n, t in self.tensors(rows.take(order)).items()}
         with devices.threads_for(self._work(), self.device):
-            found = Sampling.fit(self.net, self.modality, tensors, others=True)
+            found = Sampling.fit(self.net, self.modality, tensors, others=True, flow=flow and len(rows) >= _LEAST_FLOW)
         return replace(found, also=self.sampling.seen)
 
     def _can_draw(self) -> None:

@@ -73,12 +73,14 @@ class Sampling:
         *,
         codes: tuple[Tensor, Tensor] | None = None,
         others: bool = False,
+        flow: bool = False,
     ) -> Sampling:
         """Learn how to draw rows like those in ``tensors``; ``held`` are rows that were held out, which judge.
 
         Args:
             codes: The codes of the first rows (:func:`codes_of`), where they are known.
             others: These are not the rows that the network's own prior was fitted to.
+            flow: Try a flow too, which takes longest.
         """
         known = {name: t[: _MOST if codes is None else len(codes[0])] for name, t in tensors.items()}
         means, z = codes_of(net, known) if codes is None else codes
@@ -88,7 +90,7 @@ class Sampling:
         else:
             learn, said = slice(None), {name: t[:_MOST_TOLD_APART] for name, t in held.items()}
             test = codes_of(net, said)[1]
-        self = cls._of_codes(net, known, z, z[learn], test, said.get("condition"), others)
+        self = cls._of_codes(net, known, z, z[learn], test, said.get("condition"), others, flow)
         generator = torch.Generator(z.device).manual_seed(0)
         if len(z) >= _LEAST_TOLD_APART:
             n = min(len(z), _MOST_TOLD_APART)
@@ -138,6 +140,7 @@ class Sampling:
         test: Tensor,
         said: Tensor | None,
         others: bool,
+        flow: bool,
     ) -> Sampling:
         own = net.spec.prior
         if others and (len(z) < _LEAST or size(z.shape[1:]) > WIDEST):
@@ -154,7 +157,7 @@ class Sampling:
             effect = linear_effect(known["condition"].cpu(), z.flatten(1).cpu()).to(z)
             learn = learn - (known["condition"][: len(learn)] @ effect.T).reshape(learn.shape)
             test = test - (said @ effect.T).reshape(test.shape)
-        choice = choose_prior(learn, test, (own, logs), seen_shape=net.seen_shape, flow=others)
+        choice = choose_prior(learn, test, (own, logs), seen_shape=net.seen_shape, flow=flow)
         return cls(choice.part, choice.prior, choice.nats, effect=effect if choice.prior is not None else None)
 
     def codes(self, net: Net, n: int, generator: torch.Generator, said: Mapping[str, Tensor]) -> Tensor:

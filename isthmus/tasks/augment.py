@@ -266,7 +266,7 @@ def _more(model: Model, rows: Rows, labels: np.ndarray, times: float, seed: int)
     for name in sorted(set(labels)):
         own = rows.take(labels == name)
         n = max(1, round((times - 1) * len(own)))
-        drawn.append(model.draw(n, seed=seed, sampling=model.sampling_of(own)).rows)
+        drawn.append(model.draw(n, seed=seed, sampling=model.sampling_of(own, flow=False)).rows)
         of += [name] * n
     if hasattr(drawn[0], "column_names"):
         return pa.concat_tables(drawn), np.array(of, object)
