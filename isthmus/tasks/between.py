@@ -28,7 +28,7 @@ from isthmus.picture import Picture, image_grid
 from isthmus.tasks.base import Result
 from isthmus.tasks.codes import Returned, said_condition
 from isthmus.tasks.health import look
-from isthmus.tasks.traversal import moved, traverse_picture
+from isthmus.tasks.traversal import middle_condition, moved, traverse_picture
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -92,6 +92,7 @@ def blend(model: Model, rows: Any, to: Any, *, steps: int = 9, condition: str | 
     """
     if isinstance(steps, bool) or steps < 2:
         raise SpecError(f"steps are the rows of the way, both ends among them: at least 2; got {steps}.")
+    needs_codes(model)
     rows, to = (model.modality.samples(model.open(some)).some() for some in (rows, to))
     n = max(len(rows), len(to))
     if len(rows) != len(to) and 1 not in (len(rows), len(to)):
@@ -125,6 +126,7 @@ def shift(model: Model, rows: Any, toward: Any, *, away: Any = None, strength: f
     """
     if not np.isfinite(strength):
         raise SpecError(f"strength is a number, got {strength}.")
+    needs_codes(model)
     rows, toward = model.open(rows).in_memory("This needs"), model.open(toward)
     codes = model.encode(rows)
     apart = model.encode(toward).mean(0) - (codes if away is None else model.encode(away)).mean(0)
@@ -142,16 +144,15 @@ def traverse(model: Model, rows: Any, *, steps: int = 7, codes: int = 10) -> Wal
     """
     if min(steps, codes) < 2 - (codes == 1):
         raise SpecError(f"steps are at least 2 and codes at least 1; got {steps} and {codes}.")
+    needs_codes(model)
     some, vitals = look(model, model.open(rows))
     z = torch.from_numpy(model.encode(some))
     which = [j for j in vitals.codes.ranked() if bool(vitals.codes.active[j])][:codes]
     if not which:
         raise DataError("No number of the code moves over these rows, so there is nothing to walk along.")
     path = torch.cat([moved(z, j, steps) for j in which])
-    said = None
-    if model.conditions is not None:
-        said = model.tensors(some)["condition"][:1].expand(len(path), -1)
-    back = _decoded(model, path, said)
+    said = middle_condition(model, some, z)(len(path))
+    back = _decoded(model, path, said[0].cpu() if said else None)
     lines = tuple(f"code {j}" for j in which)
     return Walk(back, lines, steps, "from low to high", traverse_picture(model, some, vitals))
 
@@ -176,6 +177,15 @@ def between(a: Tensor, b: Tensor, t: Tensor, *, arc: bool) -> Tensor:
     sine = torch.where(flat, torch.ones_like(angle), angle.sin())
     along = ((1 - t) * angle).sin() / sine * a / lengths[0] + (t * angle).sin() / sine * b / lengths[1]
     return torch.where(flat, (1 - t) * a + t * b, along * ((1 - t) * lengths[0] + t * lengths[1]))
+
+
+def needs_codes(model: Model) -> None:
+    """Refuse a model whose code is the row itself."""
+    if not model.net.bottleneck.narrows:
+        raise SpecError(
+            f"The code of this model ({model.record.recipe}) is the whole row, so nothing is learned about codes. Fit "
+            "one with a code that narrows, such as the recipe 'plain'."
+        )
 
 
 def _decoded(model: Model, z: Tensor, condition: Any) -> Any:

@@ -26,6 +26,7 @@ from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import DataError
 from isthmus.sampling import draws_cells
 from isthmus.tasks.base import Result
+from isthmus.tasks.between import needs_codes
 from isthmus.training.loop import chunk_rows
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def fidelity(model: Model, rows: Any, *, drawn: Any = None, seed: int = 0) -> Fa
         drawn: the drawn rows; by default as many as there are real ones, drawn from the model.
         seed: of what is drawn, and of how rows are chosen and halved.
     """
+    needs_codes(model)
     real = model.modality.samples(model.open(rows).some(seed))
     made = _drawn(model, real, seed) if drawn is None else model.open(drawn).some(seed)
     made = model.modality.samples(made)

@@ -9,7 +9,8 @@ from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.between import between, blend, shift, traverse
-from isthmus.tasks.codes import reconstruct
+from isthmus.tasks.codes import reconstruct, sample
+from isthmus.tasks.fidelity import fidelity
 
 G = np.random.default_rng(0)
 PLAN = Plan(epochs=20, batch_size=32)
@@ -113,6 +114,14 @@ class TestShift:
             shift(model, rows, rows, strength=float("nan"))
 
 
+def test_a_model_that_lets_the_whole_row_pass_has_no_codes_to_speak_of(model, rows, monkeypatch):
+    monkeypatch.setattr(type(model.net.bottleneck), "narrows", False)
+    for task in (lambda: blend(model, rows, rows), lambda: shift(model, rows, rows), lambda: traverse(model, rows),
+                 lambda: fidelity(model, rows), lambda: sample(model)):  # fmt: skip
+        with pytest.raises(SpecError, match=r"code of this model .*is the whole row"):
+            task()
+
+
 class TestTraverse:
     def test_a_line_of_rows_for_every_number_that_moves(self, rows, model):
         found = traverse(model, rows, steps=3)
@@ -153,6 +162,12 @@ class TestConditions:
         found = blend(model, low, high, steps=3).to_frame()
         assert found.c[0] < 3 < found.c[1] < 7 < found.c[2]
         assert np.ptp(blend(model, low, high, steps=3, condition="low").to_frame().c) < 3
+
+    def test_a_walk_keeps_the_condition(self, steered):
+        model, frame = steered
+        found = traverse(model, frame, steps=3).to_frame()
+        assert np.ptp(found.c) < 3
+        assert np.ptp(found.a) > 2
 
 
 def test_the_commands(of_pictures, pictures, tmp_path, monkeypatch, capsys):
