@@ -18,7 +18,7 @@ TASKS: dict[str, Task] = {
     "blend": Task("isthmus.tasks.between:blend", "Go from one row to another through the rows between."),
     "shift": Task("isthmus.tasks.between:shift", "Give rows what others have: the difference of mean codes."),
     "traverse": Task("isthmus.tasks.between:traverse", "Show what each number of the code does, from low to high."),
-    "fidelity": Task("isthmus.tasks.fidelity:fidelity", "Say how close drawn rows come to real ones, and whether any are copies."),
+    "fidelity": Task("isthmus.tasks.fidelity:fidelity", "Say how close drawn rows come to real ones."),
     "compress": Task("isthmus.tasks.compress:compress", "Write rows in few bytes, exactly or with a promised error."),
     "decompress": Task("isthmus.tasks.compress:decompress", "Bring back the rows that compress wrote."),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
