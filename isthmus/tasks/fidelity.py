@@ -24,7 +24,7 @@ from isthmus.data.batches import in_order
 from isthmus.data.seen import row_hashes
 from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import DataError
-from isthmus.sampling import draws_cells
+from isthmus.sampling import as_rows, draws_cells
 from isthmus.tasks.base import Result
 from isthmus.tasks.between import needs_codes
 from isthmus.training.loop import chunk_rows
@@ -267,20 +267,11 @@ def _back(model: Model, rows: Rows) -> float:
 
 def _copies(model: Model, real: Rows, made: Rows) -> int | None:
     """How many drawn rows are real ones, cell by cell."""
-    if real.kind == made.kind == "table":
-        names = [name for name in model.modality.looks_at if name in made.data.column_names]
-        return int(np.isin(*(row_hashes(_typed(side.data.select(names))) for side in (made, real))).sum())
+    if draws_cells(model.modality):
+        # as they come back, so that the 3 of one file is the 3.0 of another
+        tensors = [model.tensors(rows, steered=False) for rows in (made, real)]
+        return int(np.isin(*(row_hashes(as_rows(model.modality, t["x"], t.get("observed"))) for t in tensors)).sum())
     if isinstance(real.data, np.ndarray) and isinstance(made.data, np.ndarray):
         known = {row.tobytes() for row in np.ascontiguousarray(real.data)}
         return sum(row.astype(real.data.dtype).tobytes() in known for row in made.data)
     return None
-
-
-def _typed(table: Any) -> Any:
-    """Whole numbers as numbers, whatever a file made of them: the 3 of one is the 3.0 of another."""
-    import pyarrow as pa
-
-    for j, column in enumerate(table.columns):
-        if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
-            table = table.set_column(j, table.column_names[j], column.cast(pa.float64(), safe=False))
-    return table
