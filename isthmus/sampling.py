@@ -16,6 +16,7 @@ from torch import Tensor
 
 from isthmus.core.autoencoder import Net
 from isthmus.core.gaps import Gaps
+from isthmus.core.likelihoods import Columns, Mixed
 from isthmus.core.margins import Margins
 from isthmus.core.parts import Part, Prior, make, size
 from isthmus.core.pca import linear_effect
@@ -171,10 +172,16 @@ class Sampling:
         return net.bottleneck.settled(z)
 
     def _drawn(
-        self, net: Net, n: int, generator: torch.Generator, said: Mapping[str, Tensor], noise: bool
+        self,
+        net: Net,
+        n: int,
+        generator: torch.Generator,
+        said: Mapping[str, Tensor],
+        noise: bool,
+        nameless: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         z = self.codes(net, n, generator, said)
-        return torch.cat(list(_decoded(net, {"z": z, **said}, generator, noise))), z
+        return torch.cat(list(_decoded(net, {"z": z, **said}, generator, noise, nameless))), z
 
     @torch.no_grad()
     def draw(
@@ -206,8 +213,10 @@ class Sampling:
                 return Drawn(joined([modality.from_tensors(piece.cpu()) for piece in pieces]))
             return Drawn(modality.from_tensors(torch.cat(list(pieces)).cpu()))
 
+        nameless = _nameless(modality, net)
+
         def once(some: Mapping[str, Tensor], n: int) -> pa.Table:
-            x, z = (t.cpu() for t in self._drawn(net, n, generator, some, noise))
+            x, z = (t.cpu() for t in self._drawn(net, n, generator, some, noise, nameless))
             there = None if self.gaps is None else self.gaps.draw(z, _on_cpu(generator))
             raw = self.margins(x[:, modality.scaled]).numpy() if self.margins is not None and noise else None
             return as_rows(modality, x, there, raw)
@@ -290,10 +299,34 @@ class Drawn:
     refused: int = 0
 
 
-def _decoded(net: Net, codes: Mapping[str, Tensor], generator: torch.Generator, noise: bool) -> Iterator[Tensor]:
-    """Rows as the network sees them, piece by piece."""
+def _nameless(modality: Modality, net: Net) -> Tensor | None:
+    """Which features (d,) are levels that no cell can be written for: those never seen, and buckets of rare ones. A
+    drawn one would be a missing cell where none was.
+    """
+    likelihood = net.likelihood
+    if not isinstance(likelihood, Mixed) or not isinstance(modality, Table):
+        return None
+    found = torch.zeros(likelihood.features_shape, dtype=torch.bool)
+    columns = {place.start: column for column, place in zip(modality.used, modality.places, strict=True)}
+    for entry, where in zip(likelihood.categorical, likelihood.of_levels, strict=True):
+        levels = np.arange(where.stop - where.start, dtype=float)[:, None]
+        gone = torch.from_numpy(columns[entry].cells(levels).is_null().to_numpy(zero_copy_only=False).copy())
+        found[where] = gone & ~gone.all()
+    return found.to(next(net.parameters()).device)
+
+
+def _decoded(
+    net: Net,
+    codes: Mapping[str, Tensor],
+    generator: torch.Generator,
+    noise: bool,
+    nameless: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Rows as the network sees them, piece by piece; of ``nameless`` levels none is drawn."""
     for b in in_order(codes, chunk_rows(net)):
         p = net.decode(**b)
+        if nameless is not None and isinstance(p, Columns):
+            p = replace(p, params=p.params.masked_fill(nameless, -torch.inf))
         yield p.sample(generator) if noise else p.mean
 
 

@@ -245,6 +245,14 @@ class TestTables:
         pd.testing.assert_frame_equal(again.sample(2000).to_pandas(), rows)
         assert again.sampling.nats == fitted.sampling.nats
 
+    def test_rare_categories_are_no_missing_cells(self):
+        """Of 200 categories 64 have a level of their own; a bucket of the others cannot be written."""
+        g = np.random.default_rng(0)
+        rows = pd.DataFrame({"a": g.normal(size=800), "who": [f"c{k}" for k in g.zipf(1.3, 800) % 200]})
+        model = Model.fit(rows, plan=Plan(epochs=3), device="cpu", latent_dim=2)
+        assert model.modality.used[1].kind == "hashed"
+        assert model.sample(300).to_pandas().who.isna().sum() == 0
+
     def test_a_density_of_another_size_than_its_tensors_is_a_damaged_file(self, fitted, tmp_path):
         path = fitted.save(tmp_path / "m.isthmus")
         file = modelfile.read(path)
