@@ -22,7 +22,7 @@ from isthmus.core.parts import Part, Prior, make, size
 from isthmus.core.pca import linear_effect
 from isthmus.core.posterior import Posterior
 from isthmus.core.priors import PRIORS
-from isthmus.core.priors.choice import WIDEST, choose_prior
+from isthmus.core.priors.choice import TRIED, WIDEST, choose_prior
 from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import in_order
 from isthmus.data.seen import MOST, Seen
@@ -152,13 +152,13 @@ class Sampling:
         if len(z) < _LEAST or size(z.shape[1:]) > WIDEST:
             return cls(own)
         net.renew_prior(said)
-        logs = net.prior.log_prob(test)
+        known_as = None if own.kind in TRIED else (own, net.prior.log_prob(test))
         effect = None
         if said is not None:
             effect = linear_effect(known["condition"].cpu(), z.flatten(1).cpu()).to(z)
             learn = learn - (known["condition"][: len(learn)] @ effect.T).reshape(learn.shape)
             test = test - (said @ effect.T).reshape(test.shape)
-        choice = choose_prior(learn, test, (own, logs), seen_shape=net.seen_shape, flow=flow)
+        choice = choose_prior(learn, test, known_as, seen_shape=net.seen_shape, flow=flow)
         return cls(choice.part, choice.prior, choice.nats, effect=effect if choice.prior is not None else None)
 
     def codes(self, net: Net, n: int, generator: torch.Generator, said: Mapping[str, Tensor]) -> Tensor:

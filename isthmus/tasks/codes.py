@@ -94,7 +94,9 @@ class Sampled(Returned):
     by: str = ""
 
     def summary(self) -> list[str]:
-        refused = [f"{self.refused:,} drafts were training rows, and were drawn again"] * bool(self.refused)
+        refused = [
+            f"{self.refused:,} drafts were taken for training rows (as 3 in 1,000 new ones are, by chance): drawn again"
+        ] * bool(self.refused)
         first, *rest = super().summary()
         return [first, self.by, *refused, *rest]
 

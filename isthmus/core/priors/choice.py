@@ -18,6 +18,8 @@ from isthmus.errors import SpecError
 _COMPONENTS, _CODES_EACH, _FACTORS = (2, 5, 10, 20, 50), 20, 1 << 19
 #: Codes that the candidates are fitted to, and those that judge them; the winner is fitted to all.
 _FITTED, _JUDGES = 5000, 2000
+#: What is tried in any case.
+TRIED = ("standard_normal", "gaussian", "mixture")
 #: A richer density has to be better by so many standard errors.
 _SURE = 2.0
 #: Codes of more numbers than this keep the prior that they have.
@@ -42,7 +44,8 @@ def choose_prior(
     """The density of codes ``z`` (n, *code_shape), judged on ``held`` (m, *code_shape).
 
     Args:
-        own: The model's own prior, and the log-density (m,) that it gives the held-out codes.
+        own: The model's own prior, where it is none of the candidates, and the log-density (m,) that it gives the
+            held-out codes: others have to be surely better.
         flow: Try a flow too, which takes longest.
     """
     from isthmus.core.priors import PRIORS
