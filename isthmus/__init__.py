@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from isthmus.estimators import Autoencoder
     from isthmus.heads import HeadClassifier, HeadRegressor
     from isthmus.model import Model, open_model
+    from isthmus.tasks.augment import augment
     from isthmus.tasks.search import Index
 
 __version__ = "0.1.0"
@@ -26,12 +27,14 @@ _LAZY = {
     "HeadRegressor": "isthmus.heads",
     "Index": "isthmus.tasks.search",
     "Model": "isthmus.model",
+    "augment": "isthmus.tasks.augment",
     "open_model": "isthmus.model",
     "open_rows": "isthmus.data.source",
 }
 
 __all__ = [
-    "Autoencoder", "HeadClassifier", "HeadRegressor", "Index", "Model", "__version__", "open_model", "open_rows",
+    "Autoencoder", "HeadClassifier", "HeadRegressor", "Index", "Model", "__version__", "augment", "open_model",
+    "open_rows",
 ]  # fmt: skip
 
 

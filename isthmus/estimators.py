@@ -27,7 +27,9 @@ from isthmus.heads import HeadClassifier, HeadRegressor
 from isthmus.model import Model, open_model
 from isthmus.spec import AUTO, SINGLE, Part, Plan
 from isthmus.tasks import heal
+from isthmus.tasks.between import blend, shift
 from isthmus.tasks.detect import Detection, detect
+from isthmus.tasks.fidelity import Faithful, fidelity
 from isthmus.tasks.health import Health, health
 from isthmus.tasks.stream import Follower
 from isthmus.tasks.sweep import Sweep
@@ -247,14 +249,52 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixi
         rows = self._rows(X, condition)
         return self.model_.reconstruct(rows)
 
-    def sample(self, n_samples: int = 1, *, noise: bool = False, condition: Any = None) -> Any:
-        """New rows as rows were brought, drawn from the model's prior; the same every time under ``random_state``.
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        noise: bool | None = None,
+        condition: Any = None,
+        like: Any = None,
+        copies: bool = False,
+    ) -> Any:
+        """New rows as rows were brought, drawn from the density that held-out codes chose; the same every time under
+        ``random_state``.
 
-        With ``noise`` every entry is drawn from the likelihood; without, it is what the decoder expects.
+        With ``noise`` every entry is drawn from the likelihood; without, it is what the decoder expects. None draws
+        the cells of tables alone, whose columns then keep their distributions, types and missing cells. ``like`` are
+        rows, of one label say, that the new ones should be like. Training rows of a table are drawn again unless
+        ``copies`` are allowed.
         """
         check_is_fitted(self, "model_")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        return self.model_.sample(n_samples, seed=seed, noise=noise, condition=condition)
+        if like is None:
+            return self.model_.sample(n_samples, seed=seed, noise=noise, condition=condition, copies=copies)
+        sampling = self.model_.sampling_of(self._rows(like))
+        drawn = self.model_.draw(
+            n_samples, seed=seed, noise=noise, condition=condition, copies=copies, sampling=sampling
+        )  # fmt: skip
+        return drawn.rows
+
+    def blend(self, a: Any, b: Any, *, steps: int = 9) -> Any:
+        """From each row of ``a`` to the row of ``b`` in the same place (or all to one): ``steps`` rows a pair, below
+        each other, as they were brought.
+        """
+        return blend(self.model_, self._rows(a), self._rows(b), steps=steps).rows
+
+    def shift(self, X: Any, toward: Any, *, away: Any = None, strength: float = 1.0) -> Any:
+        """Rows with what those in ``toward`` have and those in ``away`` (by default X) lack: the difference of their
+        mean codes is added to each code, ``strength`` times.
+        """
+        away = None if away is None else self._rows(away)
+        return shift(self.model_, self._rows(X), self._rows(toward), away=away, strength=strength).rows
+
+    def fidelity(self, X: Any, drawn: Any = None) -> Faithful:
+        """How close drawn rows (by default this model's) come to real ones, beside what real ones score against each
+        other: Fréchet and kernel distance, precision and recall, columns, detection, copies.
+        """
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return fidelity(self.model_, self._rows(X), drawn=None if drawn is None else self._rows(drawn), seed=seed)
 
     @property
     def _n_features_out(self) -> int:

@@ -28,10 +28,9 @@ from isthmus.core.evidence import log_evidence
 from isthmus.core.head import Head
 from isthmus.core.parts import Detector, Surprise, make
 from isthmus.core.pca import PCA
-from isthmus.core.posterior import Posterior
-from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import Batch, in_order
 from isthmus.data.rows import Rows
+from isthmus.data.seen import MOST
 from isthmus.data.source import open_rows
 from isthmus.data.sparse import Sparse, dense, joined
 from isthmus.data.targets import wanted_of, with_target, without_target
@@ -59,6 +58,7 @@ from isthmus.modalities.recording import recording_remark
 from isthmus.modalities.tiles import Tiled
 from isthmus.recipes import modality_of
 from isthmus.record import Record
+from isthmus.sampling import Drawn, Sampling, codes_of, draws_cells
 from isthmus.spec import AUTO, Plan, Spec
 from isthmus.training.hooks import Hook
 from isthmus.training.loop import chunk_rows, evaluate
@@ -78,8 +78,8 @@ _MOST_ASIDE = 1000
 _MOST_CODES = 1 << 25
 #: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
 _TOLD_APART = 0.75
-#: Codes that this is measured on; fewer say nothing.
-_LEAST_TOLD_APART, _MOST_TOLD_APART = 100, 2000
+#: Rows from which on a flow is tried for those that others should be like.
+_LEAST_FLOW = 1000
 
 #: Held-out time of fewer windows' length than this says little about rare scores.
 _LEAST_WORTH = 20
@@ -115,6 +115,7 @@ class Model:
         spread: Tensor | None = None,
         codes: Tensor | None = None,
         head: Head | None = None,
+        sampling: Sampling | None = None,
     ):
         self.head = head and head.eval()
         self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
@@ -123,6 +124,8 @@ class Model:
         #: the sorted negative log-likelihoods of the held-out rows
         self.held_nats = calibration if held_nats is None else held_nats
         self._spread, self._known_codes = spread, codes
+        #: what new rows are drawn with; files of before draw from the network's prior, and nothing more
+        self.sampling = Sampling(net.spec.prior) if sampling is None else sampling
 
     @property
     def spec(self) -> Spec:
@@ -308,13 +311,9 @@ class Model:
         few = without_target(known)
         settle = few if held is None else {n: t[:_MOST_CALIBRATION] for n, t in without_target(held).items()}
         with devices.threads_for(self._work(), self.device):
-            means, draws = self._codes(few)
+            means, draws = codes_of(net, few)
             net.renew_prior(few.get("condition"))
             net.prior.fit(draws)
-            generator = torch.Generator(self.device).manual_seed(0)
-            if len(draws) >= _LEAST_TOLD_APART:
-                sampled = net.prior.sample(min(len(draws), _MOST_TOLD_APART), generator)
-                record.sampler_accuracy = told_apart(draws, sampled, generator)
             if self.pca is not None and net.bottleneck.expansion is not None:
                 # of a wide code a row uses few numbers: PCA beside it gets as many
                 self.pca = self.pca.first(max(1, round(float((means != 0).flatten(1).sum(1).float().mean()))))
@@ -332,8 +331,13 @@ class Model:
                 nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
                 self._spread = _usual_distance(settle, back) if spread else None
                 some = {name: t[:_MOST_KNOWN] for name, t in settle.items()}
-                self._known_codes = code_marks(self._codes(some)[0], self.code_variance).cpu()
+                self._known_codes = code_marks(codes_of(net, some)[0], self.code_variance).cpu()
                 self.held_nats = np.sort(nats.cpu().numpy())
+            rows = {name: t[:MOST] for name, t in tensors.items()} if draws_cells(self.modality) else known
+            self.sampling = Sampling.fit(
+                net, self.modality, rows, None if held is None else settle, codes=(means, draws)
+            )
+            record.sampler_accuracy = self.sampling.accuracy
 
     def _wholes(self, kept: Rows, held: Rows | None) -> Tensor | None:
         """Of rows that come in pieces: which of the kept and, after them, held-out rows every piece is of."""
@@ -459,18 +463,6 @@ class Model:
         usual = self._usual.double().numpy()
         return usual[:-1], float(usual[-1])
 
-    def _codes(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The codes of rows, and what a decoder was shown of them in training: of noisy codes, a draw each."""
-        net, generator = self.net, torch.Generator(self.device).manual_seed(0)
-        means, draws = [], []
-        for b in in_order(tensors, self._chunk):
-            x, observed = b["x"], b.get("observed")
-            code = net.bottleneck(net.encoded(net.features(x, observed), observed))
-            means.append(code.z)
-            noisy = "log_var" in code.aux
-            draws.append(Posterior.of(code, "a draw").sample(generator=generator) if noisy else code.z)
-        return torch.cat(means), torch.cat(draws)
-
     @torch.inference_mode()
     def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
         """Squared error per row of same-size PCA and of the mean row, like ``record.error``: against the target
@@ -506,13 +498,16 @@ class Model:
     def decode(self, z: Any, *, condition: Any = None) -> Any:
         """Codes (n, *code_shape) → rows as they were brought: array, ``pyarrow.Table`` or images.
 
-        ``condition`` steers a conditional model: one value for all codes, or one for each.
+        ``condition`` steers a conditional model: one value for all codes, or one for each; or, as a tensor, the
+        numbers that :meth:`tensors` makes of it.
         """
         z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         shape = self.net.bottleneck.code_shape
         if tuple(z.shape[1:]) != shape:
             raise DataError(f"Codes of this model have shape (n, {', '.join(map(str, shape))}); got {tuple(z.shape)}.")
-        batch = {"z": z} | self._said(condition, len(z))
+        batch = {"z": z} | (
+            {"condition": condition} if isinstance(condition, Tensor) else self._said(condition, len(z))
+        )
         if not len(z):
             return self.modality.from_tensors(torch.zeros(0, *self.net.shape))
         with torch.inference_mode(), devices.threads_for(self._work(), self.device):
@@ -639,38 +634,75 @@ class Model:
         generator = torch.Generator(self.device).manual_seed(seed)
         return self._over(source, lambda b: log_evidence(self.net, samples, generator, **b))
 
-    def sample(self, n: int, *, seed: int = 0, noise: bool = False, condition: Any = None) -> Any:
-        """``n`` new rows as rows were brought: codes drawn from the prior, and what the decoder expects of them.
+    def sample(
+        self, n: int, *, seed: int = 0, noise: bool | None = None, condition: Any = None, copies: bool = False
+    ) -> Any:
+        """``n`` new rows as rows were brought: codes drawn from the density that held-out codes chose, and what the
+        decoder expects of them. The same seed gives the same rows.
 
-        With ``noise`` every entry is drawn too, from the likelihood. The same seed gives the same rows. ``condition``
-        steers a conditional model: one value for all rows, or one for each. Warns where the prior's draws are
-        easily told from the codes of rows.
+        Args:
+            noise: Draw every entry too, from the likelihood; None does so for the cells of tables alone. Columns then
+                have the distribution that they had in training, and cells are missing as often and together.
+            condition: What steers a conditional model: one value for all rows, or one for each.
+            copies: Of a table let rows through that are training rows, cell by cell; else they are drawn again.
+
+        Warns where draws are easily told from the codes of rows.
         """
-        if n < 1:
+        if remark := self.sampling_remark():
+            warnings.warn(remark, stacklevel=2)
+        return self.draw(n, seed=seed, noise=noise, condition=condition, copies=copies).rows
+
+    def draw(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        noise: bool | None = None,
+        condition: Any = None,
+        copies: bool = False,
+        sampling: Sampling | None = None,
+    ) -> Drawn:
+        """The same with how many drafts were refused, or by another ``sampling``, such as :meth:`sampling_of` rows."""
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise SpecError(f"n is the number of rows to draw, at least 1; got {n}.")
+        self._can_draw()
+        generator = torch.Generator(self.device).manual_seed(seed)
+        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
+            given = {"condition": condition} if isinstance(condition, Tensor) else self._said(condition, n)
+            said = {name: t.to(self.device) for name, t in given.items()}
+            sampling = sampling or self.sampling
+            return sampling.draw(self.net, self.modality, int(n), generator, said, noise=noise, copies=copies)
+
+    def sampling_of(self, source: Any, *, flow: bool = True) -> Sampling:
+        """How to draw rows like those in ``source``, which may be some of the kind that the model knows: one label,
+        say. Densities are chosen anew, on their codes; a ``flow`` among them takes longest.
+        """
+        self._can_draw()
+        rows = self.modality.samples(self.open(source)).some()
+        if len(rows) < 2:
+            raise DataError(f"{rows.origin} has {len(rows)} row; rows like it need at least 2.")
+        order = np.random.default_rng(0).permutation(len(rows))
+        tensors = {n: t.to(self.device) for n, t in self.tensors(rows.take(order)).items()}
+        with devices.threads_for(self._work(), self.device):
+            found = Sampling.fit(self.net, self.modality, tensors, others=True, flow=flow and len(rows) >= _LEAST_FLOW)
+        return replace(found, also=self.sampling.seen)
+
+    def _can_draw(self) -> None:
         if not self.net.bottleneck.narrows:
             raise SpecError(
                 "The code of this model is the whole row: nothing says which codes are likely, so none is drawn."
             )
-        if remark := self.sampling_remark():
-            warnings.warn(remark, stacklevel=2)
-        generator = torch.Generator(self.device).manual_seed(seed)
-        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            said = {name: t.to(self.device) for name, t in self._said(condition, n).items()}
-            self.net.renew_prior(**said)
-            codes = {"z": self.net.prior.sample(n, generator), **said}
-            drawn = (self.net.decode(**b) for b in in_order(codes, self._chunk))
-            return self._raw((p.sample(generator) if noise else p.mean).cpu() for p in drawn)
 
-    def sampling_remark(self) -> str | None:
+    def sampling_remark(self, sampling: Sampling | None = None) -> str | None:
         """Why rows that :meth:`sample` draws may look unlike the rows that were fitted, with the remedy."""
-        accuracy, kind = self.record.sampler_accuracy, self.spec.prior.kind
+        accuracy = self.record.sampler_accuracy if sampling is None else sampling.accuracy
         if accuracy is None or accuracy < _TOLD_APART:
             return None
-        closer = " or ".join(f"prior={name!r}" for name in ("mixture", "flow") if name != kind)
+        kind = (sampling or self.sampling).part.kind.replace("_", " ")
         return (
-            f"draws of the prior {kind!r} are told from the codes of rows {accuracy:.0%} of the time (50% is chance), "
-            f"so rows decoded from them may look unlike the fitted ones. Fit again with {closer}"
+            f"draws of the density that suits codes best ({kind}) are told from the codes of rows {accuracy:.0%} of "
+            "the time (50% is chance), so rows decoded from them may look unlike the fitted ones. Fit again with "
+            "prior='flow', or a smaller latent_dim"
         )
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
@@ -842,6 +874,7 @@ class Model:
             "record": asdict(self.record),
             "pca_total": self.pca.total if self.pca else None,
             "pca_centred": self.pca is None or self.pca.centred,
+            "sampling": self.sampling.to_json(),
         }
         tensors: dict[str, Any] = self._weights()
         tensors |= {f"detector/{name}": value for name, value in self.detector.state_dict().items()}
@@ -856,6 +889,7 @@ class Model:
         if self.head is not None:
             header["head"] = self.head.to_json()
             tensors |= {f"head/{name}": value for name, value in self.head.state_dict().items()}
+        tensors |= {f"sampling/{name}": value for name, value in self.sampling.tensors().items()}
         path = Path(path)
         modelfile.write(path, header, tensors)
         return path
@@ -886,6 +920,8 @@ def open_model(
             net = Net(spec, tuple(header["shape"]), copy.deepcopy(own))
             detector = make(DETECTORS, "detector", spec.detector, net.shape, net.likelihood.features_shape)
             head = Head.from_json(net, header["head"]) if header.get("head") else None
+        drawn = {n.removeprefix("sampling/"): t for n, t in tensors.items() if n.startswith("sampling/")}
+        sampling = Sampling.from_json(header["sampling"], drawn, net) if "sampling" in header else None
         record, plan = Record(**header["record"]), Plan.from_json(header["plan"])
         pca = None
         if "pca/mean" in tensors:
@@ -916,6 +952,7 @@ def open_model(
         spread=tensors.get("spread"),
         codes=tensors.get("codes"),
         head=head and head.to(where),
+        sampling=sampling and sampling.to(where),
         **scores,
     )
 

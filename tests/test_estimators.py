@@ -261,3 +261,35 @@ def test_open_is_the_saved_estimator_again(tmp_path):
     again = Autoencoder.open(tmp_path / "a.isthmus")
     np.testing.assert_array_equal(again.transform(array()), ae.transform(array()))
     np.testing.assert_array_equal(again.predict(array()), ae.predict(array()))
+
+
+class TestNewRows:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls):
+        g = np.random.default_rng(0)
+        X = g.normal(size=(300, 2)) @ g.normal(size=(2, 5))
+        return Autoencoder("linear", latent_dim=2, epochs=20, random_state=0).fit(X), X
+
+    def test_like(self, fitted):
+        ae, X = fitted
+        high = X[X[:, 0] > np.quantile(X[:, 0], 0.8)]
+        assert ae.sample(50, like=high)[:, 0].mean() == pytest.approx(high[:, 0].mean(), rel=0.3)
+        assert np.array_equal(ae.sample(50, like=high), ae.sample(50, like=high))
+
+    def test_blend_and_shift(self, fitted):
+        ae, X = fitted
+        found = ae.blend(X[:2], X[2:4], steps=3)
+        np.testing.assert_allclose(found[1], (X[0] + X[2]) / 2, atol=0.05)
+        np.testing.assert_allclose(ae.shift(X[:9], X[50:90]).mean(0), X[50:90].mean(0), atol=0.1)
+        with pytest.raises(ValueError, match="features"):
+            ae.blend(X[:2], X[2:4, :3])
+
+    def test_fidelity(self, fitted):
+        ae, X = fitted
+        assert ae.fidelity(X).figures["frechet"] < 1
+        far = ae.inverse_transform(ae.transform(X) + 9)
+        assert ae.fidelity(X, far).figures["precision"] < 0.1
+        # codes do not see what is beside the plane; the distance to what comes back does
+        found = ae.fidelity(X, X + np.random.default_rng(0).normal(size=X.shape))
+        assert found.figures["back"] > 10 * found.floor["back"]

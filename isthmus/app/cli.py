@@ -20,6 +20,7 @@ import click
 from isthmus import __version__
 from isthmus.app.commands import task_command
 from isthmus.app.fit import fit
+from isthmus.app.generate import augment
 from isthmus.app.head import head
 from isthmus.app.map import map_
 from isthmus.app.search import duplicates, index, search
@@ -123,7 +124,7 @@ def isthmus() -> None:
     """
 
 
-for command in (fit, head, map_, index, search, duplicates):
+for command in (fit, head, map_, index, search, duplicates, augment):
     isthmus.add_command(command)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from isthmus.model import Model
     from isthmus.tasks import Result, Task
 
+#: Tasks that make rows (or codes), of which the first are shown where nobody asked for a file.
+_SHOWN = ("encode", "decode", "denoise", "reconstruct", "sample", "predict", "blend", "shift", "traverse")
 #: Seconds between two words of how far a long task is.
 _PACE = 5.0
 
@@ -151,8 +153,8 @@ def _option_of(parameter: inspect.Parameter, about: str) -> Callable[..., Any]:
     default = None if parameter.default is parameter.empty else parameter.default
     required = parameter.default is parameter.empty
     annotation = str(getattr(parameter.annotation, "__name__", parameter.annotation))
-    if isinstance(default, bool) or annotation == "bool":
-        return click.option(f"--{dashed}/--no-{dashed}", default=bool(default), show_default=True, help=about)
+    if isinstance(default, bool) or annotation.startswith("bool"):
+        return click.option(f"--{dashed}/--no-{dashed}", default=default, show_default=default is not None, help=about)
     words = re.match(r"(?:typing\.)?Literal\[(.*?)\]", str(parameter.annotation))
     kind: Any
     if words:
@@ -264,7 +266,7 @@ def _show(
         if not voice.quiet:
             _worst_rows(result, voice)
         voice.say("-o scored.csv keeps the score, the p-value and the reason of every row")
-    elif name in ("encode", "decode", "denoise", "reconstruct", "sample", "predict"):
+    elif name in _SHOWN:
         for line in result.glimpse():
             voice.say(line)
         voice.say("-o FILE keeps them")

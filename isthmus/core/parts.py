@@ -253,6 +253,11 @@ class Bottleneck(Piece):
     def mode(self, h: Tensor) -> Tensor:
         """The code's one deterministic value (B, *code_shape), used everywhere outside training."""
 
+    def settled(self, z: Tensor) -> Tensor:
+        """Numbers (B, *code_shape) → the nearest that can be a code: drawn ones, or those between two codes."""
+        # most codes may be any numbers
+        return z
+
     def squared_jacobian(self, code: Code) -> Tensor | None:
         """‖∂z/∂h‖²_F of every row (B,) where it has a closed form; else None."""
         return None

@@ -156,12 +156,18 @@ def _json(rows: Any, file: BinaryIO) -> None:
         file.write(json.dumps(row, default=str).encode() + b"\n")
 
 
-def _sheet(images: Any, file: BinaryIO) -> None:
+def save_sheet(images: Any, path: Path, *, across: int) -> list[Path]:
+    """All images in one picture, ``across`` of them a line."""
+    write_atomic(Path(path), lambda file: _sheet(images, file, across))
+    return [Path(path)]
+
+
+def _sheet(images: Any, file: BinaryIO, across: int | None = None) -> None:
     """All images in one picture, in rows from the left, as nearly square as they allow."""
     if not _are_images(images):
         raise FileError("A .png holds a sheet of images, and these rows are none: write them as .csv or .npy.")
     n, height, width = images.shape[:3]
-    across = max(1, round((n * height / width) ** 0.5))
+    across = across or max(1, round((n * height / width) ** 0.5))
     down = -(-n // across)
     sheet = np.zeros((down * across, *images.shape[1:]), images.dtype)
     sheet[:n] = images

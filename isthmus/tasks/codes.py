@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,14 @@ import numpy as np
 
 from isthmus.data.sink import as_table, save_rows, to_pandas
 from isthmus.data.source import open_rows
-from isthmus.errors import DataError
+from isthmus.errors import DataError, SpecError, unknown
 from isthmus.tasks.base import Result
 from isthmus.tasks.sweep import Sweep
 
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows
     from isthmus.model import Model
+    from isthmus.sampling import Sampling
 
 #: What columns of codes are called, with a number behind it.
 _CODE = "code_"
@@ -93,6 +93,24 @@ class Returned(Result):
 
     def to_json(self) -> dict[str, Any]:
         return {"rows": self._n, **({"remark": self.remark} if self.remark else {})}
+
+
+@dataclass
+class Sampled(Returned):
+    """Rows that were drawn; ``refused`` drafts were training rows, and ``by`` is the density of codes in words."""
+
+    refused: int = 0
+    by: str = ""
+
+    def summary(self) -> list[str]:
+        refused = [
+            f"{self.refused:,} drafts were taken for training rows (as 3 in 1,000 new ones are, by chance): drawn again"
+        ] * bool(self.refused)
+        first, *rest = super().summary()
+        return [first, self.by, *refused, *rest]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "refused": self.refused, "density": self.by}
 
 
 def first_rows(table: Any, rows: int = 5, columns: int = 8) -> list[str]:
@@ -175,34 +193,102 @@ def decode(model: Model, codes: Any, *, condition: str | None = None) -> Returne
             codes = np.column_stack([rows.data[name].to_numpy() for name in mine])
         else:
             codes = rows.data
-    return Returned(model.decode(codes, condition=_condition(condition)))
+    return Returned(model.decode(codes, condition=said_condition(condition)))
 
 
-def reconstruct(model: Model, rows: Any) -> Returned | Sweep:
-    """Rows → what comes back through the isthmus."""
+def reconstruct(model: Model, rows: Any, *, condition: str | None = None) -> Returned | Sweep:
+    """Rows → what comes back through the isthmus.
+
+    Args:
+        condition: Decode a conditional model under this instead of the row's own: what the condition says changes,
+            what the code says stays. A value, or NAME=VALUE,NAME=VALUE where several columns do.
+    """
     rows = model.open(rows).listed()
     if rows.large:
         counted = Counted(lambda n: f"{n:,} rows came back")
-        return Sweep(model, rows, lambda some: reconstruct(model, some), counted, "reconstruct", Returned.to_table)
+        back = Sweep(
+            model, rows, lambda some: reconstruct(model, some, condition=condition), counted, "reconstruct",
+            Returned.to_table,
+        )  # fmt: skip
+        return back
+    if condition is not None:
+        return Returned(model.decode(model.encode(rows), condition=said_condition(condition)), rows.names)
     return Returned(model.reconstruct(rows), rows.names)
 
 
-def sample(model: Model, *, n: int = 64, seed: int = 0, noise: bool = False, condition: str | None = None) -> Returned:
-    """New rows: codes drawn from the model's prior, decoded.
+def sample(
+    model: Model,
+    *,
+    n: int = 64,
+    seed: int = 0,
+    noise: bool | None = None,
+    condition: str | None = None,
+    like: str | None = None,
+    where: str | None = None,
+    copies: bool = False,
+) -> Sampled:
+    """New rows: codes drawn from the density that held-out codes chose, decoded.
 
     Args:
         n: how many rows.
         seed: the same seed gives the same rows.
-        noise: draw every entry from the likelihood too, instead of what the decoder expects.
+        noise: draw every entry from the likelihood too, instead of what the decoder expects; of the cells of tables
+            by itself.
         condition: What steers a conditional model: a value, or NAME=VALUE,NAME=VALUE where several columns do.
+        like: draw rows like these alone; the density of codes is chosen anew on them.
+        where: of a table ``like``, the rows with NAME=VALUE alone: a label, say.
+        copies: let rows of a table through that are training rows, cell by cell, instead of drawing them again.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said below, with the result
-        rows = model.sample(n, seed=seed, noise=noise, condition=_condition(condition))
-    return Returned(rows, came="were drawn", remark=model.sampling_remark())
+    if where is not None and like is None:
+        raise SpecError("--where chooses among the rows of --like: say which these are.")
+    sampling = (
+        None if like is None else model.sampling_of(like if where is None else rows_where(open_rows(like), where))
+    )
+    drawn = model.draw(
+        n, seed=seed, noise=noise, condition=said_condition(condition), copies=copies, sampling=sampling
+    )  # fmt: skip
+    remark = model.sampling_remark(sampling)
+    by = drawn_by(sampling or model.sampling)
+    return Sampled(drawn.rows, came="were drawn", remark=remark, refused=drawn.refused, by=by)
 
 
-def _condition(said: str | None) -> Any:
+def rows_where(rows: Rows, said: str) -> Rows:
+    """The rows of a table whose cells are what ``said`` says: ``colour=red``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    name, equals, value = said.partition("=")
+    if rows.kind != "table" or rows.large:
+        raise SpecError(f"--where chooses among the rows of a table in memory, and {rows.origin} is none.")
+    if not equals or name not in rows.data.column_names:
+        raise unknown("column", name, rows.data.column_names)
+    column = rows.data[name]
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    try:
+        same = (
+            pc.equal(column.cast(pa.float64()), float(value)) if number else pc.equal(column.cast(pa.string()), value)
+        )
+    except ValueError:
+        raise DataError(f"The column {name!r} holds numbers, and {value!r} is none.") from None
+    found = rows.take(np.flatnonzero(pc.fill_null(same, False).to_numpy()))
+    if not len(found):
+        known = [str(cell) for cell in pc.unique(column.drop_null()).to_pylist()[:1000]]
+        raise unknown(f"value of {name!r}", value, known if len(known) <= 20 else (), DataError)
+    return found
+
+
+def drawn_by(sampling: Sampling) -> str:
+    """The density of codes that was chosen, beside the others, in words."""
+    k = sampling.part.options.get("components")
+    name = sampling.part.kind.replace("_", " ") + (f" of {k}" if k and sampling.part.kind == "mixture" else "")
+    others = {kind.replace("_", " "): nats for kind, nats in (sampling.nats or {}).items()}
+    if name not in others:
+        return f"codes are drawn from: {name}"
+    beside = ", ".join(f"{kind} {nats:.1f}" for kind, nats in others.items() if kind != name)
+    return f"codes are drawn from: {name} ({others[name]:.1f} nats a held-out code; {beside})"
+
+
+def said_condition(said: str | None) -> Any:
     """``"red"`` as it is, ``"colour=red,size=2"`` by name."""
     if said is None or "=" not in said:
         return said

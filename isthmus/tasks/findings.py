@@ -265,8 +265,8 @@ def _prior(model: Model, vitals: Vitals) -> Iterator[Finding]:
         yield Finding(
             "prior elsewhere", gap.nats, 0.2 if gap.nats < 0.5 * model.latent_dim else 0.4,
             f"codes are not where {name} is: a mixture describes them {gap.nats:.1f} nats a row better "
-            f"(MMD permutation p = {gap.p_value:.2g}), so draws of the prior are less like rows than they could be",
-            Remedy("sample from a mixture fitted to the codes", parts={"prior": {"kind": "mixture"}}),
+            f"(MMD permutation p = {gap.p_value:.2g}), so it prices them wrongly; new rows are drawn from elsewhere",
+            Remedy("price codes by a mixture fitted to them", parts={"prior": {"kind": "mixture"}}),
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from isthmus.files import write_atomic
 from isthmus.picture import Picture
 from isthmus.tasks.base import Result
 from isthmus.tasks.findings import SERIOUS, Finding, recorded, seen
-from isthmus.tasks.traversal import traverse
+from isthmus.tasks.traversal import traverse_picture
 
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows
@@ -159,7 +159,7 @@ def health(model: Model, rows: Any) -> Health:
     drawn, vitals = look(model, rows)
     # files that the fit skipped were told then
     findings = [finding for finding in seen(model, vitals) if not finding.words.startswith("skipped ")]
-    return Health(findings, vitals, len(rows), _unit(model, drawn), traverse(model, drawn, vitals),
+    return Health(findings, vitals, len(rows), _unit(model, drawn), traverse_picture(model, drawn, vitals),
                   model.net.likelihood.spread)  # fmt: skip
 
 

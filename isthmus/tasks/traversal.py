@@ -24,10 +24,10 @@ _CODES, _STEPS, _COLUMNS = 10, 7, 3
 _LOW, _HIGH = 0.02, 0.98
 
 
-def traverse(model: Model, rows: Rows, vitals: Vitals) -> Picture:
+def traverse_picture(model: Model, rows: Rows, vitals: Vitals) -> Picture:
     """Images: a line per code and its steps. Other rows: the columns that move most, in standard deviations."""
     z = torch.from_numpy(model.encode(rows))
-    held = _condition(model, rows, z)
+    held = middle_condition(model, rows, z)
     codes = [j for j in vitals.codes.ranked() if bool(vitals.codes.active[j])][:_CODES]
     if not model.modality.names and len(model.net.shape) == 3:
         decode = model.net.decode
@@ -65,7 +65,7 @@ def _middle(z: Tensor) -> int:
     return int(((flat - flat.mean(0)) / spread).square().sum(1).argmin())
 
 
-def _condition(model: Model, rows: Rows, z: Tensor) -> Callable[[int], tuple[Tensor, ...]]:
+def middle_condition(model: Model, rows: Rows, z: Tensor) -> Callable[[int], tuple[Tensor, ...]]:
     """What steers the decoder for that row, so many times; nothing where nothing does."""
     condition = model.tensors(rows.take([_middle(z)])).get("condition")
     return lambda n: () if condition is None else (condition.expand(n, -1).to(model.device),)

@@ -43,7 +43,7 @@ class TestSample:
     def test_what_is_wrong_with_the_prior_is_said(self, model, monkeypatch):
         monkeypatch.setattr(model.record, "sampler_accuracy", 0.93)
         found = sample(model, n=2)
-        assert found.remark in found.summary()[1]
+        assert found.remark in found.summary()[-1]
         assert "93%" in found.to_json()["remark"]
 
 
@@ -124,13 +124,9 @@ def test_pictures_come_back_under_their_names(tmp_path):
 #: Tasks that ask for nothing but the model.
 ROWLESS = ("sample",)
 #: Tasks that hold two inputs beside each other.
-PAIRED = ("verify",)
-
-
+PAIRED = ("verify", "blend", "shift")
 #: Tasks that need an option: the label that is to be told.
 OPTIONS = {"probe": {"label": "side", "draws": 1}}
-
-
 #: Takes models of pictures alone (test_denoise), and a data set in place of rows.
 PICTURES = "denoise"
 ENDINGS = {"compress": ".isz"}

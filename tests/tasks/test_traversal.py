@@ -8,7 +8,7 @@ from isthmus.data.source import open_rows
 from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.health import look
-from isthmus.tasks.traversal import _shift, moved, traverse
+from isthmus.tasks.traversal import _shift, moved, traverse_picture
 
 PLAN = Plan(epochs=0, seed=0)
 
@@ -16,7 +16,7 @@ PLAN = Plan(epochs=0, seed=0)
 def drawn(rows, **options):
     model = Model.fit(rows, plan=PLAN, device="cpu", **options)
     rows, vitals = look(model, open_rows(rows))
-    return model, rows, vitals, traverse(model, rows, vitals)
+    return model, rows, vitals, traverse_picture(model, rows, vitals)
 
 
 def test_one_code_moves_between_its_ends_and_the_others_stay():

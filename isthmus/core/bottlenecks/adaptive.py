@@ -59,6 +59,9 @@ class Adaptive(Bottleneck):
     def mode(self, h: Tensor) -> Tensor:
         return self.gaussian.mode(h) * self.active
 
+    def settled(self, z: Tensor) -> Tensor:
+        return z * self.active
+
     def project(self) -> None:
         if self.latest is not None:
             self.rates.lerp_(self.latest, 1 / _STEPS)

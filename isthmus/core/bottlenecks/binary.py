@@ -46,6 +46,9 @@ class Binary(Bottleneck):
         logits = self.head(h)
         return _through(logits.sigmoid(), logits > 0)
 
+    def settled(self, z: Tensor) -> Tensor:
+        return torch.where(z > 0, 1.0, -1.0).to(z)
+
     def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
         # 2 sigmoid(2a) − 1 = tanh a is a itself where a is small
         self.head.start_linear(body, 2 * weight, 2 * bias)

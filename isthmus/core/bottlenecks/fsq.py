@@ -44,6 +44,11 @@ class FSQ(Bottleneck):
         rounded = (a.clamp(-half + 1e-3, half - 1e-3) - shift).round() + shift
         return (a + (rounded - a).detach()) / half
 
+    def settled(self, z: Tensor) -> Tensor:
+        half = (self.levels - 1) / 2
+        shift = 0.0 if self.levels % 2 else 0.5
+        return ((z * half - shift).round() + shift).clamp(-half, half) / half
+
     def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
         # a whitened score of ± 2 deviations fills the levels without saturating
         self.head.start_linear(body, weight / 2, bias / 2)

@@ -66,6 +66,9 @@ class Sparse(Bottleneck):
     def mode(self, h: Tensor) -> Tensor:
         return self.activate(self.head(h - self.center))
 
+    def settled(self, z: Tensor) -> Tensor:
+        return z.clamp(min=0)
+
     @torch.no_grad()
     def note(self, z: Tensor) -> None:
         """Remember what a training batch (B, dim) has fired."""

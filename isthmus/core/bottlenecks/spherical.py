@@ -37,6 +37,9 @@ class Spherical(Bottleneck):
         # the small number: nothing has no direction, and its gradient stays finite
         return a * (a.square().sum(1, keepdim=True) + 1e-12).rsqrt()
 
+    def settled(self, z: Tensor) -> Tensor:
+        return z * (z.square().sum(1, keepdim=True) + 1e-12).rsqrt()
+
     def start_linear(self, body: Body, weight: Tensor, bias: Tensor) -> None:
         self.head.start_linear(body, weight, bias)
 

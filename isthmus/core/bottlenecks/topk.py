@@ -45,6 +45,9 @@ class TopK(Sparse):
         values, at = pre.topk(self.k, dim=1, sorted=False)
         return values.relu(), at
 
+    def settled(self, z: Tensor) -> Tensor:
+        return self.activate(z)
+
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, k={self.k}"
 

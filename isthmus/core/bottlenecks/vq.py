@@ -88,6 +88,10 @@ class VQ(Bottleneck):
         vectors = self._split(self.head(h))
         return self._through(vectors, self.codebook.look_up(self.codebook.nearest(vectors.detach())))
 
+    def settled(self, z: Tensor) -> Tensor:
+        vectors = self._split(z)
+        return self._through(vectors, self.codebook.look_up(self.codebook.nearest(vectors)))
+
     def project(self) -> None:
         """The codebook follows, after the step."""
         if self.latest is not None:
