@@ -34,7 +34,7 @@ def runs(settings: Settings) -> list[dict[str, Any]]:
         for seed in range(settings.seed, settings.seed + settings.pick(2, 1)):
             order = np.random.default_rng(seed).permutation(len(x))
             ours, fresh = order[:_ROWS], order[_ROWS:][:4000]
-            said = augment(x[ours], y[ours], seed=seed, splits=settings.pick(5, 2), anyway=True, max_time=20)
+            said = augment(x[ours], y[ours], seed=seed, splits=settings.pick(5, 2), anyway=True, max_time=3)
             known = np.isin(y[fresh].astype(str), np.unique(said.labels.astype(str)))
             fresh = fresh[known]
             face = Model.fit(x[ours], plan=Plan(epochs=1), parts={"detector": "likelihood"})
