@@ -91,7 +91,13 @@ class _Headed(BaseEstimator, ABC):
                 f"X and y have inconsistent numbers of samples: {n} rows and {len(values)} labels. Bring a label for "
                 "each row, None where it is unknown."
             )
-        return np.asarray(values)
+        values = np.asarray(values)
+        if values.dtype.kind == "f" and np.isinf(values).any():
+            raise DataError(
+                f"Input y contains infinity or a value too large for dtype('{values.dtype}'). A label that is not "
+                "known is NaN or None."
+            )
+        return values
 
     def _remember(self, X: Any, rows: Any) -> None:
         if rows.kind == "table":

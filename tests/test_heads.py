@@ -33,7 +33,7 @@ def ae():
     [
         # of two columns the code is one number, and frozen behind that nobody tells three blobs apart
         HeadClassifier(quick(latent_dim="auto"), random_state=0, device="cpu"),
-        HeadRegressor(quick(latent_dim="auto"), random_state=0, device="cpu", fine_tune=False),
+        HeadRegressor(quick(latent_dim="auto"), random_state=0, device="cpu"),
     ],
     expected_failed_checks=lambda estimator: {
         "check_methods_sample_order_invariance": "products of float32 round differently at other places of a batch",
