@@ -339,7 +339,7 @@ def test_the_command_writes_a_sheet_a_folder_and_rows(tmp_path, capsys, monkeypa
     Model.fit(SOURCES["image"](), latent_dim=2, plan=PLAN, device="cpu").save(tmp_path / "m.isthmus")
     assert main(["sample", "m.isthmus", "-n", "9", "-o", "sheet.png"]) == 0
     with Image.open("sheet.png") as sheet:
-        assert sheet.size == (18, 24)
+        assert sheet.size == (6 * 18, 6 * 24)  # eight pixels are magnified
     assert main(["sample", "m.isthmus", "-n", "5", "--seed", "3", "--noise", "-o", "drawn"]) == 0
     assert len(list((tmp_path / "drawn").iterdir())) == 5
     assert main(["sample", "m.isthmus", "-n", "7", "-o", "drawn.npy"]) == 0

@@ -14,6 +14,10 @@ from isthmus.errors import FileError
 from isthmus.files import write_atomic
 
 
+#: Pixels that the longer side of an image on a sheet has at least, about.
+_LOOKED_AT = 48
+
+
 def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list[Path]:
     """Save an ndarray, a ``pyarrow.Table``, images, a list of series or of texts; return the files written.
 
@@ -163,7 +167,9 @@ def save_sheet(images: Any, path: Path, *, across: int) -> list[Path]:
 
 
 def _sheet(images: Any, file: BinaryIO, across: int | None = None) -> None:
-    """All images in one picture, in rows from the left, as nearly square as they allow."""
+    """All images in one picture, in rows from the left, as nearly square as they allow; tiny ones are magnified by a
+    whole number, because a sheet is to be looked at.
+    """
     if not _are_images(images):
         raise FileError("A .png holds a sheet of images, and these rows are none: write them as .csv or .npy.")
     n, height, width = images.shape[:3]
@@ -172,7 +178,9 @@ def _sheet(images: Any, file: BinaryIO, across: int | None = None) -> None:
     sheet = np.zeros((down * across, *images.shape[1:]), images.dtype)
     sheet[:n] = images
     sheet = sheet.reshape(down, across, *images.shape[1:]).swapaxes(1, 2)
-    file.write(_encoded(sheet.reshape(down * height, across * width, *images.shape[3:]), "PNG"))
+    sheet = sheet.reshape(down * height, across * width, *images.shape[3:])
+    times = max(1, round(_LOOKED_AT / max(height, width)))
+    file.write(_encoded(sheet.repeat(times, 0).repeat(times, 1), "PNG"))
 
 
 def _wav(rows: Any, file: BinaryIO) -> None:

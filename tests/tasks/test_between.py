@@ -77,7 +77,7 @@ class TestBlend:
         found = blend(of_pictures, pictures[:3], pictures[3:6], steps=4)
         found.save(tmp_path / "blend.png")
         with Image.open(tmp_path / "blend.png") as sheet:
-            assert sheet.size == (4 * 6, 3 * 8)
+            assert sheet.size == (6 * 4 * 6, 6 * 3 * 8)
         found.save(tmp_path / "blend.svg")
         assert (tmp_path / "blend.svg").read_text().count("<image") == 12
         assert len(found.save(tmp_path / "frames")) == 12
