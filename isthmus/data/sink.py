@@ -13,7 +13,6 @@ import numpy as np
 from isthmus.errors import FileError
 from isthmus.files import write_atomic
 
-
 #: Pixels that the longer side of an image on a sheet has at least, about.
 _LOOKED_AT = 48
 
