@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.rows import Rows
-from isthmus.data.sink import as_table, save_rows, to_pandas
+from isthmus.data.sink import as_table, save_rows
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.model import Model
@@ -64,9 +64,6 @@ class Augmented(Result):
             return pa.table({})
         table = as_table(self.rows)
         return table if hasattr(self.rows, "column_names") else table.append_column("label", pa.array(self.labels))
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
 
     def save(self, path: Path) -> list[Path]:
         path = Path(path)

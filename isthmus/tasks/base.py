@@ -9,6 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+#: Endings of files that a result is drawn into.
+PICTURES = (".svg", ".html", ".htm")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -41,13 +44,29 @@ class Task:
 class Result(ABC):
     """What a task found. The command line saves it, the notebook frames it, the report draws it."""
 
-    @abstractmethod
+    def to_table(self) -> Any:
+        """The result as a ``pyarrow.Table``, one line per row."""
+        raise NotImplementedError
+
     def to_frame(self) -> Any:
         """The result as a pandas DataFrame, one line per row (pandas must be installed)."""
+        from isthmus.data.sink import to_pandas
 
-    @abstractmethod
+        return to_pandas(self.to_table())
+
+    def plot(self) -> Any:
+        """The result drawn (:class:`isthmus.picture.Picture`); None where words and a table say all."""
+        return None
+
     def save(self, path: Path) -> list[Path]:
-        """Write to ``path`` (its ending chooses the format), whole or not at all; return the files written."""
+        """Write to ``path``, whole or not at all; return the files written. The ending chooses the format: a picture
+        (``.svg``, ``.html``), where there is one, or the table.
+        """
+        from isthmus.data.sink import save_rows
+
+        if Path(path).suffix.lower() in PICTURES and (picture := self.plot()) is not None:
+            return [picture.save(path)]
+        return save_rows(self.to_table(), path)
 
     @abstractmethod
     def summary(self) -> list[str]:

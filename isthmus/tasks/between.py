@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from isthmus import devices
-from isthmus.data.sink import as_table, save_rows, save_sheet, to_pandas
+from isthmus.data.sink import as_table, save_rows, save_sheet
 from isthmus.errors import DataError, SpecError
 from isthmus.files import write_atomic
 from isthmus.picture import Picture, image_grid
@@ -55,9 +55,6 @@ class Walk(Result):
         names = [name for name in self.lines for _ in range(self.steps)]
         table = table.add_column(0, "step", pa.array(list(range(self.steps)) * len(self.lines)))
         return table.add_column(0, "line", pa.array(names))
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
 
     def save(self, path: Path) -> list[Path]:
         path = Path(path)

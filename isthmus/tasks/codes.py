@@ -40,9 +40,6 @@ class Codes(Result):
             table = table.add_column(at, name, self.beside[name])
         return table
 
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
     def save(self, path: Path) -> list[Path]:
         data = self.codes if Path(path).suffix in (".npy", ".npz") else self.to_table()
         return save_rows(data, path)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from torch import Tensor
 
 from isthmus import devices
 from isthmus.core.parts import size
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import DataError, SpecError
 from isthmus.picture import Picture, bars, image_grid
 from isthmus.tasks.base import Result
@@ -117,10 +115,7 @@ class Columns(Result):
             "why": [c.why for c in self.columns],
         })  # fmt: skip
 
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
-    def picture(self) -> Picture:
+    def plot(self) -> Picture:
         """Bars of how well each column is told and how far it moves codes; of pictures, maps of both."""
         if self.shape is None:
             some = self.columns[:40]
@@ -137,11 +132,6 @@ class Columns(Result):
             high = 1.0 if figure == "told" else max(float(values.max()), 1e-12)
             maps.append((np.clip(values / high, 0, 1) * 255).astype(np.uint8))
         return image_grid([maps], tops=tops)
-
-    def save(self, path: Path) -> list[Path]:
-        if Path(path).suffix.lower() in (".svg", ".html", ".htm"):
-            return [self.picture().save(path)]
-        return save_rows(self.to_table(), path)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.tasks.base import Result
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ class Comparison(Result):
         """The share of the variance that came back (1 − FVU)."""
         return 1 - error / max(self.mean, 1e-30)
 
-    def _table(self) -> Any:
+    def to_table(self) -> Any:
         import pyarrow as pa
 
         errors = [self.autoencoder, self.pca, self.mean]
@@ -52,12 +50,6 @@ class Comparison(Result):
                 "explained": [self.explained(e) for e in errors],
             }
         )
-
-    def to_frame(self) -> Any:
-        return to_pandas(self._table())
-
-    def save(self, path: Path) -> list[Path]:
-        return save_rows(self._table(), path)
 
     def summary(self) -> list[str]:
         ours, pca = self.explained(self.autoencoder), self.explained(self.pca)

@@ -74,12 +74,7 @@ class Packed(Result):
     model_bytes: int
     remarks: list[str]
 
-    def to_frame(self) -> Any:
-        from isthmus.data.sink import to_pandas
-
-        return to_pandas(self._table())
-
-    def _table(self) -> Any:
+    def to_table(self) -> Any:
         import pyarrow as pa
 
         names = ["isthmus", *(one.name for one in self.beside)]

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from isthmus.data.rows import Rows
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import SpecError
 from isthmus.tasks import regions
 from isthmus.tasks.base import Result
@@ -251,9 +250,6 @@ class Detection(Result):
         # the input's own columns keep their names
         return pa.table(columns | {f"isthmus_{n}" if n in columns else n: v for n, v in found.items()})
 
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
     @property
     def heat_maps(self) -> np.ndarray | list[np.ndarray]:
         """Of pictures: what each pixel brings to the score, channels summed, as the network sees pictures (n, h, w);
@@ -294,7 +290,7 @@ class Detection(Result):
     def save(self, path: Path) -> list[Path]:
         """Write the table; pictures into a folder (a path without an ending): overlays, masks and boxes beside it."""
         if Path(path).suffix or self.contributions.ndim != 4:
-            return save_rows(self.to_table(), path)
+            return super().save(path)
         return save_pictures(self, Path(path))
 
     def worst(self, n: int = 5) -> list[int]:

@@ -24,7 +24,6 @@ from isthmus.core.nearest import nearest
 from isthmus.core.parts import make
 from isthmus.core.scan import unit
 from isthmus.data.rows import Rows
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError
 from isthmus.modalities import fit_modality
@@ -76,12 +75,6 @@ class Groups(Result):
             columns["name"] = np.array([self.rows.names[i] for i in rows], object)
         columns["distance"] = np.concatenate(self.apart) if self.apart else np.zeros(0)
         return pa.table({name: pa.array(values) for name, values in columns.items()})
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
-    def save(self, path: Path) -> list[Path]:
-        return save_rows(self.to_table(), path)
 
     def glimpse(self) -> list[str]:
         lines = []

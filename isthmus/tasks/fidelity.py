@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from isthmus.core.nearest import nearest
 from isthmus.core.two_sample import told_apart
 from isthmus.data.batches import in_order
 from isthmus.data.seen import row_hashes
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import DataError
 from isthmus.sampling import as_rows, draws_cells
 from isthmus.tasks.base import Result
@@ -80,12 +78,6 @@ class Faithful(Result):
             "about": [_ABOUT[n] for n in names],
         }
         return pa.table(columns)
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
-    def save(self, path: Path) -> list[Path]:
-        return save_rows(self.to_table(), path)
 
     def summary(self) -> list[str]:
         width = max(len(_ABOUT[name]) for name in self.figures)

@@ -26,7 +26,7 @@ from isthmus.core.gaussians import Gaussians
 from isthmus.core.head import Head
 from isthmus.core.spreading import Graph
 from isthmus.data.batches import InMemory
-from isthmus.data.sink import save_rows, to_pandas
+from isthmus.data.sink import save_rows
 from isthmus.data.sparse import Sparse, dense
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.fitting import tensors_of
@@ -415,9 +415,6 @@ class Predicted(Result):
         if self.probabilities is not None:
             columns |= {f"p_{c}": self.probabilities[:, k] for k, c in enumerate(self.classes or ())}
         return pa.table(columns)
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
 
     def save(self, path: Path) -> list[Path]:
         return save_rows(self.values if path.suffix == ".npy" else self.to_table(), path)

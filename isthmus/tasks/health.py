@@ -11,7 +11,7 @@ import numpy as np
 
 from isthmus import devices
 from isthmus.core.vitals import Vitals, measure
-from isthmus.data.sink import save_rows, to_pandas
+from isthmus.data.sink import save_rows
 from isthmus.errors import DataError, SpecError
 from isthmus.files import write_atomic
 from isthmus.picture import Picture
@@ -99,10 +99,10 @@ class Health(Result):
             "dead_units": {place: {"dead": dead, "of": n} for place, (dead, n) in v.still.items()},
             "codebook": book and {"used": book.used, "perplexity": book.perplexity},
             "prior_gap": gap and {"nats": gap.nats, "p_value": gap.p_value},
-            "codes": self._table().to_pylist(),
+            "codes": self.to_table().to_pylist(),
         }
 
-    def _table(self) -> Any:
+    def to_table(self) -> Any:
         """A line per code, most important first."""
         import pyarrow as pa
 
@@ -118,9 +118,6 @@ class Health(Result):
             columns["kl"] = codes.kl[order].cpu().numpy()
         return pa.table(columns)
 
-    def to_frame(self) -> Any:
-        return to_pandas(self._table())
-
     def plot(self) -> Picture:
         """What each code does."""
         return self.traversal
@@ -131,7 +128,7 @@ class Health(Result):
         if path.suffix.lower() == ".svg":
             return [self.traversal.save(path)]
         if path.suffix.lower() not in (".html", ".htm"):
-            return save_rows(self._table(), path)
+            return save_rows(self.to_table(), path)
         write_atomic(path, lambda file: file.write(self._page().encode()) and None)
         return [path]
 

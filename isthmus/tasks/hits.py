@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.tasks.base import Result
 
 if TYPE_CHECKING:
@@ -72,12 +70,6 @@ class Hits(Result):
         for name in shown.column_names:
             table = table.append_column(name if name not in table.column_names else f"{name} (row)", shown[name])
         return table
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
-    def save(self, path: Path) -> list[Path]:
-        return save_rows(self.to_table(), path)
 
     def lines(self, query: int) -> list[str]:
         """The hits of one query, for people."""

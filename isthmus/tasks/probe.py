@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from torch import Tensor
 from isthmus import devices
 from isthmus.core.pca import fit_lsa, fit_pca
 from isthmus.data.batches import in_order
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.data.sparse import Sparse, dense
 from isthmus.errors import DataError, SpecError
 from isthmus.fitting import tensors_of
@@ -159,21 +157,13 @@ class Probed(Result):
         rows = [(c.features, self.widths[c.features], c.model, c.n, c.score, c.half, len(c.values)) for c in self.cells]
         return pa.table({name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)})
 
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
-    def picture(self) -> Picture:
+    def plot(self) -> Picture:
         """The best score of each kind of features over the number of labels."""
         lines = {}
         for features in self.widths:
             best = [self.best(features, n).score for n in self.sizes]
             lines[features] = ([float(np.log10(n)) for n in self.sizes], best)
         return line_chart(lines, x_label="labels, as powers of ten", y_label=self.measure, log=False)
-
-    def save(self, path: Path) -> list[Path]:
-        if Path(path).suffix.lower() in (".svg", ".html", ".htm"):
-            return [self.picture().save(path)]
-        return save_rows(self.to_table(), path)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from isthmus.core.faithful import Faithful, faithful
 from isthmus.core.pca import PCA, fit_pca
 from isthmus.data.batches import in_order
 from isthmus.data.rows import Rows
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.model import Model
@@ -84,12 +82,6 @@ class Map(Result):
         if self.labels is not None:
             columns[self.label] = [None if v is None else str(v) for v in self.labels]
         return pa.table(columns)
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
-    def save(self, path: Path) -> list[Path]:
-        return save_rows(self.to_table(), path)
 
     def summary(self) -> list[str]:
         lines = [f"{len(self):,} rows on a map of {self.places.shape[1]} numbers" + self.drawn]

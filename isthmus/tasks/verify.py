@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.core.scan import unit
-from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.tasks.asking import asked_rows
 from isthmus.tasks.base import Result
@@ -100,12 +99,6 @@ class Verdict(Result):
         if self.line is not None:
             columns |= {"same": self.same, "threshold": np.full(len(self.scores), self.line.threshold)}
         return pa.table(columns)
-
-    def to_frame(self) -> Any:
-        return to_pandas(self.to_table())
-
-    def save(self, path: Path) -> list[Path]:
-        return save_rows(self.to_table(), path)
 
     def summary(self) -> list[str]:
         same = self.same

@@ -47,7 +47,7 @@ def test_the_words_and_the_table(found):
     frame = found.to_frame()
     assert frame.column.tolist()[0] in ("a", "a_in_cents", "sign")
     assert set(frame.columns) == {"column", "told", "moves", "harm", "goes", "same_as", "why"}
-    assert "told by the rest" in found.picture().svg
+    assert "told by the rest" in found.plot().svg
 
 
 def test_what_the_code_does_not_look_at_can_go():
