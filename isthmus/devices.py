@@ -37,6 +37,16 @@ def threads_for(work: float, device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether products of bfloat16 numbers are much faster than those of float32 there: on processors with AMX, and on
+    GPUs from Ampere on.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    told = getattr(torch.cpu, "_is_amx_tile_supported", None)  # not yet said by a public name
+    return device.type == "cpu" and told is not None and bool(told())
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed every generator inside, and leave the person's own as they were."""

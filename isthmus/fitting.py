@@ -217,6 +217,7 @@ def begin(
     warm_start: str | None,
     *,
     contaminated: bool = False,
+    device: torch.device | None = None,
 ) -> Begun:
     """Compose the parts, decide what was left open, build the network and set it to where it begins."""
     if plan.pretrain and fed.large is not None:
@@ -265,7 +266,11 @@ def begin(
     net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
     answers = _remembered(net, probe, tensors, plan) if net.encoder.remembers else None
     n_parameters = sum(p.numel() for p in net.parameters())
-    return Begun(net, _decide(plan, fed.n_rows, n_parameters, face.alike), pca, stack, answers)
+    plan = _decide(plan, fed.n_rows, n_parameters, face.alike)
+    if plan.precision == AUTO:
+        coarse = net.encoder.coarse and net.decoder.coarse and device and devices.multiplies_bfloat16(device)
+        plan = plan.replace(precision="bfloat16" if coarse else "float32")
+    return Begun(net, plan, pca, stack, answers)
 
 
 def learn(

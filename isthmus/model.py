@@ -241,8 +241,9 @@ class Model:
         with devices.seeded(plan.seed):
             with phase(phases, "pca"):
                 begun = begin(
-                    fed, recipe, parts or {}, plan, latent_dim, warm_start, contaminated=contamination is not None
-                )
+                    fed, recipe, parts or {}, plan, latent_dim, warm_start,
+                    contaminated=contamination is not None, device=devices.pick(device),
+                )  # fmt: skip
             net, plan = begun.net, begun.plan
             if prepared is not None:
                 prepared(Prepared(net, fed.modality, len(kept), 0 if held is None else len(held), held))

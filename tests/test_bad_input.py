@@ -191,6 +191,7 @@ class TestOptions:
             {"weight_decay": -1.0},
             {"warmup": 2.0},
             {"epochs": "many"},
+            {"precision": "float16"},
         ],
         ids=str,
     )

@@ -141,6 +141,8 @@ def about_lines(model: Model) -> dict[str, list[str]]:
             f"{_number(plan.learning_rate)}, seed {plan.seed}, {record.seconds:.1f} s"
         ],
     }
+    if plan.precision == "bfloat16":
+        told["training"].append(f"its products were {plan.precision} while it was trained")
     if plan.pretrain:
         told["training"].append("every layer was trained by itself before the whole")
     if record.stopped:

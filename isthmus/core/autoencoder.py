@@ -81,6 +81,8 @@ class Net(nn.Module):
         own = own or {}
         assert isinstance(spec.latent_dim, int)
         self.spec, self.shape, self.progress = spec, tuple(shape), 1.0
+        #: of products inside the bodies in training; at use all are float32
+        self.precision = "float32"
         self.corruption = make(CORRUPTIONS, "corruption", spec.corruption)
         # networks see the likelihood's features, so their shape is needed before the likelihood's own input
         features = _features_shape(spec.likelihood, self.shape)
@@ -122,9 +124,8 @@ class Net(nn.Module):
 
     def encoded(self, features: Tensor, visible: Tensor | None = None) -> Tensor:
         """The encoder's answer h to what it is shown, of which only the entries that are ``visible`` count."""
-        if not self.encoder.takes_mask:
-            return self.encoder(features)
-        return self.encoder(features, None if visible is None else self.likelihood.reach(visible))
+        told = (None if visible is None else self.likelihood.reach(visible),) if self.encoder.takes_mask else ()
+        return self._through(self.encoder, features, *told)
 
     def trace(
         self,
@@ -246,7 +247,14 @@ class Net(nn.Module):
             assert condition is not None
             everywhere = condition.reshape(*condition.shape, *[1] * (z.ndim - 2)).expand(-1, -1, *z.shape[2:])
             z = torch.cat([z, everywhere], dim=1)
-        return self.likelihood(self.decoder(z))
+        return self.likelihood(self._through(self.decoder, z))
+
+    def _through(self, body: Body, x: Tensor, *told: Any) -> Tensor:
+        """What a body makes of x; while it is trained, with products of the ``precision`` that was chosen."""
+        if self.precision == "float32" or not self.training:
+            return body(x, *told)
+        with torch.autocast(x.device.type, dtype=getattr(torch, self.precision)):
+            return body(x, *told).to(x.dtype)
 
     def squared_error(self, x: Tensor, observed: Tensor | None, p: Distribution) -> Tensor:
         """‖features − expectation‖² over the observed entries, (B,), or the likelihood's own measure instead of it:

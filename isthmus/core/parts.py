@@ -199,6 +199,8 @@ class Body(Piece):
     #: through both bodies. None sees everything, and takes the size that it was built for.
     stride: int = 1
     reach: int | None = None
+    #: Does it learn as much from products of bfloat16 numbers, of three digits? Then it does where these are faster.
+    coarse: ClassVar[bool] = False
     #: The outputs (or channels) that are linear in the body's input: its linear path. None without one.
     linear: slice | None = None
 

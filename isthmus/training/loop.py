@@ -14,7 +14,7 @@ from isthmus.core.handmade import HandmadeStep
 from isthmus.core.parts import size
 from isthmus.core.sparse_step import SparseStep
 from isthmus.data.batches import Batches, in_order
-from isthmus.spec import Plan
+from isthmus.spec import AUTO, Plan
 from isthmus.training.flat import FlatGroup
 from isthmus.training.run import Epoch, Run
 
@@ -53,7 +53,10 @@ def train(
     assert not isinstance(plan.learning_rate, str)
     device = next(net.parameters()).device
     groups = {name: FlatGroup(parameters, plan.weight_decay) for name, parameters in net.groups().items()}
-    by_hand = (step(net) for step in STEPS if isinstance(net, Net) and step.fits(net))
+    coarse = isinstance(net, Net) and plan.precision not in ("float32", AUTO)
+    if isinstance(net, Net):
+        net.precision = plan.precision if coarse else "float32"
+    by_hand = (step(net) for step in STEPS if isinstance(net, Net) and not coarse and step.fits(net))
     forward = next(by_hand, net).losses
     run = Run(net, groups, plan, plan.epochs, len(batches), batches.n_rows, forward)
     work = 3 * sum(g.values.numel() for g in groups.values()) * batches.n_rows / len(batches)

@@ -224,3 +224,39 @@ class TestEvaluate:
         net.progress = 0.25
         assert evaluate(net, x)[0] == pytest.approx(grown)
         assert net.progress == 0.25
+
+
+class TestPrecision:
+    """Products of bfloat16 numbers while bodies are trained, and of float32 numbers ever after."""
+
+    def u(self, seed=0):
+        torch.manual_seed(seed)
+        body = Part("unet", {"widths": [16, 16]})
+        spec = Spec(encoder=body, decoder=body, bottleneck=Part("open"), latent_dim=1, corruption=Part("white"))
+        return Net(spec.replace(likelihood=Part("gaussian", {"per": "all"})), (1, 16, 16))
+
+    def waves(self, n=64):
+        at, turn = torch.arange(16.0), torch.rand(n, 2, generator=torch.Generator().manual_seed(0)) * 6
+        return (torch.sin(at / 2 + turn[:, :1])[:, :, None] * torch.sin(at / 3 + turn[:, 1:])[:, None])[:, None]
+
+    def test_a_coarse_training_gets_as_far(self):
+        x, ends = self.waves(), {}
+        for precision in ("float32", "bfloat16"):
+            run = fit(self.u(), x, plan_of(epochs=20, batch_size=8, precision=precision))
+            ends[precision] = evaluate(run.net, {"x": x})[0]
+            start = run.history[1].terms["reconstruction"]
+            assert all(p.dtype == torch.float32 for p in run.net.parameters())
+        assert ends["bfloat16"] < start
+        assert abs(ends["bfloat16"] - ends["float32"]) < 0.1 * abs(start - ends["float32"])
+
+    def test_products_are_coarse_in_training_alone(self):
+        net, x = self.u(), self.waves(8)
+        fine = net.eval().decode(net.encode(x)).mean
+        net.precision = "bfloat16"
+        assert torch.equal(net.decode(net.encode(x)).mean, fine)
+        assert not torch.equal(net.train().decode(net.encoded(x)).mean, net.decoder(net.encoder(x)))
+
+    def test_what_was_derived_by_hand_steps_aside(self):
+        fine, coarse = fit(), fit(plan=plan_of(precision="bfloat16"))
+        worst = max((fine.weights()[name] - coarse.weights()[name]).abs().max() for name in fine.weights())
+        assert 1e-5 < worst < 0.1

@@ -122,7 +122,7 @@ class _Chain(torch.autograd.Function):
 def chain(x: Tensor, layers: Sequence[nn.Linear], activation: str = "identity") -> Tensor:
     """(B, n) → (B, m) through linear layers, each followed by ``activation``."""
     parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
-    if torch.compiler.is_exporting():
+    if torch.compiler.is_exporting() or torch.is_autocast_enabled(x.device.type):  # which the tape knows to follow
         return _on_tape(activation, x, parameters)
     if torch.is_grad_enabled():
         return _Chain.apply(activation, x, *parameters)

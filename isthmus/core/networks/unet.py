@@ -50,6 +50,8 @@ class UEncoder(Body):
     signals (B, channels, T/2ᴸ).
     """
 
+    coarse = True  # what it says is noise, of which three digits are enough
+
     def __init__(self, in_shape: Shape, target_shape: Shape, *, widths: Sequence[int] = WIDTHS, blocks: int = BLOCKS):
         super().__init__()
         self.widths, self.blocks = _checked(in_shape, widths), blocks
@@ -85,6 +87,8 @@ class UEncoder(Body):
 
 class UDecoder(Body):
     """The way up: from the code to the picture without its noise."""
+
+    coarse = True
 
     def __init__(self, in_shape: Shape, target_shape: Shape, *, widths: Sequence[int] = WIDTHS, blocks: int = BLOCKS):
         super().__init__()
