@@ -7,7 +7,6 @@ What it learned about the rows travels with the weights in one file.
 from __future__ import annotations
 
 import copy
-import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,20 +19,28 @@ import torch
 from torch import Tensor, nn
 
 from isthmus import devices, modelfile
+from isthmus.calibration import (
+    Calibration,
+    few_windows,
+    learn_to_detect,
+    of_pictures,
+    of_steps,
+    settle,
+    wholes_of,
+)
 from isthmus.conditions import Conditions, with_condition
 from isthmus.core.autoencoder import Net
 from isthmus.core.detectors import DETECTORS
 from isthmus.core.detectors.likelihood import Likelihood
 from isthmus.core.evidence import log_evidence
 from isthmus.core.head import Head
-from isthmus.core.parts import Detector, Surprise, make
+from isthmus.core.parts import Detector, make
 from isthmus.core.pca import PCA
 from isthmus.data.batches import Batch, in_order
 from isthmus.data.rows import Rows
-from isthmus.data.seen import MOST
 from isthmus.data.source import open_rows
 from isthmus.data.sparse import Sparse, dense, joined
-from isthmus.data.targets import wanted_of, with_target, without_target
+from isthmus.data.targets import with_target, without_target
 from isthmus.data.tiles import worst_of
 from isthmus.data.windows import Paid, Windows
 from isthmus.errors import DataError, FileError, SpecError
@@ -49,7 +56,6 @@ from isthmus.fitting import (
     set_aside,
     split,
     stretches_told,
-    teach,
     tensors_of,
 )
 from isthmus.modalities import modality_from_json, modality_to_json
@@ -58,38 +64,22 @@ from isthmus.modalities.recording import recording_remark
 from isthmus.modalities.tiles import Tiled
 from isthmus.recipes import modality_of
 from isthmus.record import Record
-from isthmus.sampling import Drawn, Sampling, codes_of, draws_cells
+from isthmus.sampling import Drawn, Sampling
+from isthmus.scorer import Scorer
 from isthmus.spec import AUTO, Plan, Spec
 from isthmus.training.hooks import Hook
-from isthmus.training.loop import chunk_rows, evaluate
+from isthmus.training.loop import evaluate
 from isthmus.training.run import Epoch
 
-#: Held-out scores that are kept to calibrate new ones.
-_MOST_CALIBRATION = 100_000
-#: Training rows whose codes the prior is fitted to, and those whose error is held against the held-out rows'.
-_MOST_PRIOR, _MOST_ERROR = 10_000, 4096
-#: Numbers in sparse rows that a noise level is settled on.
-_MOST_ENTRIES = 1 << 26
-#: Training rows that calibrate beside those held out, where the detector can score them as if it had not seen them.
-_MOST_FRESH = 20_000
 #: Rows that were set aside and are listed in the file.
 _MOST_ASIDE = 1000
-#: Numbers in the codes that the prior is fitted to: fewer rows where codes are wide.
-_MOST_CODES = 1 << 25
 #: A classifier that tells the prior's draws from codes this often is reason to warn of what is sampled.
 _TOLD_APART = 0.75
 #: Rows from which on a flow is tried for those that others should be like.
 _LEAST_FLOW = 1000
 
-#: Held-out time of fewer windows' length than this says little about rare scores.
-_LEAST_WORTH = 20
 #: How often gaps are filled with what the network makes of what was filled in before.
 _PASSES = 10
-#: Held-out rows whose codes are kept to see later whether the world has changed, and numbers of each.
-_MOST_KNOWN, _MARKS = 500, 6
-#: Held-out rows from which the usual distance to what comes back is taken.
-_MOST_SPREAD = 4096
-
 #: Numbers of an array that the allocator gives back at once (32 MiB), whatever small is kept beside it.
 _GIVEN_BACK = 1 << 23
 
@@ -106,26 +96,28 @@ class Model:
         modality: Modality,
         plan: Plan,
         record: Record,
-        calibration: np.ndarray | None = None,
-        usual: Tensor | None = None,
+        calibrated: Calibration | None = None,
+        *,
         pca: PCA | None = None,
         conditions: Conditions | None = None,
         detector: Detector | None = None,
-        held_nats: np.ndarray | None = None,
-        spread: Tensor | None = None,
-        codes: Tensor | None = None,
         head: Head | None = None,
         sampling: Sampling | None = None,
     ):
-        self.head = head and head.eval()
-        self.net, self.modality, self.plan, self.record = net.eval(), modality, plan, record
-        self.conditions, self.detector = conditions, (detector or Likelihood(net.shape, net.shape)).eval()
-        self.calibration, self.pca, self._usual = calibration, pca, usual
-        #: the sorted negative log-likelihoods of the held-out rows
-        self.held_nats = calibration if held_nats is None else held_nats
-        self._spread, self._known_codes = spread, codes
+        self.modality, self.plan, self.record = modality, plan, record
+        self.scorer = Scorer(net, detector or Likelihood(net.shape, net.shape), sparse=modality.sparse)
+        self.calibrated = calibrated or Calibration()
+        self.conditions, self.pca, self.head = conditions, pca, head and head.eval()
         #: what new rows are drawn with; files of before draw from the network's prior, and nothing more
         self.sampling = Sampling(net.spec.prior) if sampling is None else sampling
+
+    @property
+    def net(self) -> Net:
+        return self.scorer.net
+
+    @property
+    def detector(self) -> Detector:
+        return self.scorer.detector
 
     @property
     def spec(self) -> Spec:
@@ -159,7 +151,17 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next(self.net.parameters()).device
+        return self.scorer.device
+
+    @property
+    def calibration(self) -> np.ndarray | None:
+        """Sorted scores of rows that were not fitted; None where none were held out."""
+        return self.calibrated.scores
+
+    @property
+    def held_nats(self) -> np.ndarray | None:
+        """Their sorted negative log-likelihoods."""
+        return self.calibrated.nats
 
     # -- fitting --------------------------------------------------------------------------------
 
@@ -287,162 +289,25 @@ class Model:
         if not net.bottleneck.narrows:  # no code and no score of a row says anything: every part of it passes
             record.seconds = time.perf_counter() - began
             return model
+        scorer = model.scorer
         with phase(phases, "calibrate"):
-            model._calibrate(fed.tensors, fed.held)
+            calibrated, model.pca, model.sampling = settle(scorer, fed.modality, record, fair, fed.tensors, fed.held)
         with phase(phases, "detector"):
-            model._learn_to_detect(fed.tensors, fed.held, model._wholes(kept, held))
-            if model.on_tiles:
-                model._calibrate_pictures(kept, held)
-            model.detector.release()
+            record.usual_score = learn_to_detect(
+                scorer, plan, calibrated, fed.tensors, fed.held,
+                wholes=wholes_of(fed.modality, kept, held), overlapping=model.on_recordings,
+            )  # fmt: skip
+            if isinstance(fed.modality, Tiled):
+                calibrated.scores = of_pictures(scorer, fed.modality, kept, held)
+            scorer.detector.release()
             if held is not None and fed.held is not None and held.kind == "windows":
-                model._calibrate_steps(held.data, without_target(fed.held))
-                record.remarks += _few_windows(held.data)
+                calibrated.scores, calibrated.usual = of_steps(scorer, held.data, without_target(fed.held))
+                record.remarks += few_windows(held.data)
+        model.calibrated = calibrated
         if contamination not in (None, AUTO):
             record.contamination_score = float(np.quantile(model.score(everything), 1 - float(contamination)))
         record.seconds = time.perf_counter() - began
         return model
-
-    @torch.no_grad()  # not inference_mode: penalties on a gradient take one while they are scored
-    def _calibrate(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
-        """Settle the noise level and the prior, then score the held-out rows once and for all."""
-        net, record = self.net, self.record
-        most = min(_MOST_PRIOR, _MOST_CODES // self.latent_dim)
-        known = {name: t[:most] for name, t in tensors.items()}
-        # scores of new rows, which come without a target, are held against scores that were made without one
-        few = without_target(known)
-        settle = few if held is None else {n: t[:_MOST_CALIBRATION] for n, t in without_target(held).items()}
-        with devices.threads_for(self._work(), self.device):
-            means, draws = codes_of(net, few)
-            net.renew_prior(few.get("condition"))
-            net.prior.fit(draws)
-            if self.pca is not None and net.bottleneck.expansion is not None:
-                # of a wide code a row uses few numbers: PCA beside it gets as many
-                self.pca = self.pca.first(max(1, round(float((means != 0).flatten(1).sum(1).float().mean()))))
-            record.code_variance = means.flatten(1).var(0, correction=0).tolist()
-            spread = held is not None and bool(self.modality.names) and not self.modality.sparse
-            back = torch.zeros(0)
-            if net.likelihood.calibrates or spread:
-                few_enough = _MOST_ENTRIES // int(np.prod(net.shape)) if self.modality.sparse else len(settle["x"])
-                some = dense({name: t[: max(1, few_enough)] for name, t in settle.items()})
-                back = torch.cat([self._mean(b) for b in in_order(some, self._chunk)])
-                net.likelihood.calibrate(some["x"], some.get("observed"), back)
-            record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
-            if held is not None:
-                record.pca_error, record.mean_error = self._linear_errors(held)
-                nats = torch.cat([self._nats(b) for b in in_order(settle, self._chunk)])
-                self._spread = _usual_distance(settle, back) if spread else None
-                some = {name: t[:_MOST_KNOWN] for name, t in settle.items()}
-                self._known_codes = code_marks(codes_of(net, some)[0], self.code_variance).cpu()
-                self.held_nats = np.sort(nats.cpu().numpy())
-            rows = {name: t[:MOST] for name, t in tensors.items()} if draws_cells(self.modality) else known
-            self.sampling = Sampling.fit(
-                net, self.modality, rows, None if held is None else settle, codes=(means, draws)
-            )
-            record.sampler_accuracy = self.sampling.accuracy
-
-    def _wholes(self, kept: Rows, held: Rows | None) -> Tensor | None:
-        """Of rows that come in pieces: which of the kept and, after them, held-out rows every piece is of."""
-        found, first = [], 0
-        for rows in (kept,) if held is None else (kept, held):
-            of = self.modality.wholes(rows)
-            if of is None:
-                return None
-            found.append(torch.from_numpy(of) + first)
-            first += len(rows)
-        return torch.cat(found)
-
-    def _learn_to_detect(
-        self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None, wholes: Tensor | None = None
-    ) -> None:
-        """Teach the detector, and see how rows score that it did not learn from: those held out, and its own where it
-        can tell. Of few rows it then learns from all, since each counts; but windows of recordings overlap, and what a
-        training window would score if it were new is told by later ones alone.
-        """
-        tensors, held = without_target(tensors), held and without_target(held)
-        kind = DETECTORS[self.spec.detector.kind]
-        few = held is not None and len(tensors["x"]) + len(held["x"]) <= _MOST_FRESH
-        fresh = kind.tells_fresh if wholes is None else kind.tells_apart
-        if held is not None and few and fresh and not self.on_recordings:
-            tensors, held = _joined(tensors, held), None
-        self.detector = teach(self.net, tensors, self.plan, None if wholes is None else wholes[: len(tensors["x"])])
-        with torch.no_grad(), devices.threads_for(self._work(), self.device):
-            self._calibrate_detector(tensors, held and {n: t[:_MOST_CALIBRATION] for n, t in held.items()})
-
-    def _calibrate_detector(self, tensors: Mapping[str, Tensor], held: Mapping[str, Tensor] | None) -> None:
-        n, most = len(tensors["x"]), _MOST_FRESH
-        index = torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).round().long()
-        known = () if held is None else (self._surprise(b) for b in in_order(held, self._chunk))
-        fresh = (self.detector.fresh(self.net, tensors, some.to(self.device)) for some in index.split(self._chunk))
-        scores: list[Tensor] = []
-        expected: list[Tensor] = []
-        usual = torch.zeros(int(np.prod(self.net.shape)) + 1, dtype=torch.float64)
-        for found in itertools.chain(known, fresh):
-            if found is not None:
-                scores.append(found.score.double().cpu())
-                if found.expected is not None and sum(map(len, expected)) < _MOST_SPREAD:
-                    expected.append(found.expected)
-                # summed as they come: entries of all these rows would be as many as rows times entries
-                usual += torch.cat([found.entries.flatten(1).sum(0), found.rest.sum()[None]]).double().cpu()
-        if not scores:
-            of_all = torch.cat([self._surprise(b).score for b in in_order(tensors, self._chunk)])
-            self.record.usual_score = float(of_all[:_MOST_CALIBRATION].quantile(0.99))
-            return
-        self.calibration = np.sort(torch.cat(scores).numpy())
-        self._usual = (usual / len(self.calibration)).float()
-        if expected and self._spread is not None:
-            back = torch.cat(expected)
-            ours = {name: t[index.to(t.device)] for name, t in tensors.items()}
-            both = ours if held is None else _joined(held, ours)
-            self._spread = _usual_distance({name: t[: len(back)] for name, t in both.items()}, back)
-
-    @torch.no_grad()
-    def _calibrate_pictures(self, kept: Rows, held: Rows | None) -> None:
-        """Score pictures as new ones are, by the strangest of their tiles: those held out, and those that the detector
-        learned from as if it had not, where it can tell.
-        """
-        apart = self.detector.tells_apart and self.detector.wholes is not None
-        scores, first = [], 0
-        with devices.threads_for(self._work(), self.device):
-            for rows in (kept, held):
-                if rows is None or (rows is kept and not apart):
-                    continue
-                for _, tiles in self.pictures(rows):
-                    fed = self.modality.to_tensors(tiles) | {"whole": torch.from_numpy(tiles.data.picture) + first}
-                    found = []
-                    for b in in_order(fed, self._chunk):
-                        x = b["x"].to(self.device)
-                        told = self.detector.apart(self.net, x, b["whole"]) if apart else self._surprise({"x": x})
-                        found.append(told.score.double().cpu())
-                    scores.append(worst_of(tiles.data, torch.cat(found).numpy())[0])
-                    first += len(tiles.data.sizes)
-        self.calibration = np.sort(np.concatenate(scores)) if scores else None
-
-    @torch.no_grad()
-    def _calibrate_steps(self, windows: Windows, held: Mapping[str, Tensor]) -> None:
-        """Score the steps of held-out windows as those of new recordings are: each once, where windows overlap."""
-        with devices.threads_for(self._work(), self.device):
-            found = torch.cat([self._paid(b) for b in in_order(held, self._chunk)]).cpu().numpy()
-        paid = windows.paid(found[:, :-1], found[:, -1])
-        # the edges of a stretch are held by few windows, whose mean is less sure than it will be at use
-        cover = np.concatenate(windows.cover())
-        inside = (2 * cover > cover.max()) & np.isfinite(paid.rest)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is never there
-            channels, rest = np.nanmean(paid.channels[inside], 0), np.nanmean(paid.rest[inside])
-        usual = Paid(np.nan_to_num(channels), np.asarray(rest))
-        self._usual = torch.from_numpy(np.append(usual.channels, usual.rest)).float()
-        self.calibration = np.sort(paid.filled(usual).score[inside])
-
-    def _paid(self, b: Mapping[str, Tensor]) -> Tensor:
-        """What windows bring to the score, (B, channels + 1): what is missing brings as much as the rest of its
-        channel, and the last is what belongs to none.
-        """
-        found = self._surprise(b)
-        channels = found.entries.sum(2)
-        if "observed" in b:
-            there = b["observed"].to(channels)
-            channels = (found.entries * there).sum(2) / there.mean(2).clamp(min=1e-9)
-        return torch.cat([channels, found.rest[:, None]], dim=1)
 
     def paid(self, source: Any) -> Paid:
         """What every row of recordings brings to its score: each channel (n, channels), and what belongs to none (n,).
@@ -451,7 +316,7 @@ class Model:
         """
         windows = self.modality.samples(self.open(source)).data
         assert isinstance(windows, Windows)
-        found = self._over(source, self._paid)
+        found = self._over(source, self.scorer.paid)
         paid = windows.paid(found[:, :-1], found[:, -1])
         channels, rest = self.usual_of_steps
         return paid.filled(Paid(channels, np.asarray(rest))).at_rows(windows.recorded)
@@ -459,36 +324,8 @@ class Model:
     @property
     def usual_of_steps(self) -> tuple[np.ndarray, float]:
         """What held-out steps of recordings bring to their score on average: each channel, and what belongs to none."""
-        self._held_out_scores()
-        assert self._usual is not None
         usual = self._usual.double().numpy()
         return usual[:-1], float(usual[-1])
-
-    @torch.inference_mode()
-    def _linear_errors(self, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Squared error per row of same-size PCA and of the mean row, like ``record.error``: against the target
-        where there is one, which PCA finds by taking the row onto the plane of the targets.
-        """
-        if not self.net.bottleneck.narrows:
-            raise DataError("A code that holds the whole row has no PCA of its size beside it.")
-        if self.pca is None:
-            raise DataError(
-                "This model was fitted without PCA beside it (no held-out rows, a random start). "
-                "Fit again with validation=0.1."
-            )
-        by_pca = by_mean = count = 0.0
-        for b in in_order(tensors, self._chunk):
-            x = self.net.likelihood.represent(b["x"], b.get("observed")).flatten(1).cpu()
-            clean = wanted_of(b)
-            wanted = self.net.likelihood.represent(clean["x"], clean.get("observed")).flatten(1).cpu()
-            there = None
-            if "observed" in clean:
-                there = self.net.likelihood.reach(clean["observed"]).flatten(1).cpu().to(x)
-            error = self.net.likelihood.error
-            by_pca += float(error(wanted, there, self.pca.reconstruct(x)).sum())
-            by_mean += float(error(wanted, there, self.pca.mean.expand_as(wanted)).sum())
-            count += len(x)
-        return by_pca / count, by_mean / count
 
     # -- use: always deterministic --------------------------------------------------------------
 
@@ -511,8 +348,8 @@ class Model:
         )
         if not len(z):
             return self.modality.from_tensors(torch.zeros(0, *self.net.shape))
-        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            parts = ({k: t.to(self.device) for k, t in b.items()} for b in in_order(batch, self._chunk))
+        with torch.inference_mode(), self.scorer.threads():
+            parts = ({k: t.to(self.device) for k, t in b.items()} for b in in_order(batch, self.scorer.chunk))
             return self._raw(self.net.decode(**part).mean.cpu() for part in parts)
 
     def _raw(self, means: Iterable[Tensor], like: Rows | None = None) -> Any:
@@ -544,8 +381,8 @@ class Model:
     def reconstruct(self, source: Any) -> Any:
         """Rows → the rows that come back through the isthmus, as they were brought."""
         rows = self.open(source)
-        size = max(self._chunk, _GIVEN_BACK // int(np.prod(self.net.shape)) + 1) if self.modality.sparse else None
-        return self._raw(self._chunks_of(self.modality.samples(rows), self._mean, size=size), rows)
+        size = max(self.scorer.chunk, _GIVEN_BACK // int(np.prod(self.net.shape)) + 1) if self.modality.sparse else None
+        return self._raw(self._chunks_of(self.modality.samples(rows), self.scorer.mean, size=size), rows)
 
     def score(self, source: Any) -> np.ndarray:
         """How strange each row is to the model's detector, float64 (n,): higher is stranger.
@@ -561,7 +398,7 @@ class Model:
         return self._score(rows)
 
     def _score(self, rows: Rows) -> np.ndarray:
-        return self._over(rows, lambda b: self._surprise(b, explain=False).score)
+        return self._over(rows, lambda b: self.scorer.surprise(b, explain=False).score)
 
     def nats(self, source: Any) -> np.ndarray:
         """Negative log-likelihood of each row in nats, float64 (n,): higher is less likely.
@@ -569,7 +406,7 @@ class Model:
         It is −log p(x | z) plus what the code costs: its rate, or −log of the fitted prior's density. Of recordings it
         is that of each window.
         """
-        return self._over(source, self._nats)
+        return self._over(source, self.scorer.nats)
 
     def contributions(self, source: Any, *, expected: bool = True) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """Where the score comes from: per entry (n, *shape), what belongs to none (n,), which add up to it, and the
@@ -579,10 +416,10 @@ class Model:
         """
 
         def explain(b: Mapping[str, Tensor]) -> Tensor:
-            found = self._surprise(b)
+            found = self.scorer.surprise(b)
             told = [found.entries.flatten(1), found.rest[:, None]]
             if expected:
-                told.append((self._mean(b) if found.expected is None else found.expected).flatten(1))
+                told.append((self.scorer.mean(b) if found.expected is None else found.expected).flatten(1))
             return torch.cat(told, dim=1)
 
         if self.modality.sparse:
@@ -602,10 +439,10 @@ class Model:
         assert isinstance(x, Sparse)
         # made before the first batch: small arrays that stay, between dense ones that go, would keep their place taken
         brought, rest = np.empty(len(x.values), np.float32), np.empty(len(x), np.float32)
-        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
-            for at in range(0, len(x), self._chunk):
-                some = x[at : at + self._chunk]
-                found = self._surprise({"x": _filled(some.dense()).to(self.device)})
+        with torch.inference_mode(), self.scorer.threads():
+            for at in range(0, len(x), self.scorer.chunk):
+                some = x[at : at + self.scorer.chunk]
+                found = self.scorer.surprise({"x": _filled(some.dense()).to(self.device)})
                 rows = torch.arange(len(some)).repeat_interleave(some.starts.diff())
                 where = slice(int(x.starts[at]), int(x.starts[at + len(some)]))
                 brought[where] = found.entries.cpu()[rows, some.columns.long()].numpy()
@@ -668,7 +505,7 @@ class Model:
             raise SpecError(f"n is the number of rows to draw, at least 1; got {n}.")
         self._can_draw()
         generator = torch.Generator(self.device).manual_seed(seed)
-        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
+        with torch.inference_mode(), self.scorer.threads():
             given = {"condition": condition} if isinstance(condition, Tensor) else self._said(condition, n)
             said = {name: t.to(self.device) for name, t in given.items()}
             sampling = sampling or self.sampling
@@ -684,7 +521,7 @@ class Model:
             raise DataError(f"{rows.origin} has {len(rows)} row; rows like it need at least 2.")
         order = np.random.default_rng(0).permutation(len(rows))
         tensors = {n: t.to(self.device) for n, t in self.tensors(rows.take(order)).items()}
-        with devices.threads_for(self._work(), self.device):
+        with self.scorer.threads():
             found = Sampling.fit(self.net, self.modality, tensors, others=True, flow=flow and len(rows) >= _LEAST_FLOW)
         return replace(found, also=self.sampling.seen)
 
@@ -712,45 +549,35 @@ class Model:
         References:
             Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005.
         """
-        calibration = self._held_out_scores()
-        at_least = len(calibration) - np.searchsorted(calibration, scores - _tie(scores), side="left")
-        return (1 + at_least) / (len(calibration) + 1)
+        return self.calibrated.p_values(scores)
 
     def threshold(self, false_alarm_rate: float) -> float:
         """The least score whose p-value is at most ``false_alarm_rate``; infinite where too few rows were held out."""
-        calibration = self._held_out_scores()
-        # p ≤ rate where at most this many calibration scores are as high (the 1e-9 is for 0.07 · 100 = 7.000…1)
-        allowed = int(np.floor(false_alarm_rate * (len(calibration) + 1) + 1e-9)) - 1
-        if allowed < 0:
-            return float("inf")
-        beaten = calibration[max(len(calibration) - 1 - allowed, 0)]
-        return float(beaten + 2 * _tie(beaten))
-
-    def _held_out_scores(self) -> np.ndarray:
-        if self.calibration is None:
-            raise DataError(
-                "This model was fitted without held-out rows, so nothing says how high a score is usual. "
-                "Fit again with validation=0.1."
-            )
-        return self.calibration
+        return self.calibrated.threshold(false_alarm_rate)
 
     @property
     def usual(self) -> tuple[np.ndarray, float]:
         """What rows that were not fitted score on average: per entry (*shape), and what belongs to none."""
-        self._held_out_scores()
-        assert self._usual is not None
         usual = self._usual.numpy()
         return usual[:-1].reshape(self.net.shape), float(usual[-1])
 
     @property
+    def _usual(self) -> Tensor:
+        assert len(self.calibrated.held_out)  # or it says why there are none
+        assert self.calibrated.usual is not None
+        return self.calibrated.usual
+
+    @property
     def spread(self) -> np.ndarray | None:
         """How far held-out rows are from what comes back (*shape), as the network sees them: 68 % are nearer."""
-        return None if self._spread is None else self._spread.numpy().reshape(self.net.shape)
+        found = self.calibrated.spread
+        return None if found is None else found.numpy().reshape(self.net.shape)
 
     @property
     def known_codes(self) -> np.ndarray | None:
         """The most telling numbers of the codes of some held-out rows (m, k): what later codes are held against."""
-        return None if self._known_codes is None else self._known_codes.numpy()
+        found = self.calibrated.codes
+        return None if found is None else found.numpy()
 
     def compare(self, source: Any, target: Any = None) -> dict[str, float]:
         """Squared error per row (in the network's features) of this model, same-size PCA and the mean row:
@@ -759,7 +586,7 @@ class Model:
         rows = self.open(source)
         rows = rows.some() if target is None else with_target(rows, self.open(target))
         tensors = tensors_of(rows, self.modality, self.conditions)
-        pca, mean = self._linear_errors(tensors)
+        pca, mean = self.scorer.linear_errors(self.pca, tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}
         return {"autoencoder": evaluate(self.net, where)[1], "pca": pca, "mean": mean}
 
@@ -771,28 +598,12 @@ class Model:
         """What is unusual about these rows and still usable."""
         return self.modality.remarks(rows if self.conditions is None else self.conditions.beside(rows))
 
-    def _mean(self, b: Mapping[str, Tensor]) -> Tensor:
-        return self.net.decode(self.net.encode(b["x"], b.get("observed")), b.get("condition")).mean
-
     def tensors(self, rows: Rows, *, steered: bool = True) -> dict[str, Tensor]:
         """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``.
 
         Dense, so of a few rows at a time where rows are sparse.
         """
         return dense(tensors_of(rows, self.modality, self.conditions, steered=steered))
-
-    def _surprise(self, b: Mapping[str, Tensor], explain: bool = True) -> Surprise:
-        found = self.detector(self.net, b["x"], b.get("observed"), b.get("condition"), explain=explain)
-        if not self.modality.sparse:
-            return found
-        # of sparse rows what is there is told, and all zeros together: else every row had as many reasons as columns
-        told = found.entries * (b["x"] != 0)
-        return replace(found, entries=told, rest=found.rest + (found.entries - told).flatten(1).sum(1))
-
-    def _nats(self, b: Mapping[str, Tensor]) -> Tensor:
-        trace = self.net.trace(**b)
-        nats = -trace.p.log_probs(trace.x, trace.observed).flatten(1).sum(1, dtype=torch.float64)
-        return nats + self.net.code_nats(trace.code)
 
     def _over(
         self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
@@ -814,8 +625,8 @@ class Model:
         steered: bool = True,
         size: int | None = None,
     ) -> Iterator[Tensor]:
-        size = size or self._chunk
-        with torch.inference_mode(), devices.threads_for(self._work(), self.device):
+        size = size or self.scorer.chunk
+        with torch.inference_mode(), self.scorer.threads():
             for chunk in samples.chunks(8 * size):
                 for b in in_order(tensors_of(chunk, self.modality, self.conditions, steered=steered), size):
                     n = len(b["x"])
@@ -827,12 +638,8 @@ class Model:
         if "observed" not in b or self.net.spec.tell_missing or not self.on_recordings:
             return b
         for _ in range(_PASSES):
-            b = {**b, "x": torch.where(b["observed"], b["x"], self._mean(b))}
+            b = {**b, "x": torch.where(b["observed"], b["x"], self.scorer.mean(b))}
         return b
-
-    @property
-    def _chunk(self) -> int:
-        return chunk_rows(self.net)
 
     def pictures(self, rows: Rows) -> Iterator[tuple[Rows, Rows]]:
         """Pictures that are looked at in tiles, some at a time, and their tiles."""
@@ -841,12 +648,8 @@ class Model:
 
     @property
     def stretch(self) -> int:
-        """Rows that are looked at together: what is found does not depend on cuts at its multiples, to the last bit."""
-        return 8 * self._chunk
-
-    def _work(self) -> float:
-        numbers = [*self.net.parameters(), *self.detector.state_dict().values()]
-        return self._chunk * sum(t.numel() for t in numbers)
+        """Rows that are read together: what is found does not depend on cuts at its multiples, to the last bit."""
+        return self.scorer.stretch
 
     # -- the file -------------------------------------------------------------------------------
 
@@ -879,14 +682,7 @@ class Model:
         }
         tensors: dict[str, Any] = self._weights()
         tensors |= {f"detector/{name}": value for name, value in self.detector.state_dict().items()}
-        if self.calibration is not None:
-            tensors["calibration"] = torch.from_numpy(self.calibration)
-            tensors["usual"] = self._usual
-        if self.held_nats is not None and self.held_nats is not self.calibration:
-            tensors["held_nats"] = torch.from_numpy(self.held_nats)
-        for name, kept in (("spread", self._spread), ("codes", self._known_codes)):
-            if kept is not None:
-                tensors[name] = kept
+        tensors |= self.calibrated.tensors()
         if self.head is not None:
             header["head"] = self.head.to_json()
             tensors |= {f"head/{name}": value for name, value in self.head.state_dict().items()}
@@ -940,49 +736,18 @@ def open_model(
         reason = str(error).splitlines()[-1].strip()
         raise FileError(f"The weights in {path} do not fit its parts: {reason}") from error
     where = devices.pick(device)
-    scores: dict[str, Any] = {name: tensors[name].numpy() for name in ("calibration", "held_nats") if name in tensors}
     return Model(
         net.to(where),
         face,
         plan,
         record,
+        Calibration.from_tensors(tensors),
         pca=pca,
         conditions=steering,
         detector=detector.to(where),
-        usual=tensors.get("usual"),
-        spread=tensors.get("spread"),
-        codes=tensors.get("codes"),
         head=head and head.to(where),
         sampling=sampling and sampling.to(where),
-        **scores,
     )
-
-
-def code_marks(codes: Tensor, variance: np.ndarray | None) -> Tensor:
-    """The numbers of codes (n, …) that vary most (n, k), k small."""
-    flat = codes.flatten(1)
-    if variance is None or flat.shape[1] <= _MARKS:
-        return flat[:, :_MARKS].contiguous()
-    return flat[:, np.sort(np.argsort(-variance, kind="stable")[:_MARKS])].contiguous()
-
-
-def _joined(first: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rows below rows; where one of them is whole, so that nothing says what was observed, all of it was."""
-    there = {**first, **then}
-    return {
-        name: torch.cat([rows.get(name, torch.ones_like(rows["x"], dtype=torch.bool)) for rows in (first, then)])
-        for name in there
-    }
-
-
-def _usual_distance(tensors: Mapping[str, Tensor], back: Tensor) -> Tensor:
-    """The distance to what comes back that 68 % of the rows keep, per entry: one σ where errors are gaussian."""
-    away = (tensors["x"][:_MOST_SPREAD] - back[:_MOST_SPREAD]).abs().flatten(1)
-    if "observed" in tensors:
-        away = away.masked_fill(~tensors["observed"][:_MOST_SPREAD].flatten(1), float("nan"))
-    # in blocks of columns, because torch takes quantiles of so many numbers at most
-    found = [block.nanquantile(0.683, dim=0) for block in away.split(2048, dim=1)]
-    return torch.cat(found).nan_to_num(0.0).cpu()
 
 
 def _aside(which: np.ndarray, n: int) -> str:
@@ -1003,19 +768,3 @@ def _filled(t: Tensor) -> Tensor:
     """
     missing = _FEW - len(t)
     return t if missing <= 0 else torch.cat([t, t.new_zeros(missing, *t.shape[1:])])
-
-
-def _few_windows(held: Windows) -> list[str]:
-    """What can be promised of steps, where little time was held out: neighbours say nearly the same."""
-    worth = int((np.concatenate(held.cover()) > 0).sum()) / held.length
-    if worth >= _LEAST_WORTH:
-        return []
-    return [
-        f"the time held out is {worth:.1f} windows long, and windows that overlap say nearly the same: p-values of "
-        "stamps are a rough guide. A longer recording helps, or a shorter window (--window)"
-    ]
-
-
-def _tie(scores: Any) -> Any:
-    """How far apart scores still count as equal: float32 sums differ in their last digits with the batch."""
-    return 1e-5 * (1 + np.abs(scores))

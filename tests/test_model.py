@@ -383,7 +383,7 @@ class TestConformal:
     def test_the_calibration_scores_themselves(self):
         """The k-th highest has p = (1 + k) / (n + 1), itself counted, where none are tied."""
         model = fit(array())
-        model.calibration = np.arange(20.0)
+        model.calibrated.scores = np.arange(20.0)
         np.testing.assert_array_equal(model.p_values(np.arange(20.0)), np.arange(21, 1, -1) / 21)
         assert model.p_values(np.array([1e9]))[0] == 1 / 21
         assert model.p_values(np.array([-1e9]))[0] == 1
@@ -392,7 +392,7 @@ class TestConformal:
     @pytest.mark.parametrize("rate", [0.001, 0.01, 0.05, 0.07, 0.1, 0.5, 0.999])
     def test_thresholds_and_p_values_agree(self, n, rate):
         model = fit(array())
-        model.calibration = np.sort(np.random.default_rng(n).normal(size=n)) * 10
+        model.calibrated.scores = np.sort(np.random.default_rng(n).normal(size=n)) * 10
         threshold, scores = model.threshold(rate), np.linspace(-40, 40, 2001)
         p = model.p_values(scores)
         near = np.abs(scores - threshold) < 2e-3

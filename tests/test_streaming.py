@@ -55,7 +55,7 @@ def small(monkeypatch):
     monkeypatch.setattr("isthmus.fitting._BUFFER", 1 << 14)
     monkeypatch.setattr("isthmus.data.large._MOST", 600)
     monkeypatch.setattr("isthmus.data.large._MOST_HELD", 100)
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
 
 
 def fit(source, plan=PLAN, stream=True, **options):
@@ -191,7 +191,7 @@ def in_memory(model, folder, path, task=detect, **options):
 
 @pytest.mark.parametrize("options", [{}, {"false_alarm_rate": 0.2}, {"fdr": 0.5}, {"budget": 40}], ids=str)
 def test_detect_as_in_memory(model, folder, tmp_path, monkeypatch, options):
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     whole = in_memory(model, folder, tmp_path / "a.parquet", **options)
     found = detect(model, open_rows(folder, stream=True), **options)
     found.save(tmp_path / "b.parquet")
@@ -205,7 +205,7 @@ def test_detect_as_in_memory(model, folder, tmp_path, monkeypatch, options):
 
 
 def test_rows_without_names_are_counted_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(500, 4)))
     model = fit(tmp_path / "x.npy", stream=False)
     detect(model, open_rows(tmp_path / "x.npy", stream=True)).save(tmp_path / "a.csv")
@@ -214,7 +214,7 @@ def test_rows_without_names_are_counted_on(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("task", [encode, reconstruct])
 def test_others_as_in_memory(model, folder, tmp_path, monkeypatch, task):
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     whole = in_memory(model, folder, tmp_path / "a.parquet", task)
     found = task(model, open_rows(folder, stream=True))
     found.save(tmp_path / "b.parquet")
@@ -224,7 +224,7 @@ def test_others_as_in_memory(model, folder, tmp_path, monkeypatch, task):
 
 
 def test_remarks_are_gathered(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     odd = table(600, 5)
     odd = odd.set_column(6, "kind", pa.array(["sideways" if i % 100 == 99 else "up" for i in range(600)]))
     pq.write_table(odd, tmp_path / "odd.parquet")
@@ -266,7 +266,7 @@ def test_the_estimator_takes_a_path(folder, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_stopped_and_resumed(model, folder, tmp_path, monkeypatch, ending):
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     whole, path = tmp_path / f"whole{ending}", tmp_path / f"x{ending}"
     undisturbed = detect(model, open_rows(folder, stream=True), false_alarm_rate=0.1)
     undisturbed.save(whole)
@@ -294,7 +294,7 @@ def test_stopped_and_resumed(model, folder, tmp_path, monkeypatch, ending):
 
 
 def test_other_options_are_another_run(model, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     found = detect(model, open_rows(folder, stream=True))
 
     def stop(done):
@@ -308,7 +308,7 @@ def test_other_options_are_another_run(model, folder, tmp_path, monkeypatch):
 
 
 def test_a_file_that_vanishes_leaves_what_was_done(model, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     found = detect(model, open_rows(folder, stream=True))
     found.watch = lambda done: done == 256 and os.remove(folder / "part-2.parquet")
     with pytest.raises(FileError, match=r"part-2.parquet"):

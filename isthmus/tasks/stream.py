@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 
 from isthmus import devices
+from isthmus.calibration import code_marks
 from isthmus.core.drift import Watch
 from isthmus.core.parts import Surprise
 from isthmus.errors import DataError, SpecError
 from isthmus.modalities.cells import Cells
-from isthmus.model import code_marks
 from isthmus.tasks.detect import Expectation, reasons
 
 if TYPE_CHECKING:

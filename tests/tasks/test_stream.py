@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from isthmus import Autoencoder
+from isthmus.calibration import Calibration
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
@@ -160,7 +161,8 @@ def test_an_opened_model_follows_alike(of_frame, tmp_path):
 
 
 def test_a_file_from_before_there_was_a_spread(of_frame):
-    old = Model(of_frame.net, of_frame.modality, of_frame.plan, of_frame.record, of_frame.calibration, of_frame._usual)
+    older = Calibration(of_frame.calibration, of_frame.held_nats, of_frame.calibrated.usual)
+    old = Model(of_frame.net, of_frame.modality, of_frame.plan, of_frame.record, older)
     row = {**frame(1).iloc[0].to_dict(), "z": 50.0}
     assert "z 50, expected" in Follower(old).push(row).why
     assert "±" not in Follower(old).push(row).why
