@@ -132,7 +132,7 @@ class Fed:
 
         def read(block: int) -> Iterator[dict[str, Tensor]]:
             for data in large.data.read(block):
-                yield tensors_of(large.replace(data=data), self.modality, self.conditions)
+                yield tensors_of(large.of(data), self.modality, self.conditions)
 
         each = sum(t.element_size() * int(np.prod(t.shape[1:])) for t in self.tensors.values())
         return Streamed(
@@ -157,7 +157,7 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
     """Learn what the rows are made of, and turn them into tensors."""
     options = dict(options)
     large = kept if kept.large else None
-    kept = kept if large is None else kept.replace(data=kept.data.some)
+    kept = kept if large is None else _counted(kept.of(kept.data.some), kept, options.get("kinds"))
     conditions = None
     if "condition" in kept.beside:
         conditions = Conditions.fit(kept, options.get("kinds"))
@@ -169,7 +169,20 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
         raise SpecError("Pictures in tiles take no condition: it would steer tiles, and is said of pictures.")
     if large is not None and face.sparse:
         large.in_memory(f"The modality {face.kind!r} looks at")
-    return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions), large)
+    tensors = tensors_of(kept, face, conditions)
+    if "observed" not in tensors and any(kept.census[name].missing for name in face.looks_at if name in kept.census):
+        # none of these is missing, and some of the others are
+        tensors["observed"] = torch.ones_like(tensors["x"], dtype=torch.bool)
+    return Fed(face, conditions, tensors, held and tensors_of(held, face, conditions), large)
+
+
+def _counted(some: Rows, large: Rows, kinds: Mapping[str, str] | None) -> Rows:
+    """Some of large rows, with what is known of the columns of all."""
+    levels = [name for name, kind in (kinds or {}).items() if kind in ("boolean", "categorical", "hashed")]
+    beside = {
+        name: rows.replace(census=large.beside[name].data.census(levels)) for name, rows in some.beside.items()
+    }
+    return some.replace(census=large.data.census(levels), beside=beside)
 
 
 def set_aside(
@@ -416,7 +429,7 @@ def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     n = len(rows)
     if rows.large:
         kept = Kept(rows.data, 0.1 if plan.validation == AUTO else float(plan.validation), plan.seed)
-        return rows.replace(data=kept), rows.replace(data=kept.held) if len(kept.held) else None
+        return rows.of(kept), rows.of(kept.held) if len(kept.held) else None
     if plan.validation == AUTO and rows.kind == "windows":
         held = rows.data.enough(n // 10)
     elif plan.validation == AUTO:
@@ -551,6 +564,8 @@ def stretches_told(kept: Rows, held: Rows | None) -> list[str]:
         return []
     some, n = len(kept.data.some), len(kept.data.rows)
     said = [f"read in stretches: columns, scales, the start and the detector were learned from {some:,} of the rows"]
+    if kept.kind == "table":
+        said[0] += "; categories, ranges and missing cells were counted over all"
     if held is not None and len(held) < (out := n - len(kept)):
         said.append(f"{out:,} rows are held out, of which {len(held):,} were looked at")
     return said

@@ -756,7 +756,7 @@ class Model:
         against the ``target`` rows where they are given, else against the rows themselves.
         """
         rows = self.open(source)
-        rows = rows.some() if target is None else with_target(rows, self.open(target))
+        rows = (rows if target is None else with_target(rows, self.open(target))).some()
         tensors = tensors_of(rows, self.modality, self.conditions)
         pca, mean = self._linear_errors(tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}

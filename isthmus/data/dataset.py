@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from isthmus.data.census import Counted, Tally, of_statistics
 from isthmus.data.files import CsvForm, tidy, why_unreadable
 from isthmus.data.large import AT_ONCE, Large, Stamped, cut, mark_of
 from isthmus.errors import DataError, FileError
@@ -48,8 +49,11 @@ class DataSet(Large):
         """
         self.origin = origin
         self.files: list[_File] = []
+        #: What is counted of every column, of a CSV at once.
+        self._tallies: dict[str, Tally] = {}
+        self._census: dict[tuple[str, ...], dict[str, Counted]] = {}
         for path, name in zip(paths, names, strict=True):
-            file = _FORMATS[path.suffix.lower()](path, name)
+            file = _FORMATS[path.suffix.lower()](path, name, self._tallies)
             if self.files and file.schema.equals(self.files[0].schema):
                 file.schema = self.files[0].schema  # one for ten thousand files
             self.files.append(file)
@@ -82,14 +86,45 @@ class DataSet(Large):
         return mark_of(self.files, str(self.schema))
 
     def read(self, block: int) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
         which, part = self.blocks[block]
         file = self.files[which]
+        for piece in self._guarded(file, part, file.schema.names):
+            for begin in range(0, len(piece), AT_ONCE):
+                yield self._as_all(cut(piece, begin, begin + AT_ONCE), file)
+
+    def census(self, levels: Collection[str] = ()) -> Mapping[str, Counted]:
+        asked = tuple(sorted(set(levels) & set(self.column_names)))
+        if asked not in self._census:
+            tallies, wanted = {}, {}
+            for field in self.schema:
+                if _is_nested(field.type):
+                    continue
+                before = self._tallies.get(field.name)
+                if before is not None and before.stands(len(self), field.name in asked):
+                    tallies[field.name] = before
+                    continue
+                tallies[field.name] = wanted[field.name] = Tally(field.name in asked or _is_text(field.type))
+            for file in self.files:
+                self._count(file, {name: wanted[name] for name in file.schema.names if name in wanted})
+                for name, value in self.partitions.get(file.name, {}).items():
+                    tallies[name].repeat(value, sum(file.counts))
+            self._census[asked] = {name: tally.told() for name, tally in tallies.items()}
+        return self._census[asked]
+
+    def _count(self, file: _File, tallies: Mapping[str, Tally]) -> None:
+        """Count the cells of one file: what its footer says, and by reading the other columns."""
+        tallies = file.told(tallies)
+        for part in range(len(file.counts)) if tallies else ():
+            for piece in self._guarded(file, part, list(tallies)):
+                for name, tally in tallies.items():
+                    tally.add(piece[name])
+
+    def _guarded(self, file: _File, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some columns of a block, with the words for what can go wrong."""
+        import pyarrow as pa
+
         try:
-            for piece in file.read(part):
-                for begin in range(0, len(piece), AT_ONCE):
-                    yield self._as_all(cut(piece, begin, begin + AT_ONCE), file)
+            yield from file.read(part, columns)
         except FileNotFoundError as error:
             raise FileError(f"{file.name!r} vanished while it was read.") from error
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -236,11 +271,12 @@ class _File(Stamped, ABC):
     counts: list[int]
     n_bytes: float
 
-    def __init__(self, path: Path, name: str):
+    def __init__(self, path: Path, name: str, tallies: dict[str, Tally] | None = None):
         import pyarrow as pa
 
         super().__init__(path, name)
         self.remarks: list[str] = []
+        self.tallies: dict[str, Tally] = {} if tallies is None else tallies
         try:
             self.look()
         except (pa.ArrowException, OSError, ValueError, EOFError) as error:
@@ -258,7 +294,12 @@ class _File(Stamped, ABC):
         """Learn ``schema``, ``counts`` and ``n_bytes``."""
 
     @abstractmethod
-    def read(self, part: int) -> Iterator[pa.Table]: ...
+    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some columns of a block, piece by piece."""
+
+    def told(self, tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+        """Count what is known without reading; the columns that have to be read."""
+        return dict(tallies)
 
 
 class _Parquet(_File):
@@ -282,7 +323,7 @@ class _Parquet(_File):
             self._footers.pop(next(iter(self._footers)), None)
         self._footers[self.path] = meta
 
-    def read(self, part: int) -> Iterator[pa.Table]:
+    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -290,8 +331,28 @@ class _Parquet(_File):
             # a buffered stream, so that a long column of one row group is never in memory as a whole
             whole = pq.ParquetFile(file, metadata=self._footers.get(self.path), buffer_size=_READ)
             self._keep(whole.metadata)
-            for batch in whole.iter_batches(AT_ONCE, row_groups=[part], columns=self.schema.names):
+            for batch in whole.iter_batches(AT_ONCE, row_groups=[part], columns=list(columns)):
                 yield pa.Table.from_batches([batch])
+
+    def told(self, tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+        import pyarrow.parquet as pq
+
+        if (meta := self._footers.get(self.path)) is None:
+            with self.open() as file:
+                meta = pq.ParquetFile(file).metadata
+            self._keep(meta)
+        places: dict[str, int] = {}
+        for j in range(meta.num_columns):
+            # the leaves of nested columns have paths
+            places[meta.schema.column(j).path] = j
+        groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+        left = {}
+        for name, tally in tallies.items():
+            chunks = [group.column(places[name]) for group in groups] if name in places else None
+            text = _is_text(self.schema.field(name).type)
+            if chunks is None or tally.counts or not of_statistics(tally, chunks, ordered=not text):
+                left[name] = tally
+        return left
 
 
 class _Arrow(_File):
@@ -312,12 +373,12 @@ class _Arrow(_File):
             self.counts = [whole.get_batch(i).num_rows for i in range(whole.num_record_batches)]
         self.n_bytes = self.size
 
-    def read(self, part: int) -> Iterator[pa.Table]:
+    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         import pyarrow as pa
 
         self.open().close()  # is it still the same?
         with pa.memory_map(str(self.path)) as mapped, pa.ipc.open_file(mapped) as whole:
-            yield pa.Table.from_batches([whole.get_batch(part)]).select(self.schema.names)
+            yield pa.Table.from_batches([whole.get_batch(part)]).select(list(columns))
 
 
 class _Csv(_File):
@@ -343,7 +404,9 @@ class _Csv(_File):
             self.spans.append((begin, begin + len(data)))
             self.counts.append(len(table))
             for name, column in zip(names, table.columns, strict=True):
-                raw[name], tidied[name] = _widest(raw[name], column.type), _widest(tidied[name], tidy(column).type)
+                tight = tidy(column)
+                raw[name], tidied[name] = _widest(raw[name], column.type), _widest(tidied[name], tight.type)
+                self._counted(name, tight)
         self.types, self.given = raw, tidied
         kept = names[1:] if self.index else names
         self.schema = pa.schema([pa.field(name or f"x{j}", tidied[name]) for j, name in enumerate(kept)])
@@ -356,7 +419,24 @@ class _Csv(_File):
         if self.index:
             self.remarks.append(f"The unnamed first column of {self.name} counts the rows, so it was left out.")
 
-    def read(self, part: int) -> Iterator[pa.Table]:
+    def _counted(self, name: str, column: pa.ChunkedArray) -> None:
+        """Count along, unless the column changes its type: then what was counted is not what will be read."""
+        import pyarrow as pa
+
+        if not name:  # one of them may be the index
+            return
+        type_, tally = column.type, self.tallies.setdefault(name, Tally(values=False))
+        if pa.types.is_null(type_):
+            tally.bounds(len(column), len(column), None, None)
+            return
+        if tally.type is None:
+            tally.values, tally.type = {} if _is_text(type_) else None, type_
+        if tally.type and (type_ == tally.type or (_is_number(type_) and _is_number(tally.type))):
+            tally.add(column)
+        else:
+            tally.type = False
+
+    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         import pyarrow as pa
 
         begin, end = self.spans[part]
@@ -364,11 +444,12 @@ class _Csv(_File):
             file.seek(begin)
             data = file.read(end - begin)
         table = self.form.parse(data, self.name, self.types)
-        columns = []
-        for name in self.form.names[self.index :]:
-            column = tidy(table[name])
-            columns.append(column if column.type == self.given[name] else column.cast(self.given[name]))
-        yield pa.Table.from_arrays(columns, schema=self.schema)
+        wanted, found = set(columns), {}
+        for field, name in zip(self.schema, self.form.names[self.index :], strict=True):
+            if field.name in wanted:
+                column = tidy(table[name])
+                found[field.name] = column if column.type == self.given[name] else column.cast(self.given[name])
+        yield pa.table(found).select(list(columns))
 
     def _spans(self) -> Iterator[tuple[int, bytes]]:
         """Bytes that end with a line, and where they begin. A line end between quotes is none."""
@@ -478,6 +559,12 @@ def _is_text(type_: pa.DataType) -> bool:
     import pyarrow as pa
 
     return pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
+
+
+def _is_nested(type_: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_nested(type_) or pa.types.is_binary(type_) or pa.types.is_large_binary(type_)
 
 
 def _width(type_: pa.DataType) -> int:
