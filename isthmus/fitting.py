@@ -32,7 +32,7 @@ from isthmus.core.parts import Bottleneck, Detector, make
 from isthmus.core.pca import PCA, fit_lsa, fit_pca, linear_effect
 from isthmus.core.recognition import recognised
 from isthmus.data.batches import Batches, InMemory, Streamed, in_order
-from isthmus.data.large import Kept
+from isthmus.data.large import Kept, hashed
 from isthmus.data.rows import Rows
 from isthmus.data.sparse import Sparse, dense
 from isthmus.data.targets import wanted_of
@@ -67,6 +67,8 @@ _MOST_START, _START_ENTRIES = 4096, 1 << 25
 _AGAIN_SHARE = 0.5
 #: Held-out rows that are torn in two.
 _MOST_HALVES = 1000
+#: Rows in memory that are held out as those of rows that stream are: so many may not be in memory another day.
+_MANY = 1 << 17
 #: LSA looks at this many rows.
 _MOST_LSA = 100_000
 
@@ -179,9 +181,7 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
 def _counted(some: Rows, large: Rows, kinds: Mapping[str, str] | None) -> Rows:
     """Some of large rows, with what is known of the columns of all."""
     levels = [name for name, kind in (kinds or {}).items() if kind in ("boolean", "categorical", "hashed")]
-    beside = {
-        name: rows.replace(census=large.beside[name].data.census(levels)) for name, rows in some.beside.items()
-    }
+    beside = {name: rows.replace(census=large.beside[name].data.census(levels)) for name, rows in some.beside.items()}
     return some.replace(census=large.data.census(levels), beside=beside)
 
 
@@ -424,12 +424,17 @@ LAYOUT = ("time", "series_id", "window", "stride", "kinds")
 def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it.
 
-    Of large rows those that a hash of their place chooses, so that they stay the same when rows are appended.
+    Of large rows, and of very many in memory, those that a hash of their place chooses: both ways the same, also after
+    rows were appended.
     """
     n = len(rows)
+    share = 0.1 if plan.validation == AUTO else float(plan.validation)
     if rows.large:
-        kept = Kept(rows.data, 0.1 if plan.validation == AUTO else float(plan.validation), plan.seed)
+        kept = Kept(rows.data, share, plan.seed)
         return rows.of(kept), rows.of(kept.held) if len(kept.held) else None
+    if n >= _MANY and rows.kind in ("array", "table"):
+        out = hashed(np.arange(n)) < share
+        return (rows.take(~out), rows.take(out)) if out.any() else (rows, None)
     if plan.validation == AUTO and rows.kind == "windows":
         held = rows.data.enough(n // 10)
     elif plan.validation == AUTO:

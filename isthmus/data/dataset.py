@@ -92,6 +92,16 @@ class DataSet(Large):
             for begin in range(0, len(piece), AT_ONCE):
                 yield self._as_all(cut(piece, begin, begin + AT_ONCE), file)
 
+    def column(self, name: str) -> Iterator[pa.ChunkedArray]:
+        type_ = self.schema.field(name).type
+        for block, (which, part) in enumerate(self.blocks):
+            file = self.files[which]
+            if name in self.partitions.get(file.name, {}):
+                yield from (piece[name] for piece in self.read(block))
+                continue
+            for piece in self._guarded(file, part, [name]):
+                yield piece[name] if piece[name].type == type_ else piece[name].cast(type_)
+
     def census(self, levels: Collection[str] = ()) -> Mapping[str, Counted]:
         asked = tuple(sorted(set(levels) & set(self.column_names)))
         if asked not in self._census:

@@ -101,6 +101,11 @@ class Large(ABC):
         """The rows from ``start`` on in order, ``size`` at a time: while some are looked at, the next are read."""
         return ahead(self._cut(size, start))
 
+    def column(self, name: str) -> Iterator[Any]:
+        """One column of a table in order, piece by piece."""
+        for piece in self.pieces():
+            yield piece[name]
+
     def pieces(self, start: int = 0) -> Iterator[Any]:
         """The rows from ``start`` on in order, as they are read."""
         first = int(np.searchsorted(self.begins, start, side="right")) - 1
@@ -136,8 +141,7 @@ class Kept(Large):
 
     def __init__(self, rows: Large, share: float, seed: int):
         self.rows, self.share, self.kind = rows, share, rows.kind  # type: ignore[misc]
-        n, few = len(rows), max(64, _WIDEST // rows.width)
-        most = int(np.clip(_ENTRIES // rows.width, min(_LEAST, few), _MOST))
+        n, most = len(rows), most_of(rows.width)
         looked_at = min(share, min(_MOST_HELD, max(_LEAST_HELD, _ENTRIES // rows.width)) / n)
         some, held, counts = [], [], np.zeros(len(rows.counts), np.int64)
         for begin in range(0, n, _PLACES):
@@ -201,6 +205,12 @@ def hashed(places: np.ndarray, salt: int = 0) -> np.ndarray:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) / float(1 << 53)
+
+
+def most_of(width: int) -> int:
+    """How many rows of so many entries are looked at together where all are too many."""
+    few = max(64, _WIDEST // width)
+    return int(np.clip(_ENTRIES // width, min(_LEAST, few), _MOST))
 
 
 def some_of(rows: Large, seed: int = 0) -> Any:

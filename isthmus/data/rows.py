@@ -74,6 +74,13 @@ class Rows:
         """These rows, or of large ones some that stand for all, in memory."""
         return self.of(some_of(self.data, seed)) if self.large else self
 
+    def pick(self, places: np.ndarray) -> Rows:
+        """The rows at ``places``, which rise, in memory; large rows are read for it."""
+        if not self.large:
+            return self.take(places)
+        names = getattr(self.data, "names", None)
+        return self.of(self.data.pick(places)).replace(names=names and tuple(names[i] for i in places))
+
     def of(self, data: Any) -> Rows:
         """Some of these rows, which are large: ``data`` that came out of theirs, with what stands beside it."""
         if isinstance(data, Together):

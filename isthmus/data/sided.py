@@ -1,6 +1,6 @@
-"""Large rows with others beside them: columns of the same table, rows of other files read in step, or what is in memory.
+r"""Large rows with others beside them: columns of the same table, other rows read in step, or what is in memory.
 
-.. math:: (x_i, c_i, t_i) \quad\text{for the places } i \text{ of a block}
+.. math:: (x_i, c_i, t_i) \quad \text{for the places } i \text{ of a block}
 
 A column leaves the table in the stretch that was read, so nothing is read twice for it.
 """
@@ -62,6 +62,9 @@ class Sided(Large):
 
     def census(self, levels: Collection[str] = ()) -> Mapping[str, Counted]:
         return self.rows.census(levels)
+
+    def column(self, name: str) -> Iterator[Any]:
+        return self.rows.column(name)
 
     def beside(self, name: str) -> Large | None:
         other = self.rows if name in self.columns else self.others.get(name)

@@ -35,10 +35,10 @@ class Categorical(Column):
         dtype = returned(raw.type)
         levels, lost = ranked(studied.counts(name, raw, dtype), studied.max_levels)
         if lost:
+            many = studied.how_many(name, len(levels) + len(lost))
             studied.seen.append(
-                f"The column {name!r} has {studied.how_many(name, len(levels) + len(lost))} categories; the "
-                f"{studied.max_levels} most frequent are kept, and {sum(lost.values()):,} row(s) of the others count as unseen "
-                f"(max_levels={studied.max_levels})."
+                f"The column {name!r} has {many} categories; the {studied.max_levels} most frequent are kept, and "
+                f"{sum(lost.values()):,} row(s) of the others count as unseen (max_levels={studied.max_levels})."
             )
         return cls(name, dtype, levels)
 

@@ -52,10 +52,11 @@ class Hashed(Column):
             top if top is not None and bucket[top] > _MOSTLY * sum(bucket.values()) else None
             for bucket, top in zip(inside, strongest, strict=True)
         ]
+        many = studied.how_many(name, len(levels) + len(others))
         studied.seen.append(
-            f"The column {name!r} has {studied.how_many(name, len(levels) + len(others))} categories: the {len(levels)} "
-            f"most frequent are kept, and the others, {sum(others.values()):,} row(s), share {len(inside)} bucket(s), most "
-            f"of which come back as missing (max_levels={studied.max_levels})."
+            f"The column {name!r} has {many} categories: the {len(levels)} most frequent are kept, and the others, "
+            f"{sum(others.values()):,} row(s), share {len(inside)} bucket(s), most of which come back as missing "
+            f"(max_levels={studied.max_levels})."
         )
         return cls(name, dtype, levels, buckets)
 

@@ -95,7 +95,8 @@ def _of_texts(name: str, raw: pa.Array, studied: Studied) -> tuple[Column, np.nd
     if different > max(20, n_found / 2) or different == n_found >= 10:
         if n_found >= _TELLING and reads_as_text(raw):
             return _fitted(Sentences, name, raw, studied)
-        reason = f"holds {studied.how_many(name, different)} different texts in {n_found:,} rows, like an identifier or free text"
+        many = studied.how_many(name, different)
+        reason = f"holds {many} different texts in {n_found:,} rows, like an identifier or free text"
         if pictures:
             reason = f"seems to name pictures, and {pictures!r} is not there"
         return Aside(name, dtype, reason=reason), None
@@ -110,7 +111,9 @@ def _of_numbers(name: str, raw: pa.Array, said: str | None, studied: Studied) ->
         return column, numbers
     if np.isnan(numbers).all():
         return Aside(name, column.dtype, reason="has no finite value"), None
-    every = numbers if is_text(raw.type) else studied.with_bounds(name, raw, numbers, lambda cells: cells.cast("double"))
+    every = (
+        numbers if is_text(raw.type) else studied.with_bounds(name, raw, numbers, lambda cells: cells.cast("double"))
+    )
     if (value := _constant_of(every)) is not None:
         held = raw.drop_null()[0].as_py() if not is_text(raw.type) else value
         held = held if isinstance(held, (bool, int, float)) and held == value else value
