@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from isthmus.data.census import Counted, Tally, of_statistics
-from isthmus.data.files import CsvForm, tidy, why_unreadable
+from isthmus.data.files import CsvForm, of_two_encodings, tidy, too_long, two_encodings, why_unreadable
 from isthmus.data.large import AT_ONCE, Large, Stamped, cut, mark_of
 from isthmus.errors import DataError, FileError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a CSV that are parsed together.
 _CSV_BLOCK = 1 << 24
+#: Bytes from which on a line is none, and a quote that is not closed has opened nothing.
+_LONGEST = 1 << 22
 #: Files whose footers stay in memory.
 _FOOTERS = 256
 #: Bytes of a compressed column that are read at once.
@@ -88,7 +90,7 @@ class DataSet(Large):
     def read(self, block: int) -> Iterator[pa.Table]:
         which, part = self.blocks[block]
         file = self.files[which]
-        for piece in self._guarded(file, part, file.schema.names):
+        for piece in self._guarded(file, part):
             for begin in range(0, len(piece), AT_ONCE):
                 yield self._as_all(cut(piece, begin, begin + AT_ONCE), file)
 
@@ -129,12 +131,12 @@ class DataSet(Large):
                 for name, tally in tallies.items():
                     tally.add(piece[name])
 
-    def _guarded(self, file: _File, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Some columns of a block, with the words for what can go wrong."""
+    def _guarded(self, file: _File, part: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """A block, or some columns of it, with the words for what can go wrong."""
         import pyarrow as pa
 
         try:
-            yield from file.read(part, columns)
+            yield from file.read(part) if columns is None else file.cells(part, columns)
         except FileNotFoundError as error:
             raise FileError(f"{file.name!r} vanished while it was read.") from error
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -304,8 +306,13 @@ class _File(Stamped, ABC):
         """Learn ``schema``, ``counts`` and ``n_bytes``."""
 
     @abstractmethod
-    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Some columns of a block, piece by piece."""
+    def read(self, part: int) -> Iterator[pa.Table]:
+        """A block, piece by piece."""
+
+    def cells(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some columns of a block, which is quicker where files hold columns by themselves."""
+        for piece in self.read(part):
+            yield piece.select(list(columns))
 
     def told(self, tallies: Mapping[str, Tally]) -> dict[str, Tally]:
         """Count what is known without reading; the columns that have to be read."""
@@ -333,7 +340,10 @@ class _Parquet(_File):
             self._footers.pop(next(iter(self._footers)), None)
         self._footers[self.path] = meta
 
-    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def read(self, part: int) -> Iterator[pa.Table]:
+        yield from self.cells(part, self.schema.names)
+
+    def cells(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -383,12 +393,12 @@ class _Arrow(_File):
             self.counts = [whole.get_batch(i).num_rows for i in range(whole.num_record_batches)]
         self.n_bytes = self.size
 
-    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def read(self, part: int) -> Iterator[pa.Table]:
         import pyarrow as pa
 
         self.open().close()  # is it still the same?
         with pa.memory_map(str(self.path)) as mapped, pa.ipc.open_file(mapped) as whole:
-            yield pa.Table.from_batches([whole.get_batch(part)]).select(list(columns))
+            yield pa.Table.from_batches([whole.get_batch(part)]).select(self.schema.names)
 
 
 class _Csv(_File):
@@ -399,17 +409,31 @@ class _Csv(_File):
         import pyarrow as pa
 
         with self.open() as file:
-            self.form = CsvForm.of(file.read(1 << 18), self.name, "\t" if self.path.suffix.lower() == ".tsv" else None)
+            head = file.read(1 << 18)
+        self.form = CsvForm.of(head, self.name, "\t" if self.path.suffix.lower() == ".tsv" else None)
         if self.form.encoding == "utf-16":
-            raise FileError(f"{self.name!r} is UTF-16, which cannot be read in stretches. Save it as UTF-8.")
+            raise FileError(
+                f"{self.name!r} is UTF-16, which cannot be read in stretches, nor as one file of several. Save it as "
+                "UTF-8."
+            )
+        if b"\n" not in head and b"\r" in head:
+            raise FileError(
+                f"The lines of {self.name!r} end with a carriage return alone, as on computers of the last century, "
+                "which cannot be read in stretches, nor as one file of several. Save it with the line ends of today."
+            )
+        if head[: self.form.body].count(b'"') % 2:
+            raise FileError(
+                f"A name in the first line of {self.name!r} goes over several lines, which cannot be read in "
+                "stretches, nor as one file of several. Rename the column."
+            )
         self.spans, self.counts, self.n_bytes, names = [], [], float(self.size), self.form.names
         raw: dict[str, Any] = dict.fromkeys(names, pa.null())
         tidied: dict[str, Any] = dict.fromkeys(names, pa.null())
         self.index = len(names) > 1 and not names[0]
+        latin, both = False, 0
         for begin, data in self._spans():
-            if self.form.encoding == "utf8" and not _is_utf8(data):
-                self.form = replace(self.form, encoding="latin-1")
-            table = self.form.parse(data, self.name)
+            table, said = self._parsed(data)
+            latin, both = latin or not _is_utf8(data), both + said
             self.index = self.index and _counts_on(table, sum(self.counts))
             self.spans.append((begin, begin + len(data)))
             self.counts.append(len(table))
@@ -424,10 +448,27 @@ class _Csv(_File):
             self.remarks.append(
                 f"{self.name} has no header (its first line is all numbers): its columns are called x0, x1, …."
             )
-        if self.form.encoding == "latin-1":
-            self.remarks.append(f"{self.name} is not UTF-8; it was read as Latin-1.")
+        if latin:
+            self.remarks.append(two_encodings(self.name, both))
         if self.index:
             self.remarks.append(f"The unnamed first column of {self.name} counts the rows, so it was left out.")
+
+    def _parsed(self, data: bytes, types: Mapping[str, Any] | None = None) -> tuple[pa.Table, int]:
+        """Some lines, and how many cells of them are UTF-8 beyond ASCII: of a file that mixes encodings every cell is
+        read as what it is.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if data.isascii():
+            return self.form.parse(data, self.name, types), 0
+        if not _is_utf8(data):
+            table = replace(self.form, encoding="latin-1").parse(data, self.name, types)
+            columns, both = of_two_encodings(table.columns)
+            return pa.table(columns, names=table.column_names), both
+        table = replace(self.form, encoding="utf8").parse(data, self.name, types)
+        texts = [column for column in table.columns if _is_text(column.type)]
+        return table, sum(pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0 for column in texts)
 
     def _counted(self, name: str, column: pa.ChunkedArray) -> None:
         """Count along, unless the column changes its type: then what was counted is not what will be read."""
@@ -446,20 +487,19 @@ class _Csv(_File):
         else:
             tally.type = False
 
-    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def read(self, part: int) -> Iterator[pa.Table]:
         import pyarrow as pa
 
         begin, end = self.spans[part]
         with self.open() as file:
             file.seek(begin)
             data = file.read(end - begin)
-        table = self.form.parse(data, self.name, self.types)
-        wanted, found = set(columns), {}
-        for field, name in zip(self.schema, self.form.names[self.index :], strict=True):
-            if field.name in wanted:
-                column = tidy(table[name])
-                found[field.name] = column if column.type == self.given[name] else column.cast(self.given[name])
-        yield pa.table(found).select(list(columns))
+        table, _ = self._parsed(data, self.types)
+        columns = []
+        for name in self.form.names[self.index :]:
+            column = tidy(table[name])
+            columns.append(column if column.type == self.given[name] else column.cast(self.given[name]))
+        yield pa.Table.from_arrays(columns, schema=self.schema)
 
     def _spans(self) -> Iterator[tuple[int, bytes]]:
         """Bytes that end with a line, and where they begin. A line end between quotes is none."""
@@ -471,6 +511,11 @@ class _Csv(_File):
                 block = file.read(_CSV_BLOCK)
                 data = left + block
                 end = len(data) if not block else _line_end(data)
+                if not end and len(data) > _LONGEST:
+                    # a quote within a cell opens nothing, and of one that is never closed the parser will tell
+                    end = data.rfind(b"\n") + 1
+                    if not end:
+                        raise too_long(self.name)
                 if data[:end].strip():
                     yield at, data[:end]
                 at, left = at + end, data[end:]
@@ -605,8 +650,7 @@ def _is_utf8(data: bytes) -> bool:
 def _line_end(data: bytes) -> int:
     """Behind the last line end that stands outside quotes; 0 where there is none."""
     end = data.rfind(b"\n") + 1
-    if b'"' not in data:
-        return end
     while end and data.count(b'"', 0, end) % 2:
-        end = data.rfind(b"\n", 0, end - 1) + 1
+        # the last quote opens what goes on behind this line end
+        end = data.rfind(b"\n", 0, data.rfind(b'"', 0, end)) + 1
     return end

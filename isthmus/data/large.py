@@ -141,8 +141,9 @@ class Kept(Large):
 
     def __init__(self, rows: Large, share: float, seed: int):
         self.rows, self.share, self.kind = rows, share, rows.kind  # type: ignore[misc]
-        n, most = len(rows), most_of(rows.width)
-        looked_at = min(share, min(_MOST_HELD, max(_LEAST_HELD, _ENTRIES // rows.width)) / n)
+        n = len(rows)
+        most, most_held = enough(rows.width)
+        looked_at = min(share, most_held / n)
         some, held, counts = [], [], np.zeros(len(rows.counts), np.int64)
         for begin in range(0, n, _PLACES):
             places = np.arange(begin, min(n, begin + _PLACES))
@@ -181,6 +182,13 @@ class Kept(Large):
             yield piece if self.share == 0 else taken(piece, np.flatnonzero(hashed(places) >= self.share))
 
 
+def enough(width: int) -> tuple[int, int]:
+    """Rows of so many entries that stand for all, and held-out ones that are looked at."""
+    few = max(64, _WIDEST // width)
+    some = int(np.clip(_ENTRIES // width, min(_LEAST, few), _MOST))
+    return some, min(_MOST_HELD, max(_LEAST_HELD, _ENTRIES // width))
+
+
 @dataclass(frozen=True)
 class Together:
     """Some rows in memory, and what stands ``beside`` them, row for row."""
@@ -205,12 +213,6 @@ def hashed(places: np.ndarray, salt: int = 0) -> np.ndarray:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) / float(1 << 53)
-
-
-def most_of(width: int) -> int:
-    """How many rows of so many entries are looked at together where all are too many."""
-    few = max(64, _WIDEST // width)
-    return int(np.clip(_ENTRIES // width, min(_LEAST, few), _MOST))
 
 
 def some_of(rows: Large, seed: int = 0) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.data.files import NULLS
-from isthmus.data.large import most_of
+from isthmus.data.large import enough
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError, unknown
@@ -63,7 +63,7 @@ class Labelled:
             return self
         known, others = np.flatnonzero(self.known), np.flatnonzero(~self.known)
         g = np.random.default_rng(seed)
-        mine = known[drawn(self.y[known], self.classes, most_of(self.rows.data.width), g)]
+        mine = known[drawn(self.y[known], self.classes, enough(self.rows.data.width)[0], g)]
         those = others if len(others) <= _OTHERS else np.sort(g.choice(others, _OTHERS, replace=False))
         found = self.rows.pick(np.union1d(mine, those))
         remarks = list(self.remarks)
