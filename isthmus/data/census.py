@@ -125,6 +125,13 @@ class Tally:
             self.values, self.overflowed = None, True
 
 
+def counted(column: pa.ChunkedArray) -> Counted:
+    """What a column in memory holds."""
+    tally = Tally()
+    tally.add(column)
+    return tally.told()
+
+
 def of_statistics(tally: Tally, groups: Iterable[Any], *, ordered: bool = True) -> bool:
     """Take in what the footer of a Parquet file says of a column's chunks, ranges where cells are ``ordered``; False,
     and nothing taken, where it does not say.

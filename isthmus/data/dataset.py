@@ -349,7 +349,9 @@ class _Parquet(_File):
 
         with self.open() as file:
             # a buffered stream, so that a long column of one row group is never in memory as a whole
-            whole = pq.ParquetFile(file, metadata=self._footers.get(self.path), buffer_size=_READ)
+            whole = pq.ParquetFile(
+                file, metadata=self._footers.get(self.path), buffer_size=_READ, page_checksum_verification=True
+            )
             self._keep(whole.metadata)
             for batch in whole.iter_batches(AT_ONCE, row_groups=[part], columns=list(columns)):
                 yield pa.Table.from_batches([batch])

@@ -40,6 +40,15 @@ _MAGIC = {
     b"%PDF": "a PDF document",
 }
 
+#: What texts begin with that are no CSV, what they are, and what to do.
+_TEXTS = (
+    (b"<!doctype", "a web page", "Download the file itself."),
+    (b"<html", "a web page", "Download the file itself."),
+    (b"<?xml", "XML", "Export the rows as CSV."),
+    (b'{"', "JSON lines", "Give it the ending .jsonl."),
+    (b"version https://git-lfs", "a Git LFS pointer", "Fetch the file itself: git lfs pull."),
+)
+
 #: Bytes that a file is judged by.
 _HEAD = 1 << 18
 
@@ -283,6 +292,10 @@ def _encoding(head: bytes, origin: str) -> str:
             raise FileError(
                 f"{origin} is not a CSV: it looks like {what}. Give it its right ending, or export it as CSV."
             )
+    begin = head[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for mark, what, ending in _TEXTS:
+        if begin.startswith(mark):
+            raise FileError(f"{origin} is not a CSV: it looks like {what}. {ending}")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     even, odd = head[::2].count(0), head[1::2].count(0)
@@ -343,7 +356,7 @@ def _read_parquet(path: Path) -> tuple[pa.Table, list[str]]:
 
     # through a file object: a path would let pyarrow read partitions out of folder names
     with path.open("rb") as file:
-        return _unindexed(pq.read_table(file)), []
+        return _unindexed(pq.read_table(file, page_checksum_verification=True)), []
 
 
 def _read_arrow(path: Path) -> tuple[pa.Table, list[str]]:

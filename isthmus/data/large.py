@@ -78,8 +78,8 @@ class Large(ABC):
         """
         return {}
 
-    def beside(self, name: str) -> Large | None:
-        """What stands beside these rows under that name and is large too."""
+    def beside(self, name: str) -> Any:
+        """What stands beside these rows under that name, of all of them: large too, or in memory."""
         return None
 
     def pick(self, places: np.ndarray) -> Any:
@@ -168,7 +168,7 @@ class Kept(Large):
     def census(self, levels: Collection[str] = ()) -> Mapping[str, Counted]:
         return self.rows.census(levels)
 
-    def beside(self, name: str) -> Large | None:
+    def beside(self, name: str) -> Any:
         return self.rows.beside(name)
 
     def mark(self) -> str:

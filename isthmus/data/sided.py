@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.data.census import Counted, counted
 from isthmus.data.large import Large, Together, cut, joined, taken
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from isthmus.data.census import Counted
 
 
 class Sided(Large):
@@ -66,9 +65,8 @@ class Sided(Large):
     def column(self, name: str) -> Iterator[Any]:
         return self.rows.column(name)
 
-    def beside(self, name: str) -> Large | None:
-        other = self.rows if name in self.columns else self.others.get(name)
-        return other if isinstance(other, Large) else None
+    def beside(self, name: str) -> Any:
+        return self.rows if name in self.columns else self.others.get(name)
 
     def mark(self) -> str:
         beside = {name: _mark(other) for name, other in sorted(self.others.items())}
@@ -106,7 +104,9 @@ class Side(Large):
 
     def census(self, levels: Collection[str] = ()) -> Mapping[str, Counted]:
         there = self.whole.beside(self.name)
-        return {} if there is None else there.census(levels)
+        if isinstance(there, Large):
+            return there.census(levels)
+        return {name: counted(there[name]) for name in getattr(there, "column_names", ())}
 
     def mark(self) -> str:
         return f"{self.whole.mark()} {self.name}"

@@ -283,7 +283,9 @@ def _open_blocks(
         rows = _table(rows.data, origin) if of == "table" else rows
     else:
         rows = Rows(of, data, origin)
-    return rows.replace(remarks=tuple(data.remarks), skipped=tuple(others))
+    # where paths in the cells of a table begin
+    folder = os.path.commonpath([os.path.abspath(path.parent) for path in paths]) if of == "table" else None
+    return rows.replace(remarks=tuple(data.remarks), skipped=tuple(others), folder=folder)
 
 
 def _vectors(rows: Rows, kind: str | None) -> Rows:

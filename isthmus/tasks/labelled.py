@@ -102,8 +102,10 @@ def labelled(model: Model, rows: Any, said: Any, *, kind: str = "auto", least: i
             f"{rows.origin} are recordings, and a label belongs to a row. Cut them into windows, one a row, and fit "
             "and label these."
         )
-    if rows.large and rows.kind == "table" and str(said) in rows.data.column_names:
-        name, leak = str(said), str(said) in model.modality.looks_at
+    column = str(said) if isinstance(said, str | Path) else None
+    if rows.large and rows.kind == "table" and column in rows.data.column_names:
+        assert column is not None
+        name, leak = column, column in model.modality.looks_at
         y, classes = _of_column(rows.data, name, kind)
     else:
         rows, values, name, leak = _found(model, rows, said)
