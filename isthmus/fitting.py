@@ -196,7 +196,7 @@ def set_aside(
     Raises:
         SpecError: a share that is none.
     """
-    rows.in_memory("contamination needs")
+    rows.in_memory("contamination holds every row against its neighbours, which takes")
     said = contamination
     if said != AUTO and (isinstance(said, bool | str) or not 0 < float(said) < 0.5):
         raise SpecError(f"contamination is a share above 0 and below 0.5, or 'auto', got {said!r}. Say 0.05, or None.")
@@ -233,7 +233,7 @@ def begin(
 ) -> Begun:
     """Compose the parts, decide what was left open, build the network and set it to where it begins."""
     if plan.pretrain and fed.large is not None:
-        fed.large.in_memory("pretrain needs")
+        fed.large.in_memory("pretrain shows each layer what the one before it says of the rows, which takes")
     said, own = _split_own(parts)
     warm_start = None if plan.pretrain else warm_start  # two ways to begin
     face, tensors = fed.modality, fed.tensors

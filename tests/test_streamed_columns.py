@@ -8,13 +8,14 @@ import torch
 
 from isthmus import open_rows
 from isthmus.conditions import with_condition
+from isthmus.data.container import unpack
 from isthmus.data.large import hashed
 from isthmus.data.targets import with_target
 from isthmus.errors import DataError
 from isthmus.fitting import feed, split
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.codes import encode, reconstruct
+from isthmus.tasks.codes import encode, reconstruct, rows_where
 from isthmus.tasks.compress import compress, decompress
 from isthmus.tasks.detect import detect
 from isthmus.tasks.heads import fit_head, predict
@@ -43,10 +44,9 @@ def table(n, seed=0, levels=("up", "down")):
 LABELS = {"kinds": {"label": "ignore", "grade": "ignore"}}
 
 
-@pytest.fixture
-def folder(tmp_path):
-    where = tmp_path / "rows"
-    where.mkdir()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    where = tmp_path_factory.mktemp("rows")
     for i, n in enumerate(SIZES):
         pq.write_table(table(n, i), where / f"part-{i}.parquet", row_group_size=150)
     return where
@@ -66,7 +66,7 @@ def fit(source, stream=True, plan=PLAN, **options):
     return Model.fit(open_rows(source, stream=stream), plan=plan, latent_dim=2, parts=QUICK, device="cpu", **options)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(folder):
     return fit(folder, stream=False)
 
@@ -178,7 +178,8 @@ def test_labels_are_looked_at_before_anything_is_scored(model, folder, monkeypat
 
 
 @pytest.mark.parametrize("label", ["label", "grade"])
-def test_heads_as_in_memory(model, folder, tmp_path, small, label):
+def test_heads_as_in_memory(model, folder, tmp_path, monkeypatch, label):
+    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
     large, whole = both(folder)
     heads = [fit_head(model, rows, label, fine_tune=False) for rows in (large, whole)]
     assert all(torch.equal(a, b) for a, b in zip(*(one.head.state_dict().values() for one in heads), strict=True))
@@ -316,5 +317,16 @@ def test_compressed_as_in_memory(model, folder, tmp_path, max_error):
         )
     else:
         assert back.equals(other)
-        assert found.found.ways == known.ways
-    assert len(list(tmp_path.iterdir())) == 3
+        files = [unpack(tmp_path / name) for name in ("a.isz", "b.isz")]
+        assert [one.crc for one in files[0].chunks] == [one.crc for one in files[1].chunks], "byte for byte"
+    assert len(list(tmp_path.iterdir())) == 2, "and nothing half written"
+
+
+def test_rows_where_as_in_memory(folder):
+    for said in ("kind=up", "grade=0.5", "label=attack"):
+        large, whole = both(folder)
+        if said == "grade=0.5":
+            with pytest.raises(DataError, match=r"grade.*0\.5"):
+                rows_where(large, said)
+            continue
+        assert rows_where(large, said).data.equals(rows_where(whole, said).data.combine_chunks())

@@ -21,7 +21,8 @@ _LONGEST = 256
 
 @dataclass(frozen=True)
 class Counted:
-    """Of ``n`` cells ``missing`` are empty; the others lie from ``low`` to ``high`` (None where they have no order).
+    """Of ``n`` cells ``missing`` are not there, texts that are ``empty`` among them; the others lie from ``low`` to
+    ``high`` (None where they have no order).
 
     ``values`` is how often each stands, or None: nobody asked, or there are more than ``MOST``.
     """
@@ -32,6 +33,7 @@ class Counted:
     high: Any = None
     values: dict[Any, int] | None = None
     overflowed: bool = False
+    empty: int = 0
 
     @property
     def there(self) -> int:
@@ -43,7 +45,7 @@ class Tally:
     """Counts the cells of one column, piece by piece."""
 
     def __init__(self, values: bool = True):
-        self.n = self.missing = 0
+        self.n = self.missing = self.empty = 0
         self.low: Any = None
         self.high: Any = None
         self.values: dict[Any, int] | None = {} if values else None
@@ -61,7 +63,7 @@ class Tally:
         return self.n == n and self.type is not False and (not values or self.counts or self.overflowed)
 
     def told(self) -> Counted:
-        return Counted(self.n, self.missing, self.low, self.high, self.values, self.overflowed)
+        return Counted(self.n, self.missing, self.low, self.high, self.values, self.overflowed, self.empty)
 
     def bounds(self, n: int, missing: int, low: Any, high: Any) -> None:
         """Take in what is known of ``n`` cells without reading them."""
@@ -87,7 +89,8 @@ class Tally:
             missing += pc.sum(pc.is_nan(column)).as_py() or 0
         if self.counts or _is_text(plain):
             found = self._values(column, plain)
-            missing += found.pop("", 0) if _is_text(plain) else 0
+            empty = found.pop("", 0) if _is_text(plain) else 0
+            self.empty, missing = self.empty + empty, missing + empty
             self._count(found)
         if not _is_text(plain) and not pa.types.is_null(plain):
             low, high = _range(column)

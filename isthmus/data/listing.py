@@ -21,7 +21,8 @@ _EVERY = 256
 
 
 def listed(folder: Path) -> tuple[list[str], list[Skipped]]:
-    """The names of all files below ``folder``, with folders in them, and the folders that may not be looked into.
+    """The names of all files below ``folder``, with folders in them, and the folders that may not be looked into, with
+    links that lead nowhere.
 
     Hidden files are nobody's rows, so they are not worth a remark. A folder that is a link is not followed, since it
     may lead back.

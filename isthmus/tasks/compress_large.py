@@ -160,7 +160,6 @@ def _column(name: str, some: Any, known: Counted | None, n: int, errors: Any) ->
     if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
         if known is None or known.values is None:
             return Column(name, str(type_), "text")
-        # an empty text was counted as missing
-        levels = [*known.values, *([""] if known.missing else [])]
+        levels = [*known.values, *([""] if known.empty else [])]
         return _form(name, pa.chunked_array([pa.array(levels, type_)]), errors, n)
     return _form(name, some, errors)

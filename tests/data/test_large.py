@@ -519,7 +519,7 @@ def test_a_quote_within_a_cell_opens_nothing(tmp_path, monkeypatch):
         (b'"a\nb",c\n1,2\n3,4\n', "goes over several lines"),
         (b"<!DOCTYPE html>\n<html></html>\n", "a web page"),
         (b'{"a": 1}\n{"a": 2}\n', "JSON lines"),
-        (b"a,b\n" + b"1,2\n" * 50 + b"\x00\x01\x02\n", "\ufffd"),
+        (b"a,b\n" + b"1,2\n" * 50 + b"\x01\n", "\ufffd"),
     ],
     ids=["cr", "name", "html", "json", "binary"],
 )
