@@ -104,13 +104,12 @@ class Conditions:
 
 def with_condition(rows: Rows, condition: Any) -> Rows:
     """``rows`` with what steers them beside them: the names of columns, which leave the table, or a label per row."""
-    rows.in_memory("A condition needs")
     if rows.kind == "table":
         names = [condition] if isinstance(condition, str) else condition
         words = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
         if words and (len(names) != len(rows) or set(names) <= set(rows.data.column_names)):
             return set_aside(rows, names)
-    return rows.replace(beside={**rows.beside, "condition": _labels(condition)})
+    return rows.with_beside("condition", _labels(condition))
 
 
 def set_aside(rows: Rows, names: Sequence[str]) -> Rows:
@@ -120,9 +119,7 @@ def set_aside(rows: Rows, names: Sequence[str]) -> Rows:
             raise unknown("column", name, rows.data.column_names)
     if len(names) == len(rows.data.column_names):
         raise DataError("Every column is a condition: nothing is left to learn. Name fewer.")
-    condition = rows.replace(data=rows.data.select(list(names)), beside={}, names=None)
-    data = rows.data.drop_columns(list(names))
-    return rows.replace(data=data, beside={**rows.beside, "condition": condition})
+    return rows.without_columns("condition", names)
 
 
 def _labels(said: Any) -> Rows:

@@ -32,7 +32,7 @@ from isthmus.core.parts import Bottleneck, Detector, make
 from isthmus.core.pca import PCA, fit_lsa, fit_pca, linear_effect
 from isthmus.core.recognition import recognised
 from isthmus.data.batches import Batches, InMemory, Streamed, in_order
-from isthmus.data.large import Kept
+from isthmus.data.large import Kept, hashed
 from isthmus.data.rows import Rows
 from isthmus.data.sparse import Sparse, dense
 from isthmus.data.targets import wanted_of
@@ -67,6 +67,8 @@ _MOST_START, _START_ENTRIES = 4096, 1 << 25
 _AGAIN_SHARE = 0.5
 #: Held-out rows that are torn in two.
 _MOST_HALVES = 1000
+#: Rows in memory that are held out as those of rows that stream are: so many may not be in memory another day.
+_MANY = 1 << 17
 #: LSA looks at this many rows.
 _MOST_LSA = 100_000
 
@@ -132,7 +134,7 @@ class Fed:
 
         def read(block: int) -> Iterator[dict[str, Tensor]]:
             for data in large.data.read(block):
-                yield tensors_of(large.replace(data=data), self.modality, self.conditions)
+                yield tensors_of(large.of(data), self.modality, self.conditions)
 
         each = sum(t.element_size() * int(np.prod(t.shape[1:])) for t in self.tensors.values())
         return Streamed(
@@ -157,7 +159,7 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
     """Learn what the rows are made of, and turn them into tensors."""
     options = dict(options)
     large = kept if kept.large else None
-    kept = kept if large is None else kept.replace(data=kept.data.some)
+    kept = kept if large is None else _counted(kept.of(kept.data.some), kept, options.get("kinds"))
     conditions = None
     if "condition" in kept.beside:
         conditions = Conditions.fit(kept, options.get("kinds"))
@@ -169,7 +171,18 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
         raise SpecError("Pictures in tiles take no condition: it would steer tiles, and is said of pictures.")
     if large is not None and face.sparse:
         large.in_memory(f"The modality {face.kind!r} looks at")
-    return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions), large)
+    tensors = tensors_of(kept, face, conditions)
+    if "observed" not in tensors and any(kept.census[name].missing for name in face.looks_at if name in kept.census):
+        # none of these is missing, and some of the others are
+        tensors["observed"] = torch.ones_like(tensors["x"], dtype=torch.bool)
+    return Fed(face, conditions, tensors, held and tensors_of(held, face, conditions), large)
+
+
+def _counted(some: Rows, large: Rows, kinds: Mapping[str, str] | None) -> Rows:
+    """Some of large rows, with what is known of the columns of all."""
+    levels = [name for name, kind in (kinds or {}).items() if kind in ("boolean", "categorical", "hashed")]
+    beside = {name: rows.replace(census=large.beside[name].data.census(levels)) for name, rows in some.beside.items()}
+    return some.replace(census=large.data.census(levels), beside=beside)
 
 
 def set_aside(
@@ -183,7 +196,7 @@ def set_aside(
     Raises:
         SpecError: a share that is none.
     """
-    rows.in_memory("contamination needs")
+    rows.in_memory("contamination holds every row against its neighbours, which takes")
     said = contamination
     if said != AUTO and (isinstance(said, bool | str) or not 0 < float(said) < 0.5):
         raise SpecError(f"contamination is a share above 0 and below 0.5, or 'auto', got {said!r}. Say 0.05, or None.")
@@ -221,7 +234,7 @@ def begin(
 ) -> Begun:
     """Compose the parts, decide what was left open, build the network and set it to where it begins."""
     if plan.pretrain and fed.large is not None:
-        fed.large.in_memory("pretrain needs")
+        fed.large.in_memory("pretrain shows each layer what the one before it says of the rows, which takes")
     said, own = _split_own(parts)
     warm_start = None if plan.pretrain else warm_start  # two ways to begin
     face, tensors = fed.modality, fed.tensors
@@ -416,12 +429,17 @@ LAYOUT = ("time", "series_id", "window", "stride", "kinds")
 def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     """Hold out rows: a tenth, but enough to calibrate a false-alarm rate of 1 % where a quarter allows it.
 
-    Of large rows those that a hash of their place chooses, so that they stay the same when rows are appended.
+    Of large rows, and of very many in memory, those that a hash of their place chooses: both ways the same, also after
+    rows were appended.
     """
     n = len(rows)
+    share = 0.1 if plan.validation == AUTO else float(plan.validation)
     if rows.large:
-        kept = Kept(rows.data, 0.1 if plan.validation == AUTO else float(plan.validation), plan.seed)
-        return rows.replace(data=kept), rows.replace(data=kept.held) if len(kept.held) else None
+        kept = Kept(rows.data, share, plan.seed)
+        return rows.of(kept), rows.of(kept.held) if len(kept.held) else None
+    if n >= _MANY and rows.kind in ("array", "table"):
+        out = hashed(np.arange(n)) < share
+        return (rows.take(~out), rows.take(out)) if out.any() else (rows, None)
     if plan.validation == AUTO and rows.kind == "windows":
         held = rows.data.enough(n // 10)
     elif plan.validation == AUTO:
@@ -556,6 +574,8 @@ def stretches_told(kept: Rows, held: Rows | None) -> list[str]:
         return []
     some, n = len(kept.data.some), len(kept.data.rows)
     said = [f"read in stretches: columns, scales, the start and the detector were learned from {some:,} of the rows"]
+    if kept.kind == "table":
+        said[0] += "; categories, ranges and missing cells were counted over all"
     if held is not None and len(held) < (out := n - len(kept)):
         said.append(f"{out:,} rows are held out, of which {len(held):,} were looked at")
     return said

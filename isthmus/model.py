@@ -584,7 +584,7 @@ class Model:
         against the ``target`` rows where they are given, else against the rows themselves.
         """
         rows = self.open(source)
-        rows = rows.some() if target is None else with_target(rows, self.open(target))
+        rows = (rows if target is None else with_target(rows, self.open(target))).some()
         tensors = tensors_of(rows, self.modality, self.conditions)
         pca, mean = self.scorer.linear_errors(self.pca, tensors)
         where = {name: t.to(self.device) for name, t in tensors.items()}

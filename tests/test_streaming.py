@@ -145,8 +145,6 @@ def test_other_rows_are_not_taken_up(folder, tmp_path):
     "options",
     [
         {"contamination": 0.1},
-        {"target": np.zeros((1600, 7))},
-        {"condition": "kind"},
         {"plan": PLAN.replace(pretrain="stacked")},
         {"modality": "series"},
     ],
@@ -232,11 +230,6 @@ def test_remarks_are_gathered(model, tmp_path, monkeypatch):
     found.run()
     assert found.remarks == model.remarks(open_rows(odd))
     assert "6 cell(s)" in found.remarks[0]
-
-
-def test_labels_are_refused(model, folder):
-    with pytest.raises(DataError, match="labels need all rows at once"):
-        detect(model, open_rows(folder, stream=True), labels="kind")
 
 
 def test_looking_takes_some(model, folder, small):

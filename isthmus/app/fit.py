@@ -143,7 +143,11 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     implied = implied or ("tiles" if said["tile"] else None)
     kind = job.modality_of(data, said["kind"]) if job else said["kind"] or implied
     rows = open_rows(data, strict=said["strict"], kind=kind, stream=said["stream"])
-    target = None if said["target"] is None else open_rows(said["target"], strict=said["strict"], kind=kind)
+    target = (
+        None
+        if said["target"] is None
+        else open_rows(said["target"], strict=said["strict"], kind=kind, stream=said["stream"])
+    )
     reading = time.perf_counter() - began
     for line in words.opened(rows) + ([] if target is None else words.opened(target)):
         voice.say(line)

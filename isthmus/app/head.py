@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from isthmus.app.params import Seconds
-from isthmus.app.voice import Voice, check_output, voiced
+from isthmus.app.voice import STREAM, Voice, check_output, voiced
 from isthmus.spec import AUTO
 
 
@@ -44,6 +44,7 @@ from isthmus.spec import AUTO
 @click.option("--validation", type=float, help="The share of the labels to hold out.  [default: 0.2]")
 @click.option("--max-time", type=Seconds(), help="Stop after so long: 60s, 5m.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same head.")
+@click.option("--stream/--no-stream", default=None, help=STREAM)
 @click.option("--device", default=AUTO, show_default=True, help="cpu, cuda, cuda:1, ….")
 @voiced  # fmt: skip
 def head(
@@ -59,6 +60,7 @@ def head(
     validation: float | None,
     max_time: float | None,
     seed: int,
+    stream: bool | None,
     device: str,
 ) -> None:
     """Teach MODEL a label by the rows of DATA that have one, and write both to one file.
@@ -73,7 +75,7 @@ def head(
 
     model = open_model(model_path, device=device)
     taught = fit_head(
-        model, model.open(data), label,
+        model, model.open(data, stream=stream), label,
         kind=kind, unlabelled=unlabelled, teach=None if teach == "none" else teach, fine_tune=fine_tune,
         validation=AUTO if validation is None else validation, seed=seed, max_time=max_time,
         hooks=[] if voice.quiet else [Progress()], told=voice.say,

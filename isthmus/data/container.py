@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from isthmus.errors import FileError
 from isthmus.files import MAX_HEADER_BYTES, open_file, parse_json, write_atomic
@@ -32,6 +32,9 @@ MAX_RATIO, SMALL = 1000, 16 << 20
 _AGAIN = "Copy or download it again."
 _HEAD = struct.Struct("<8sII")
 _SUM = struct.Struct("<I")
+SUM_SIZE = _SUM.size
+#: Bytes that are copied at once.
+_COPIED = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,42 @@ class Container:
 
 def pack(header: Mapping[str, Any], chunks: Sequence[tuple[int, bytes]]) -> bytes:
     """One file: what it says of itself, and chunks of (rows, bytes)."""
-    listed = [[rows, len(data), zlib.crc32(data)] for rows, data in chunks]
-    said = {**header, "chunks": listed}
+    head = head_of(header, [[rows, len(data), zlib.crc32(data)] for rows, data in chunks])
+    body = b"".join([head, *(data for _, data in chunks)])
+    return body + _SUM.pack(zlib.crc32(body))
+
+
+def head_of(header: Mapping[str, Any], listed: Sequence[Sequence[int]]) -> bytes:
+    """What stands before the chunks, of which (rows, bytes, CRC32) are listed."""
+    said = {**header, "chunks": [list(one) for one in listed]}
     claimed = max(header["raw_bytes"], header["rows"] * header["cells_per_row"])
-    if claimed > SMALL and (short := claimed // MAX_RATIO + 1 - sum(len(data) for _, data in chunks)) > 0:
+    if claimed > SMALL and (short := claimed // MAX_RATIO + 1 - sum(size for _, size, _ in listed)) > 0:
         said["room"] = " " * short
     text = json.dumps(said, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     parse_json(text)  # what would be refused when it is read is refused while there is still something to save
     head = _HEAD.pack(MAGIC, VERSION, len(text)) + text
-    body = b"".join([head, _SUM.pack(zlib.crc32(head)), *(data for _, data in chunks)])
-    return body + _SUM.pack(zlib.crc32(body))
+    return head + _SUM.pack(zlib.crc32(head))
+
+
+def write_from(
+    path: str | os.PathLike[str], header: Mapping[str, Any], listed: Sequence[Sequence[int]], chunks: BinaryIO
+) -> int:
+    """Put a file at ``path``, whole or not at all, whose chunks stand in a file already; the bytes that it has."""
+    head = head_of(header, listed)
+    size = len(head) + sum(n for _, n, _ in listed) + SUM_SIZE
+    _check(header, [Chunk(rows, 0, n, crc) for rows, n, crc in listed], size)
+
+    def copy(file: BinaryIO) -> None:
+        file.write(head)
+        crc = zlib.crc32(head)
+        chunks.seek(0)
+        while data := chunks.read(_COPIED):
+            file.write(data)
+            crc = zlib.crc32(data, crc)
+        file.write(_SUM.pack(crc))
+
+    write_atomic(path, copy)
+    return size
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from isthmus.data.files import CsvForm, tidy, why_unreadable
+from isthmus.data.census import Counted, Tally, of_statistics
+from isthmus.data.files import CsvForm, of_two_encodings, tidy, too_long, two_encodings, why_unreadable
 from isthmus.data.large import AT_ONCE, Large, Stamped, cut, mark_of
 from isthmus.errors import DataError, FileError
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a CSV that are parsed together.
 _CSV_BLOCK = 1 << 24
+#: Bytes from which on a line is none, and a quote that is not closed has opened nothing.
+_LONGEST = 1 << 22
 #: Files whose footers stay in memory.
 _FOOTERS = 256
 #: Bytes of a compressed column that are read at once.
@@ -48,8 +51,11 @@ class DataSet(Large):
         """
         self.origin = origin
         self.files: list[_File] = []
+        #: What is counted of every column, of a CSV at once.
+        self._tallies: dict[str, Tally] = {}
+        self._census: dict[tuple[str, ...], dict[str, Counted]] = {}
         for path, name in zip(paths, names, strict=True):
-            file = _FORMATS[path.suffix.lower()](path, name)
+            file = _FORMATS[path.suffix.lower()](path, name, self._tallies)
             if self.files and file.schema.equals(self.files[0].schema):
                 file.schema = self.files[0].schema  # one for ten thousand files
             self.files.append(file)
@@ -82,14 +88,55 @@ class DataSet(Large):
         return mark_of(self.files, str(self.schema))
 
     def read(self, block: int) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
         which, part = self.blocks[block]
         file = self.files[which]
+        for piece in self._guarded(file, part):
+            for begin in range(0, len(piece), AT_ONCE):
+                yield self._as_all(cut(piece, begin, begin + AT_ONCE), file)
+
+    def column(self, name: str) -> Iterator[pa.ChunkedArray]:
+        type_ = self.schema.field(name).type
+        for block, (which, part) in enumerate(self.blocks):
+            file = self.files[which]
+            if name in self.partitions.get(file.name, {}):
+                yield from (piece[name] for piece in self.read(block))
+                continue
+            for piece in self._guarded(file, part, [name]):
+                yield piece[name] if piece[name].type == type_ else piece[name].cast(type_)
+
+    def census(self, levels: Collection[str] = ()) -> Mapping[str, Counted]:
+        asked = tuple(sorted(set(levels) & set(self.column_names)))
+        if asked not in self._census:
+            tallies, wanted = {}, {}
+            for field in self.schema:
+                if _is_nested(field.type):
+                    continue
+                before = self._tallies.get(field.name)
+                if before is not None and before.stands(len(self), field.name in asked):
+                    tallies[field.name] = before
+                    continue
+                tallies[field.name] = wanted[field.name] = Tally(field.name in asked or _is_text(field.type))
+            for file in self.files:
+                self._count(file, {name: wanted[name] for name in file.schema.names if name in wanted})
+                for name, value in self.partitions.get(file.name, {}).items():
+                    tallies[name].repeat(value, sum(file.counts))
+            self._census[asked] = {name: tally.told() for name, tally in tallies.items()}
+        return self._census[asked]
+
+    def _count(self, file: _File, tallies: Mapping[str, Tally]) -> None:
+        """Count the cells of one file: what its footer says, and by reading the other columns."""
+        tallies = file.told(tallies)
+        for part in range(len(file.counts)) if tallies else ():
+            for piece in self._guarded(file, part, list(tallies)):
+                for name, tally in tallies.items():
+                    tally.add(piece[name])
+
+    def _guarded(self, file: _File, part: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """A block, or some columns of it, with the words for what can go wrong."""
+        import pyarrow as pa
+
         try:
-            for piece in file.read(part):
-                for begin in range(0, len(piece), AT_ONCE):
-                    yield self._as_all(cut(piece, begin, begin + AT_ONCE), file)
+            yield from file.read(part) if columns is None else file.cells(part, columns)
         except FileNotFoundError as error:
             raise FileError(f"{file.name!r} vanished while it was read.") from error
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -236,11 +283,12 @@ class _File(Stamped, ABC):
     counts: list[int]
     n_bytes: float
 
-    def __init__(self, path: Path, name: str):
+    def __init__(self, path: Path, name: str, tallies: dict[str, Tally] | None = None):
         import pyarrow as pa
 
         super().__init__(path, name)
         self.remarks: list[str] = []
+        self.tallies: dict[str, Tally] = {} if tallies is None else tallies
         try:
             self.look()
         except (pa.ArrowException, OSError, ValueError, EOFError) as error:
@@ -258,7 +306,17 @@ class _File(Stamped, ABC):
         """Learn ``schema``, ``counts`` and ``n_bytes``."""
 
     @abstractmethod
-    def read(self, part: int) -> Iterator[pa.Table]: ...
+    def read(self, part: int) -> Iterator[pa.Table]:
+        """A block, piece by piece."""
+
+    def cells(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some columns of a block, which is quicker where files hold columns by themselves."""
+        for piece in self.read(part):
+            yield piece.select(list(columns))
+
+    def told(self, tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+        """Count what is known without reading; the columns that have to be read."""
+        return dict(tallies)
 
 
 class _Parquet(_File):
@@ -283,15 +341,40 @@ class _Parquet(_File):
         self._footers[self.path] = meta
 
     def read(self, part: int) -> Iterator[pa.Table]:
+        yield from self.cells(part, self.schema.names)
+
+    def cells(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         with self.open() as file:
             # a buffered stream, so that a long column of one row group is never in memory as a whole
-            whole = pq.ParquetFile(file, metadata=self._footers.get(self.path), buffer_size=_READ)
+            whole = pq.ParquetFile(
+                file, metadata=self._footers.get(self.path), buffer_size=_READ, page_checksum_verification=True
+            )
             self._keep(whole.metadata)
-            for batch in whole.iter_batches(AT_ONCE, row_groups=[part], columns=self.schema.names):
+            for batch in whole.iter_batches(AT_ONCE, row_groups=[part], columns=list(columns)):
                 yield pa.Table.from_batches([batch])
+
+    def told(self, tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+        import pyarrow.parquet as pq
+
+        if (meta := self._footers.get(self.path)) is None:
+            with self.open() as file:
+                meta = pq.ParquetFile(file).metadata
+            self._keep(meta)
+        places: dict[str, int] = {}
+        for j in range(meta.num_columns):
+            # the leaves of nested columns have paths
+            places[meta.schema.column(j).path] = j
+        groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+        left = {}
+        for name, tally in tallies.items():
+            chunks = [group.column(places[name]) for group in groups] if name in places else None
+            text = _is_text(self.schema.field(name).type)
+            if chunks is None or tally.counts or not of_statistics(tally, chunks, ordered=not text):
+                left[name] = tally
+        return left
 
 
 class _Arrow(_File):
@@ -328,22 +411,38 @@ class _Csv(_File):
         import pyarrow as pa
 
         with self.open() as file:
-            self.form = CsvForm.of(file.read(1 << 18), self.name, "\t" if self.path.suffix.lower() == ".tsv" else None)
+            head = file.read(1 << 18)
+        self.form = CsvForm.of(head, self.name, "\t" if self.path.suffix.lower() == ".tsv" else None)
         if self.form.encoding == "utf-16":
-            raise FileError(f"{self.name!r} is UTF-16, which cannot be read in stretches. Save it as UTF-8.")
+            raise FileError(
+                f"{self.name!r} is UTF-16, which cannot be read in stretches, nor as one file of several. Save it as "
+                "UTF-8."
+            )
+        if b"\n" not in head and b"\r" in head:
+            raise FileError(
+                f"The lines of {self.name!r} end with a carriage return alone, as on computers of the last century, "
+                "which cannot be read in stretches, nor as one file of several. Save it with the line ends of today."
+            )
+        if head[: self.form.body].count(b'"') % 2:
+            raise FileError(
+                f"A name in the first line of {self.name!r} goes over several lines, which cannot be read in "
+                "stretches, nor as one file of several. Rename the column."
+            )
         self.spans, self.counts, self.n_bytes, names = [], [], float(self.size), self.form.names
         raw: dict[str, Any] = dict.fromkeys(names, pa.null())
         tidied: dict[str, Any] = dict.fromkeys(names, pa.null())
         self.index = len(names) > 1 and not names[0]
+        latin, both = False, 0
         for begin, data in self._spans():
-            if self.form.encoding == "utf8" and not _is_utf8(data):
-                self.form = replace(self.form, encoding="latin-1")
-            table = self.form.parse(data, self.name)
+            table, said = self._parsed(data)
+            latin, both = latin or not _is_utf8(data), both + said
             self.index = self.index and _counts_on(table, sum(self.counts))
             self.spans.append((begin, begin + len(data)))
             self.counts.append(len(table))
             for name, column in zip(names, table.columns, strict=True):
-                raw[name], tidied[name] = _widest(raw[name], column.type), _widest(tidied[name], tidy(column).type)
+                tight = tidy(column)
+                raw[name], tidied[name] = _widest(raw[name], column.type), _widest(tidied[name], tight.type)
+                self._counted(name, tight)
         self.types, self.given = raw, tidied
         kept = names[1:] if self.index else names
         self.schema = pa.schema([pa.field(name or f"x{j}", tidied[name]) for j, name in enumerate(kept)])
@@ -351,10 +450,44 @@ class _Csv(_File):
             self.remarks.append(
                 f"{self.name} has no header (its first line is all numbers): its columns are called x0, x1, …."
             )
-        if self.form.encoding == "latin-1":
-            self.remarks.append(f"{self.name} is not UTF-8; it was read as Latin-1.")
+        if latin:
+            self.remarks.append(two_encodings(self.name, both))
         if self.index:
             self.remarks.append(f"The unnamed first column of {self.name} counts the rows, so it was left out.")
+
+    def _parsed(self, data: bytes, types: Mapping[str, Any] | None = None) -> tuple[pa.Table, int]:
+        """Some lines, and how many cells of them are UTF-8 beyond ASCII: of a file that mixes encodings every cell is
+        read as what it is.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if data.isascii():
+            return self.form.parse(data, self.name, types), 0
+        if not _is_utf8(data):
+            table = replace(self.form, encoding="latin-1").parse(data, self.name, types)
+            columns, both = of_two_encodings(table.columns)
+            return pa.table(columns, names=table.column_names), both
+        table = replace(self.form, encoding="utf8").parse(data, self.name, types)
+        texts = [column for column in table.columns if _is_text(column.type)]
+        return table, sum(pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0 for column in texts)
+
+    def _counted(self, name: str, column: pa.ChunkedArray) -> None:
+        """Count along, unless the column changes its type: then what was counted is not what will be read."""
+        import pyarrow as pa
+
+        if not name:  # one of them may be the index
+            return
+        type_, tally = column.type, self.tallies.setdefault(name, Tally(values=False))
+        if pa.types.is_null(type_):
+            tally.bounds(len(column), len(column), None, None)
+            return
+        if tally.type is None:
+            tally.values, tally.type = {} if _is_text(type_) else None, type_
+        if tally.type and (type_ == tally.type or (_is_number(type_) and _is_number(tally.type))):
+            tally.add(column)
+        else:
+            tally.type = False
 
     def read(self, part: int) -> Iterator[pa.Table]:
         import pyarrow as pa
@@ -363,7 +496,7 @@ class _Csv(_File):
         with self.open() as file:
             file.seek(begin)
             data = file.read(end - begin)
-        table = self.form.parse(data, self.name, self.types)
+        table, _ = self._parsed(data, self.types)
         columns = []
         for name in self.form.names[self.index :]:
             column = tidy(table[name])
@@ -380,6 +513,11 @@ class _Csv(_File):
                 block = file.read(_CSV_BLOCK)
                 data = left + block
                 end = len(data) if not block else _line_end(data)
+                if not end and len(data) > _LONGEST:
+                    # a quote within a cell opens nothing, and of one that is never closed the parser will tell
+                    end = data.rfind(b"\n") + 1
+                    if not end:
+                        raise too_long(self.name)
                 if data[:end].strip():
                     yield at, data[:end]
                 at, left = at + end, data[end:]
@@ -480,6 +618,12 @@ def _is_text(type_: pa.DataType) -> bool:
     return pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
 
 
+def _is_nested(type_: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_nested(type_) or pa.types.is_binary(type_) or pa.types.is_large_binary(type_)
+
+
 def _width(type_: pa.DataType) -> int:
     try:
         return max(1, int(type_.bit_width) // 8)
@@ -508,8 +652,7 @@ def _is_utf8(data: bytes) -> bool:
 def _line_end(data: bytes) -> int:
     """Behind the last line end that stands outside quotes; 0 where there is none."""
     end = data.rfind(b"\n") + 1
-    if b'"' not in data:
-        return end
     while end and data.count(b'"', 0, end) % 2:
-        end = data.rfind(b"\n", 0, end - 1) + 1
+        # the last quote opens what goes on behind this line end
+        end = data.rfind(b"\n", 0, data.rfind(b'"', 0, end)) + 1
     return end

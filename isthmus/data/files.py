@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv as plain_csv
 import difflib
 import io
 import os
@@ -38,6 +39,15 @@ _MAGIC = {
     b"\xff\xd8\xff": "a JPEG picture",
     b"%PDF": "a PDF document",
 }
+
+#: What texts begin with that are no CSV, what they are, and what to do.
+_TEXTS = (
+    (b"<!doctype", "a web page", "Download the file itself."),
+    (b"<html", "a web page", "Download the file itself."),
+    (b"<?xml", "XML", "Export the rows as CSV."),
+    (b'{"', "JSON lines", "Give it the ending .jsonl."),
+    (b"version https://git-lfs", "a Git LFS pointer", "Fetch the file itself: git lfs pull."),
+)
 
 #: Bytes that a file is judged by.
 _HEAD = 1 << 18
@@ -122,13 +132,8 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
         raise _no_csv(origin, error) from error
     columns = list(table.columns)
     if encoding == "latin-1":
-        columns, both = _of_two_encodings(columns)
-        remarks.append(
-            f"{origin} mixes UTF-8 with something else: {both:,} cell(s) were read as UTF-8, the rest as Latin-1. Look "
-            "at its letters."
-            if both
-            else f"{origin} is not UTF-8; it was read as Latin-1."
-        )
+        columns, both = of_two_encodings(columns)
+        remarks.append(two_encodings(origin, both))
     columns = [tidy(column) for column in columns]
     names = [name.strip().strip("\ufeff") for name in table.column_names]
     if len(names) > 1 and _is_index(names[0], columns[0]):
@@ -138,7 +143,17 @@ def parse_csv(source: Path | bytes, origin: str, *, delimiter: str | None) -> tu
     return pa.table(columns, names=names), remarks
 
 
-def _of_two_encodings(columns: list[pa.ChunkedArray]) -> tuple[list[pa.ChunkedArray], int]:
+def two_encodings(origin: str, both: int) -> str:
+    """What people are told of a CSV that is not UTF-8, in which ``both`` cells are all the same."""
+    if not both:
+        return f"{origin} is not UTF-8; it was read as Latin-1."
+    return (
+        f"{origin} mixes UTF-8 with something else: {both:,} cell(s) were read as UTF-8, the rest as Latin-1. Look at "
+        "its letters."
+    )
+
+
+def of_two_encodings(columns: list[pa.ChunkedArray]) -> tuple[list[pa.ChunkedArray], int]:
     """Columns read as Latin-1, with the cells that are UTF-8 read as such, and how many these were.
 
     Letters beyond ASCII that are Latin-1 are hardly ever valid UTF-8 by chance.
@@ -186,7 +201,7 @@ class CsvForm:
         # an odd last byte of a cut multi-byte letter is no reason to refuse the whole head
         first = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n").splitlines()[0]
         delimiter = delimiter or max(DELIMITERS, key=first.count)
-        names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
+        names = _names(first, delimiter)
         headerless = is_data(names)
         if headerless:
             names = [f"x{j}" for j in range(len(names))]
@@ -220,20 +235,38 @@ class CsvForm:
             raise _no_csv(origin, error) from error
 
 
+def _names(line: str, delimiter: str) -> list[str]:
+    """The cells of the first line."""
+    try:
+        cells = next(plain_csv.reader([line], delimiter=delimiter))
+    except plain_csv.Error:  # one that is longer than any name
+        cells = [cell.strip().strip('"') for cell in line.split(delimiter)]
+    return [cell.strip() for cell in cells]
+
+
 def _no_csv(origin: str, error: Exception) -> FileError:
     said = why_unreadable(error)
     if "straddling" in said or "cannot infer" in said:
-        return FileError(
-            f"{origin} cannot be read as CSV: one of its lines is longer than 1 MiB, so it is no table, or a quote in "
-            "it is never closed."
-        )
+        return too_long(origin)
     return FileError(f"{origin} cannot be read as CSV: {said}. Every line needs the same number of cells.")
+
+
+def too_long(origin: str) -> FileError:
+    """The error for a CSV whose lines do not end."""
+    return FileError(
+        f"{origin} cannot be read as CSV: one of its lines is longer than 1 MiB, so it is no table, or a quote in it "
+        "is never closed."
+    )
 
 
 def why_unreadable(error: Exception) -> str:
     """What a reader says of a file, in one line."""
     said = str(error).strip()
-    return said.splitlines()[0][:200] if said else type(error).__name__
+    # it may show what stands in the file, which may be anything
+    said = (
+        "".join(letter if letter.isprintable() else "\ufffd" for letter in said.splitlines()[0][:200]) if said else ""
+    )
+    return said or type(error).__name__
 
 
 def _head(path: Path) -> bytes:
@@ -259,6 +292,10 @@ def _encoding(head: bytes, origin: str) -> str:
             raise FileError(
                 f"{origin} is not a CSV: it looks like {what}. Give it its right ending, or export it as CSV."
             )
+    begin = head[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for mark, what, ending in _TEXTS:
+        if begin.startswith(mark):
+            raise FileError(f"{origin} is not a CSV: it looks like {what}. {ending}")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     even, odd = head[::2].count(0), head[1::2].count(0)
@@ -319,7 +356,7 @@ def _read_parquet(path: Path) -> tuple[pa.Table, list[str]]:
 
     # through a file object: a path would let pyarrow read partitions out of folder names
     with path.open("rb") as file:
-        return _unindexed(pq.read_table(file)), []
+        return _unindexed(pq.read_table(file, page_checksum_verification=True)), []
 
 
 def _read_arrow(path: Path) -> tuple[pa.Table, list[str]]:

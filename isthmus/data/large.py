@@ -14,15 +14,19 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from isthmus.errors import DataError, FileError
 from isthmus.files import open_file
+
+if TYPE_CHECKING:
+    from isthmus.data.census import Counted
 
 T = TypeVar("T")
 
@@ -68,6 +72,16 @@ class Large(ABC):
     def width(self) -> int:
         """Entries of a row."""
 
+    def census(self, levels: Collection[str] = ()) -> Mapping[str, Counted]:
+        """What the columns of a table hold over all rows, by name; the values of columns ``levels`` and of texts are
+        counted. Nothing where rows have no columns.
+        """
+        return {}
+
+    def beside(self, name: str) -> Any:
+        """What stands beside these rows under that name, of all of them: large too, or in memory."""
+        return None
+
     def pick(self, places: np.ndarray) -> Any:
         """The rows at ``places``, which rise, in memory."""
         found = []
@@ -87,22 +101,33 @@ class Large(ABC):
         """The rows from ``start`` on in order, ``size`` at a time: while some are looked at, the next are read."""
         return ahead(self._cut(size, start))
 
-    def _cut(self, size: int, start: int) -> Iterator[Any]:
+    def column(self, name: str) -> Iterator[Any]:
+        """One column of a table in order, piece by piece."""
+        for piece in self.pieces():
+            yield piece[name]
+
+    def pieces(self, start: int = 0) -> Iterator[Any]:
+        """The rows from ``start`` on in order, as they are read."""
         first = int(np.searchsorted(self.begins, start, side="right")) - 1
-        over, kept, n = start - int(self.begins[min(first, len(self.counts))]), [], 0
+        over = start - int(self.begins[min(first, len(self.counts))])
         for block in range(first, len(self.counts)):
             for piece in self.read(block):
                 if over >= len(piece):
                     over -= len(piece)
                     continue
-                piece, over = cut(piece, over, len(piece)), 0
-                kept.append(piece)
-                n += len(piece)
-                while n >= size:
-                    whole = joined(kept)
-                    yield cut(whole, 0, size)
-                    n -= size
-                    kept = [cut(whole, size, size + n)] if n else []
+                yield cut(piece, over, len(piece)) if over else piece
+                over = 0
+
+    def _cut(self, size: int, start: int) -> Iterator[Any]:
+        kept, n = [], 0
+        for piece in self.pieces(start):
+            kept.append(piece)
+            n += len(piece)
+            while n >= size:
+                whole = joined(kept)
+                yield cut(whole, 0, size)
+                n -= size
+                kept = [cut(whole, size, size + n)] if n else []
         if n:
             yield joined(kept)
 
@@ -116,9 +141,9 @@ class Kept(Large):
 
     def __init__(self, rows: Large, share: float, seed: int):
         self.rows, self.share, self.kind = rows, share, rows.kind  # type: ignore[misc]
-        n, few = len(rows), max(64, _WIDEST // rows.width)
-        most = int(np.clip(_ENTRIES // rows.width, min(_LEAST, few), _MOST))
-        looked_at = min(share, min(_MOST_HELD, max(_LEAST_HELD, _ENTRIES // rows.width)) / n)
+        n = len(rows)
+        most, most_held = enough(rows.width)
+        looked_at = min(share, most_held / n)
         some, held, counts = [], [], np.zeros(len(rows.counts), np.int64)
         for begin in range(0, n, _PLACES):
             places = np.arange(begin, min(n, begin + _PLACES))
@@ -140,6 +165,12 @@ class Kept(Large):
     def width(self) -> int:
         return self.rows.width
 
+    def census(self, levels: Collection[str] = ()) -> Mapping[str, Counted]:
+        return self.rows.census(levels)
+
+    def beside(self, name: str) -> Any:
+        return self.rows.beside(name)
+
     def mark(self) -> str:
         return f"{self.rows.mark()} {self.share}"
 
@@ -149,6 +180,24 @@ class Kept(Large):
             places = np.arange(begin, begin + len(piece))
             begin += len(piece)
             yield piece if self.share == 0 else taken(piece, np.flatnonzero(hashed(places) >= self.share))
+
+
+def enough(width: int) -> tuple[int, int]:
+    """Rows of so many entries that stand for all, and held-out ones that are looked at."""
+    few = max(64, _WIDEST // width)
+    some = int(np.clip(_ENTRIES // width, min(_LEAST, few), _MOST))
+    return some, min(_MOST_HELD, max(_LEAST_HELD, _ENTRIES // width))
+
+
+@dataclass(frozen=True)
+class Together:
+    """Some rows in memory, and what stands ``beside`` them, row for row."""
+
+    data: Any
+    beside: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.data)
 
 
 def hashed(places: np.ndarray, salt: int = 0) -> np.ndarray:
@@ -244,7 +293,7 @@ def mark_of(files: Iterable[Stamped], more: str = "") -> str:
     return digest.hexdigest()
 
 
-# -- tables, arrays and lists of files alike ---------------------------------------------------------
+# -- tables, arrays and lists of files alike, and what stands beside them ----------------------------
 
 
 def joined(pieces: Sequence[Any]) -> Any:
@@ -253,6 +302,9 @@ def joined(pieces: Sequence[Any]) -> Any:
         raise DataError("Found 0 sample(s) while a minimum of 1 is required. Bring more rows.")
     if len(pieces) == 1:
         return pieces[0]
+    if isinstance(pieces[0], Together):
+        beside = {name: joined([piece.beside[name] for piece in pieces]) for name in pieces[0].beside}
+        return Together(joined([piece.data for piece in pieces]), beside)
     if isinstance(pieces[0], np.ndarray):
         return np.concatenate(pieces)
     if isinstance(pieces[0], list):
@@ -264,11 +316,15 @@ def joined(pieces: Sequence[Any]) -> Any:
 
 def cut(data: Any, begin: int, end: int) -> Any:
     """Rows ``begin`` to ``end``, not copied."""
+    if isinstance(data, Together):
+        return Together(cut(data.data, begin, end), {name: cut(one, begin, end) for name, one in data.beside.items()})
     return data[begin:end] if isinstance(data, np.ndarray | list) else data.slice(begin, end - begin)
 
 
 def taken(data: Any, which: np.ndarray) -> Any:
     """The rows at ``which``, copied."""
+    if isinstance(data, Together):
+        return Together(taken(data.data, which), {name: taken(one, which) for name, one in data.beside.items()})
     if isinstance(data, list):
         return [data[i] for i in which]
     return data[which] if isinstance(data, np.ndarray) else data.take(which)

@@ -21,7 +21,8 @@ _EVERY = 256
 
 
 def listed(folder: Path) -> tuple[list[str], list[Skipped]]:
-    """The names of all files below ``folder``, with folders in them, and the folders that may not be looked into.
+    """The names of all files below ``folder``, with folders in them, and the folders that may not be looked into, with
+    links that lead nowhere.
 
     Hidden files are nobody's rows, so they are not worth a remark. A folder that is a link is not followed, since it
     may lead back.
@@ -47,15 +48,17 @@ class _Listing:
         try:
             # told by the folder itself which of its entries are files: asking each takes ten times as long
             with os.scandir(self.folder / inside) as entries:
-                kinds = [(e.name, e.is_dir(follow_symlinks=False), e.is_file()) for e in entries]
+                kinds = [(e.name, e.is_dir(follow_symlinks=False), e.is_file(), e.is_symlink()) for e in entries]
         except OSError as error:
             self.closed.append(Skipped(inside, f"a folder that cannot be opened ({why(error)})"))
             return
-        for name, is_folder, is_file in kinds:
+        for name, is_folder, is_file, is_link in kinds:
             if is_folder:
                 yield from self._below(f"{inside}{name}/")
             elif is_file and not name.startswith(".") and name != "Thumbs.db":
                 yield f"{inside}{name}"
+            elif is_link and not os.path.exists(self.folder / inside / name):
+                self.closed.append(Skipped(f"{inside}{name}", "a link that leads nowhere"))
 
 
 def watched(

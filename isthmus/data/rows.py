@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.large import Large, some_of
+from isthmus.data.census import Counted
+from isthmus.data.large import Large, Together, some_of
+from isthmus.data.sided import Side, Sided
 from isthmus.errors import DataError
 
 
@@ -37,7 +39,8 @@ class Rows:
     is the place of the first of these rows in what was opened.
 
     ``data`` may also be :class:`~isthmus.data.large.Large`: rows that are read in stretches (:meth:`chunks`), because
-    all of them are more than memory should hold.
+    all of them are more than memory should hold. ``census`` is what the columns of all of them hold, where these stand
+    for more.
     """
 
     kind: str
@@ -50,6 +53,7 @@ class Rows:
     longest: int | None = None
     folder: str | None = None
     first: int = 0
+    census: Mapping[str, Counted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, rows in self.beside.items():
@@ -68,7 +72,39 @@ class Rows:
 
     def some(self, seed: int = 0) -> Rows:
         """These rows, or of large ones some that stand for all, in memory."""
-        return self.replace(data=some_of(self.data, seed)) if self.large else self
+        return self.of(some_of(self.data, seed)) if self.large else self
+
+    def pick(self, places: np.ndarray) -> Rows:
+        """The rows at ``places``, which rise, in memory; large rows are read for it."""
+        if not self.large:
+            return self.take(places)
+        names = getattr(self.data, "names", None)
+        return self.of(self.data.pick(places)).replace(names=names and tuple(names[i] for i in places))
+
+    def of(self, data: Any) -> Rows:
+        """Some of these rows, which are large: ``data`` that came out of theirs, with what stands beside it."""
+        if isinstance(data, Together):
+            beside = {name: rows.replace(data=data.beside[name]) for name, rows in self.beside.items()}
+            return self.replace(data=data.data, beside=beside)
+        beside = {name: rows.replace(data=Side(data, name)) for name, rows in self.beside.items()}
+        return self.replace(data=data, beside=beside)
+
+    def with_beside(self, name: str, rows: Rows) -> Rows:
+        """These rows with others beside them, one to one, that go where they go."""
+        if not self.large:
+            rows = rows.replace(data=rows.data.whole()) if rows.large else rows
+            return self.replace(beside={**self.beside, name: rows})
+        both = self.replace(beside={**self.beside, name: rows.replace(beside={}, names=None)})
+        return both.of(Sided(self.data, others={name: rows.data}))
+
+    def without_columns(self, name: str, columns: Sequence[str]) -> Rows:
+        """A table without some of its columns, which stand beside it as ``name``."""
+        columns = list(columns)
+        if self.large:
+            beside = {**self.beside, name: self.replace(beside={})}
+            return self.replace(beside=beside).of(Sided(self.data, columns={name: columns}))
+        aside = self.replace(data=self.data.select(columns), beside={}, names=None)
+        return self.replace(data=self.data.drop_columns(columns), beside={**self.beside, name: aside})
 
     def listed(self) -> Rows:
         """These rows; of large ones in files that are decoded when they are looked at, all of their paths."""
@@ -114,7 +150,7 @@ class Rows:
             places = range(start, len(self), size)
             names = getattr(self.data, "names", None)
             for first, data in zip(places, self.data.chunks(size, start), strict=True):
-                yield self.replace(data=data, first=first, names=names and names[first : first + size])
+                yield self.of(data).replace(first=first, names=names and names[first : first + size])
             return
         for first in range(start, len(self), size):
             yield self._slice(first, size)

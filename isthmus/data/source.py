@@ -150,7 +150,7 @@ def _open_folder(folder: Path, strict: bool, kind: str | None, stream: bool | No
     # _delta_log and the like hold what other programs note down
     own = [name for name in names if not any(part.startswith("_") for part in Path(name).parts[:-1])]
     if not pictures and (blocks := _which_blocks(own, str(folder))):
-        others = [Skipped(name, "not of the data set's kind") for name in names if name not in set(blocks)]
+        others = [*closed, *_others(names, blocks, "not of the data set's kind")]
         return _open_blocks([folder / name for name in blocks], blocks, str(folder), kind, stream, others, strict)
     if not pictures:
         tables = [name for name in names if Path(name).suffix.lower() in READERS]
@@ -283,7 +283,9 @@ def _open_blocks(
         rows = _table(rows.data, origin) if of == "table" else rows
     else:
         rows = Rows(of, data, origin)
-    return rows.replace(remarks=tuple(data.remarks), skipped=tuple(others))
+    # where paths in the cells of a table begin
+    folder = os.path.commonpath([os.path.abspath(path.parent) for path in paths]) if of == "table" else None
+    return rows.replace(remarks=tuple(data.remarks), skipped=tuple(others), folder=folder)
 
 
 def _vectors(rows: Rows, kind: str | None) -> Rows:

@@ -11,15 +11,13 @@ from isthmus.errors import DataError
 
 
 def with_target(rows: Rows, target: Rows) -> Rows:
-    """``rows`` with their targets beside them, in the same order.
+    """``rows`` with their targets beside them, in the same order; of large rows they are read in step.
 
     Raises:
         DataError: they cannot belong together.
     """
-    for one in (rows, target):
-        one.in_memory("A target for each row needs")
     _check(rows, target)
-    return rows.replace(beside={**rows.beside, "target": target})
+    return rows.with_beside("target", target)
 
 
 def without_target(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -49,16 +47,25 @@ def _check(rows: Rows, target: Rows) -> None:
             f"({target.origin}{f'; {skipped} file(s) were skipped' if skipped else ''}). "
             "Bring as many of both, in the same order."
         )
-    if rows.kind == "array" and rows.data.shape[1:] != target.data.shape[1:]:
+    if rows.kind == "array" and _shape(rows) != _shape(target):
         raise DataError(
-            f"A row and its target have one shape; got rows of {rows.data.shape[1:]} ({rows.origin}) and targets of "
-            f"{target.data.shape[1:]} ({target.origin})."
+            f"A row and its target have one shape; got rows of {_shape(rows)} ({rows.origin}) and targets of "
+            f"{_shape(target)} ({target.origin})."
         )
-    if rows.names and target.names:
-        known = set(target.names)
-        for name, other in zip(rows.names, target.names, strict=True):
+    mine, others = (one.names or getattr(one.data, "names", None) for one in (rows, target))
+    if mine and others:
+        known = set(others)
+        for name, other in zip(mine, others, strict=True):
             if name != other and name in known:
                 raise DataError(
                     f"The files are out of step: {name!r} of {rows.origin} would be paired with {other!r} of "
                     f"{target.origin}. Give both folders the same file names."
                 )
+
+
+def _shape(rows: Rows) -> tuple[int, ...]:
+    """The shape of a row of an array."""
+    data = rows.data
+    if not rows.large:
+        return tuple(data.shape[1:])
+    return tuple(getattr(data, "row_shape", (data.width,)))

@@ -96,7 +96,7 @@ class Table(Modality):
             raise unknown("scaling", scaling, HOWS)
         if max_levels < 1:
             raise SpecError(f"max_levels is at least 1; got {max_levels}.")
-        studied = Studied(rows.origin, max_levels, len(rows), folder=rows.folder)
+        studied = Studied(rows.origin, max_levels, len(rows), folder=rows.folder, census=rows.census)
         found: list[tuple[Column, np.ndarray | None]] = [
             study(name, plain(raw), kinds.get(name), studied)
             for name, raw in zip(table.column_names, table.columns, strict=True)

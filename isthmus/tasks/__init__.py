@@ -23,7 +23,9 @@ TASKS: dict[str, Task] = {
     "decompress": Task("isthmus.tasks.compress:decompress", "Bring back the rows that compress wrote."),
     "probe": Task("isthmus.tasks.probe:probe", "Say for which models, and since how many labels, codes are worth it."),
     "columns": Task("isthmus.tasks.columns:columns", "Say which columns the code can do without, and why."),
-    "predict": Task("isthmus.tasks.heads:predict", "Say the label that a head was taught (isthmus head)."),
+    "predict": Task(
+        "isthmus.tasks.heads:predict", "Say the label that a head was taught (isthmus head).", sweeps=True
+    ),
     "compare": Task("isthmus.tasks.compare:compare", "Hold the model against same-size PCA on rows."),
     "verify": Task("isthmus.tasks.verify:verify", "Say whether two rows are of the same: a person, a part, a place."),
     "health": Task("isthmus.tasks.health:health", "Say what is wrong with the model, and what mends it."),

@@ -30,15 +30,15 @@ class Beside:
 
 
 def besides(
-    data: Any, form: Form, lay: Callable[[Any], tuple[list[bytes], Any]], zstd: int, exact: bool
+    data: Any, form: Form, lay: Callable[[Any], tuple[list[bytes], Any]], zstd: int, exact: bool, n: int | None = None
 ) -> list[Beside]:
     """zstd and xz of the whole numbers (differences where these are smaller), Parquet, and PNG and WebP of pictures.
 
     ``lay`` gives some rows as bytes, in the ways that packers do best with, and as they come back; ``zstd`` was
-    measured along the way.
+    measured along the way; ``n`` is how many rows there are where ``data`` is the first of them.
     """
-    n = len(data)
-    some = max(1, int(n * min(1.0, _BYTES / max(1, data.nbytes))))
+    n = n or len(data)
+    some = max(1, int(len(data) * min(1.0, _BYTES / max(1, data.nbytes))))
     layouts, back = lay(data[:some] if isinstance(data, np.ndarray) else data.slice(0, some))
     found = [
         Beside("zstd", zstd),
@@ -46,7 +46,7 @@ def besides(
         _judged("Parquet", _parquet(back), some, n),
     ]
     if exact and form.shape is not None and len(form.shape) in (2, 3) and data.dtype == np.uint8:
-        few = data[:: max(1, n // _PICTURES)][:_PICTURES]
+        few = data[:: max(1, len(data) // _PICTURES)][:_PICTURES]
         for name, options in (("PNG", {"optimize": True}), ("WebP", {"lossless": True, "quality": 100, "method": 6})):
             found.append(_judged(name, _pictures(few, name, options), len(few), n))
     return found

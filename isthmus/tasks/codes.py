@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.data.large import enough
 from isthmus.data.sink import as_table, save_rows, to_pandas
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError, unknown
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from isthmus.model import Model
     from isthmus.sampling import Sampling
 
+#: Values of a column that are listed.
+_FEW = 20
 #: What columns of codes are called, with a number behind it.
 _CODE = "code_"
 
@@ -255,23 +258,30 @@ def rows_where(rows: Rows, said: str) -> Rows:
     import pyarrow.compute as pc
 
     name, equals, value = said.partition("=")
-    if rows.kind != "table" or rows.large:
-        raise SpecError(f"--where chooses among the rows of a table in memory, and {rows.origin} is none.")
+    if rows.kind != "table":
+        raise SpecError(f"--where chooses among the rows of a table, and {rows.origin} is none.")
     if not equals or name not in rows.data.column_names:
         raise unknown("column", name, rows.data.column_names)
-    column = rows.data[name]
-    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    try:
-        same = (
-            pc.equal(column.cast(pa.float64()), float(value)) if number else pc.equal(column.cast(pa.string()), value)
-        )
-    except ValueError:
-        raise DataError(f"The column {name!r} holds numbers, and {value!r} is none.") from None
-    found = rows.take(np.flatnonzero(pc.fill_null(same, False).to_numpy()))
-    if not len(found):
-        known = [str(cell) for cell in pc.unique(column.drop_null()).to_pylist()[:1000]]
-        raise unknown(f"value of {name!r}", value, known if len(known) <= 20 else (), DataError)
-    return found
+    pieces = rows.data.column(name) if rows.large else [rows.data[name]]
+    type_ = rows.data.schema.field(name).type
+    number = pa.types.is_integer(type_) or pa.types.is_floating(type_)
+    if number:
+        try:
+            float(value)
+        except ValueError:
+            raise DataError(f"The column {name!r} holds numbers, and {value!r} is none.") from None
+    same, known = [], set[str]()
+    for column in pieces:
+        found = pc.equal(column.cast("double"), float(value)) if number else pc.equal(column.cast("string"), value)
+        same.append(pc.fill_null(found, False).to_numpy())
+        if len(known) <= _FEW:
+            known |= {str(cell) for cell in pc.unique(column.drop_null()).to_pylist()[:1000]}
+    places = np.flatnonzero(np.concatenate(same))
+    if not len(places):
+        raise unknown(f"value of {name!r}", value, sorted(known) if len(known) <= _FEW else (), DataError)
+    if rows.large and len(places) > (most := enough(rows.data.width)[0]):
+        places = np.sort(np.random.default_rng(0).choice(places, most, replace=False))
+    return rows.pick(places)
 
 
 def drawn_by(sampling: Sampling) -> str:

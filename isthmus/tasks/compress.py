@@ -47,6 +47,7 @@ from isthmus.tasks.packing import (
 
 if TYPE_CHECKING:
     from isthmus.model import Model
+    from isthmus.tasks.compress_large import Packing
 
 #: How a chunk may be coded; the number is its first byte in the file.
 WAYS = ("zstd", "columns", "rows", "autoencoder", "PCA", "bits-back")
@@ -127,8 +128,9 @@ class Packed(Result):
 
 def compress(
     model: Model, rows: Any, *, max_error: str | None = None, chunk_rows: int | None = None, compare: bool = True
-) -> Packed:
-    """Rows → a file of few bytes, which this model reads on any machine.
+) -> Packed | Packing:
+    """Rows → a file of few bytes, which this model reads on any machine. Of rows that are read in stretches a chunk is
+    written as soon as it is coded, so nothing is done before it is known where to.
 
     Args:
         max_error: the largest error of any number: 0.01 in the column's units, 1% of its spread, or price=0.5,1%
@@ -137,6 +139,10 @@ def compress(
         compare: hold the size against zstd, xz, Parquet, PNG and WebP.
     """
     rows = model.open(rows)
+    if rows.large:
+        from isthmus.tasks.compress_large import Packing
+
+        return Packing(model, rows, max_error, chunk_rows, compare)
     data = opened(rows, model.modality)
     together = model.modality.kind == "image" or "global" in getattr(_scaling(model), "kinds", [])
     form = form_of(data, max_error, together or model.modality.kind == "series")

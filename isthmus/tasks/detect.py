@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +19,8 @@ from isthmus.data.rows import Rows
 from isthmus.errors import SpecError
 from isthmus.tasks import regions
 from isthmus.tasks.base import Result
-from isthmus.tasks.judged import Judged, judge, take_labels
+from isthmus.tasks.gathered import Gathered
+from isthmus.tasks.judged import Judged, as_labels, check_both, judge, said_labels, take_labels
 from isthmus.tasks.pictures import Leaving, pixels, save_pictures
 from isthmus.tasks.sweep import Sweep
 from isthmus.tasks.threshold import Line, all_strange, by_budget, by_fdr, by_labels, by_rate
@@ -386,7 +388,6 @@ def detect(
         line = by_budget(model, scores, budget)
     elif judged is not None:
         line = by_labels(scores, judged)
-        line.more += judged.summary()
     else:
         line = by_rate(model, p_values, false_alarm_rate)
     shifted = all_strange(int((p_values <= false_alarm_rate).sum()), len(p_values), false_alarm_rate)
@@ -406,34 +407,50 @@ def detect(
 
 
 def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budget: int | None, labels: Any) -> Sweep:
-    """The same of large rows. A false discovery rate and a budget look at all scores before anything is flagged, which
-    takes a pass of its own, and 16 bytes a row.
+    """The same of large rows. A false discovery rate, a budget and labels look at all scores before anything is
+    flagged, which takes a pass of its own, and 16 bytes a row.
     """
-    if labels is not None:
-        rows.in_memory("labels need")
     if model.on_recordings:
         rows.in_memory("A model of recordings looks at")
+    known = None if labels is None else _known(model, rows, labels)
     lines: list[Line] = []
 
     def line() -> Line:
-        if not lines and fdr is None and budget is None:
+        if not lines and fdr is None and budget is None and known is None:
             lines.append(by_rate(model, np.zeros(0), rate))
         elif not lines:
             each = (detect(model, some, false_alarm_rate=rate) for some in rows.chunks(model.stretch))
             # two numbers a row are all that stays
             scores, p_values = map(np.concatenate, zip(*((f.scores, f.p_values) for f in each), strict=True))
-            lines.append(by_fdr(model, p_values, fdr) if fdr is not None else by_budget(model, scores, budget))
+            if fdr is not None:
+                lines.append(by_fdr(model, p_values, fdr))
+            elif budget is not None:
+                lines.append(by_budget(model, scores, budget))
+            else:
+                assert known is not None
+                lines.append(by_labels(scores, judge(scores, p_values, known, rate)))
         return lines[0]
 
     def look(some: Rows) -> Detection:
-        found, drawn = detect(model, some, false_alarm_rate=rate), line()
+        found, at = detect(model, some, false_alarm_rate=rate), line()
         assert isinstance(found, Detection)
-        flags = drawn.anomalies[some.first : some.first + len(some)] if len(drawn.anomalies) else found.anomalies
-        return replace(found, anomalies=flags, threshold=drawn.threshold, how=drawn.how)
+        flags = at.anomalies[some.first : some.first + len(some)] if len(at.anomalies) else found.anomalies
+        return replace(found, anomalies=flags, threshold=at.threshold, how=at.how)
 
-    told = f"detect {rate} {fdr} {budget}"
+    told = f"detect {rate} {fdr} {budget}" + ("" if known is None else f" {hashlib.sha256(known).hexdigest()}")
     leaving = Leaving if rows.kind == "image" else None
     return Sweep(model, rows, look, Flagged(line, rate), told, Detection.to_table, leaving)
+
+
+def _known(model: Model, rows: Rows, labels: Any) -> np.ndarray:
+    """The labels of large rows (n,), read before anything is scored."""
+    said = said_labels(rows, labels, lambda name: name in model.modality.looks_at)
+    if isinstance(said, str):
+        known = Gathered.of(rows.data.column(said)).each(lambda cells: as_labels(cells, said))
+    else:
+        known = as_labels(said)
+    check_both(known)
+    return known
 
 
 class Flagged:
@@ -485,7 +502,7 @@ class Flagged:
         at = self.line.threshold
         return {"rows": self.n, "found": self.found, "how": self.line.how, "remarks": self._remarks(),
                 "false_alarm_rate": self.rate, "threshold": at if np.isfinite(at) else None,
-                "worst": self.worst[:5]}  # fmt: skip
+                "labels": self.line.judged and self.line.judged.to_json(), "worst": self.worst[:5]}  # fmt: skip
 
 
 def flagged_words(found: int, n: int, how: str, threshold: float) -> str:

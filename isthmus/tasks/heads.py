@@ -11,6 +11,7 @@ others.
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,10 +34,13 @@ from isthmus.fitting import tensors_of
 from isthmus.spec import AUTO, Plan
 from isthmus.tasks.base import Result
 from isthmus.tasks.labelled import Labelled, labelled
+from isthmus.tasks.said import Said
+from isthmus.tasks.sweep import Sweep
 from isthmus.training.hooks import Callback, Guard, Hook, KeepBest, Watch
 from isthmus.training.loop import evaluate, train
 
 if TYPE_CHECKING:
+    from isthmus.data.rows import Rows
     from isthmus.model import Model
 
 #: What rows without labels may be used for.
@@ -100,7 +104,7 @@ def fit_head(
         raise SpecError(f"validation is a share from 0 to below 1, or 'auto', got {validation!r}.")
     if not model.net.bottleneck.narrows:
         raise SpecError("The code of this model is the whole row: a head needs one that narrows. Fit another recipe.")
-    found = labelled(model, rows, label, kind=kind)
+    found = labelled(model, rows, label, kind=kind).few(seed)
     for line in (found.words(), *(f"! {remark}" for remark in found.remarks)):
         told(line)
     began = time.perf_counter()
@@ -160,7 +164,7 @@ class Teaching:
         self.z = torch.from_numpy(model.encode(mine.rows)).flatten(1)
         others = [found.rows.take(np.flatnonzero(~known))] if not known.all() else []
         if unlabelled is not None:
-            others.append(model.open(unlabelled).in_memory("Rows without labels are looked at"))
+            others.append(model.open(unlabelled).some(seed))
         self.others, self.n_others = [], sum(map(len, others))
         if found.classes is not None:
             g = np.random.default_rng(seed)
@@ -425,18 +429,13 @@ class Predicted(Result):
         return first_rows(self.to_table())
 
     def summary(self) -> list[str]:
-        n = len(self.values)
+        ends, counts, unsure = None, list[tuple[int, str]](), 0
         if self.probabilities is None:
-            lines = [f"{n:,} numbers for {self.name}, from {self.values.min():.4g} to {self.values.max():.4g}"]
+            ends = (float(self.values.min()), float(self.values.max()))
         else:
-            counts = sorted(((int((self.values == c).sum()), str(c)) for c in self.classes or ()), reverse=True)
-            shown = ", ".join(f"{c} {k:,}" for k, c in counts[:8]) + (", …" if len(counts) > 8 else "")
+            counts = [(int((self.values == c).sum()), str(c)) for c in self.classes or ()]
             unsure = int((self.probabilities.max(1) < 0.5).sum())
-            lines = [f"{n:,} rows: {shown}"] + [f"{unsure:,} of them are below one half for every class"] * bool(unsure)
-        if self.score is not None:
-            what = "R²" if self.probabilities is None else "told right:"
-            shown = f"{self.score:.3f}" if self.probabilities is None else f"{self.score:.1%}"
-            lines.append(f"{what} {shown} of the {self.judged:,} rows with a label")
+        lines = said_words(len(self.values), self.name, ends, counts, unsure, self.score, self.judged)
         return [*lines, *(f"! {remark}" for remark in self.remarks)]
 
     def to_json(self) -> dict[str, Any]:
@@ -444,8 +443,32 @@ class Predicted(Result):
                 "judged": self.judged, "remarks": list(self.remarks)}  # fmt: skip
 
 
-def predict(model: Model, rows: Any, *, label: str | None = None) -> Predicted:
-    """Say the label of rows that a head was taught (isthmus head).
+def said_words(
+    n: int,
+    name: str,
+    ends: tuple[float, float] | None,
+    counts: Sequence[tuple[int, str]],
+    unsure: int,
+    score: float | None,
+    judged: int,
+) -> list[str]:
+    """What was said of n rows, and how much of it is right, for people."""
+    if ends is not None:
+        lines = [f"{n:,} numbers for {name}, from {ends[0]:.4g} to {ends[1]:.4g}"]
+    else:
+        ranked = sorted(counts, reverse=True)
+        shown = ", ".join(f"{c} {k:,}" for k, c in ranked[:8]) + (", …" if len(ranked) > 8 else "")
+        lines = [f"{n:,} rows: {shown}"] + [f"{unsure:,} of them are below one half for every class"] * bool(unsure)
+    if score is not None:
+        what = "R²" if ends is not None else "told right:"
+        shown = f"{score:.3f}" if ends is not None else f"{score:.1%}"
+        lines.append(f"{what} {shown} of the {judged:,} rows with a label")
+    return lines
+
+
+def predict(model: Model, rows: Any, *, label: str | None = None) -> Predicted | Sweep:
+    """Say the label of rows that a head was taught (isthmus head). Of rows that are read in stretches nothing is kept
+    but known labels: see :class:`Sweep`.
 
     Args:
         label: A column (or file) of known labels: says how many are told right.
@@ -454,22 +477,32 @@ def predict(model: Model, rows: Any, *, label: str | None = None) -> Predicted:
     if head is None:
         model.label(rows)  # says so
     assert head is not None
-    rows = model.open(rows).in_memory("A head looks at")
+    rows = model.open(rows)
     known, remarks = None, []
     if label is not None:
         kind = "numbers" if head.numbers else "classes"
         known = labelled(model, rows, label, kind=kind, least=1)
-        rows, remarks = known.rows, known.remarks
-    said = model.label(rows)
-    if head.numbers:
-        found = Predicted(said[:, 0], None, None, head.name, rows.names)
-    else:
-        classes = np.array(head.classes)
-        found = Predicted(classes[said.argmax(1)], said, head.classes, head.name, rows.names)
+        # in a stretch the column of labels is one more that the model does not look at
+        rows, remarks = rows if rows.large else known.rows, known.remarks
+    remarks = [r for r in remarks if not r.startswith("only one")]
+    if rows.large:
+        remarks += [] if known is None or known.classes is None else _unknown(known, head.classes or [])
+        said = Said(head.name, head.classes, known, tuple(remarks))
+        told = f"predict {label} {head.to_json()} " + ("" if known is None else hashlib.sha256(known.y).hexdigest())
+        return Sweep(model, rows, lambda some: _predicted(model, some), said, told, Predicted.to_table)
+    found = _predicted(model, rows)
     if known is not None:
         found.score, found.judged, more = _judged(found, known)
-        found.remarks = (*(r for r in remarks if not r.startswith("only one")), *more)
+        found.remarks = (*remarks, *more)
     return found
+
+
+def _predicted(model: Model, rows: Rows) -> Predicted:
+    head, said = model.head, model.label(rows)
+    assert head is not None
+    if head.numbers:
+        return Predicted(said[:, 0], None, None, head.name, rows.names)
+    return Predicted(np.array(head.classes)[said.argmax(1)], said, head.classes, head.name, rows.names)
 
 
 def _judged(found: Predicted, known: Labelled) -> tuple[float, int, list[str]]:
@@ -479,18 +512,26 @@ def _judged(found: Predicted, known: Labelled) -> tuple[float, int, list[str]]:
         spread = float(((y - y.mean()) ** 2).sum())
         return 1 - float(((y - found.values[where]) ** 2).sum()) / max(spread, 1e-30), int(where.sum()), []
     truth = known.classes[known.y[where].astype(int)]
-    new = [c for c in known.classes.tolist() if c not in (found.classes or ())]
-    remarks = []
-    if new:
-        n = int(np.isin(truth, new).sum())
-        if n == len(truth):
-            raise DataError(
-                f"None of the labels in {known.name!r} ({', '.join(map(repr, new[:5]))}) is a class that this head "
-                f"knows: {', '.join(map(repr, (found.classes or [])[:20]))}."
-            )
-        remarks.append(
-            f"{n:,} rows are labelled {', '.join(map(repr, new[:5]))}, which the head was never taught: they count as "
-            "wrong"
-        )
     right = truth.astype(str) == found.values[where].astype(str)
-    return float(right.mean()), int(where.sum()), remarks
+    return float(right.mean()), int(where.sum()), _unknown(known, found.classes or [])
+
+
+def _unknown(known: Labelled, classes: list[Any]) -> list[str]:
+    """What is to be said of labels that a head was never taught.
+
+    Raises:
+        DataError: none of them is one that it knows.
+    """
+    assert known.classes is not None
+    new = [c for c in known.classes.tolist() if c not in classes]
+    if not new:
+        return []
+    n = int(np.isin(known.classes[known.y[known.known].astype(int)], new).sum())
+    if n == known.n:
+        raise DataError(
+            f"None of the labels in {known.name!r} ({', '.join(map(repr, new[:5]))}) is a class that this head "
+            f"knows: {', '.join(map(repr, classes[:20]))}."
+        )
+    return [
+        f"{n:,} rows are labelled {', '.join(map(repr, new[:5]))}, which the head was never taught: they count as wrong"
+    ]

@@ -184,15 +184,9 @@ def judge(scores: np.ndarray, p_values: np.ndarray, labels: np.ndarray, rate: fl
     Raises:
         DataError: not both kinds are among the labels.
     """
+    check_both(labels)
     known = labels != UNKNOWN
     s, y = scores[known], labels[known] == ANOMALY
-    n = len(y)
-    if not y.any() or y.all():
-        raise DataError(
-            f"{'All' if n else 'None'} of the {n if n else len(labels):,} {'labels say' if n else 'rows has a label'}"
-            f"{' anomaly' if n and y.all() else ' normal' if n else ''}: a threshold is chosen between both kinds. "
-            "Label some of the other, or leave the labels out and say a false_alarm_rate."
-        )
     threshold = best_threshold(s, y)
     crossed = _crossed(s, y, seed)
     auroc, precision = _ranked(s, y, seed)
@@ -202,6 +196,22 @@ def judge(scores: np.ndarray, p_values: np.ndarray, labels: np.ndarray, rate: fl
         labels, scores, threshold, auroc, precision, Confusion.of(y, s >= threshold), crossed, rate, promise, (k, of),
         measures={} if crossed is None else crossed.measures(seed),
     )  # fmt: skip
+
+
+def check_both(labels: np.ndarray) -> None:
+    """Refuse labels of one kind.
+
+    Raises:
+        DataError: not both kinds are among them.
+    """
+    y = labels[labels != UNKNOWN] == ANOMALY
+    n = len(y)
+    if not y.any() or y.all():
+        raise DataError(
+            f"{'All' if n else 'None'} of the {n if n else len(labels):,} {'labels say' if n else 'rows has a label'}"
+            f"{' anomaly' if n and y.all() else ' normal' if n else ''}: a threshold is chosen between both kinds. "
+            "Label some of the other, or leave the labels out and say a false_alarm_rate."
+        )
 
 
 def best_threshold(scores: np.ndarray, anomalous: np.ndarray) -> float:
@@ -281,13 +291,26 @@ def take_labels(rows: Rows, said: Any, used: Callable[[str], bool] | None = None
 
     ``said`` is the name of a column, or a label for each row. ``used`` tells whether the model knows a column.
     """
+    said = said_labels(rows, said, used)
+    if not isinstance(said, str):
+        return rows, as_labels(said)
+    labels = as_labels(rows.data[said].to_pylist(), said)
+    return rows.replace(data=rows.data.drop_columns([said])), labels
+
+
+def said_labels(rows: Rows, said: Any, used: Callable[[str], bool] | None = None) -> str | list[Any]:
+    """The column of labels, which is there, or a label for each row.
+
+    Raises:
+        DataError: no such column, one that the model knows, or not one label a row.
+    """
     if not isinstance(said, str):
         said = said.to_pylist() if hasattr(said, "to_pylist") else np.asarray(said, dtype=object).ravel().tolist()
         if len(said) != len(rows):
             raise DataError(
                 f"There are {len(rows):,} rows and {len(said):,} labels. Bring one for each, None if unknown."
             )
-        return rows, as_labels(said)
+        return list(said)
     if rows.kind != "table":
         raise DataError(
             f"{rows.origin} has no columns, so none is called {said!r}. From Python hand over an array: labels=array."
@@ -299,8 +322,7 @@ def take_labels(rows: Rows, said: Any, used: Callable[[str], bool] | None = None
             f"The model was fitted with the column {said!r} as one of its own, so its scores know the labels. "
             f"Fit again without: --column {said}=ignore."
         )
-    labels = as_labels(rows.data[said].to_pylist(), said)
-    return rows.replace(data=rows.data.drop_columns([said])), labels
+    return said
 
 
 def as_labels(said: list[Any], name: str = "the labels") -> np.ndarray:

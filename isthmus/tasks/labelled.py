@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.data.files import NULLS
+from isthmus.data.large import enough
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError, unknown
+from isthmus.tasks.gathered import Gathered
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 _CLASSES = 64
 #: What labels can be taken for.
 KINDS = ("auto", "classes", "numbers")
+#: Rows without a label that are looked at, of large ones.
+_OTHERS = 20_000
 #: What stands for the folder that each file is in.
 FOLDER = "folder"
 
@@ -53,6 +57,21 @@ class Labelled:
         """These rows with their labels."""
         return Labelled(self.rows.take(where), self.y[where], self.name, self.classes, self.remarks, self.leak)
 
+    def few(self, seed: int = 0) -> Labelled:
+        """These in memory: of large rows those with a label, as many as memory should hold, and some of the others."""
+        if not self.rows.large:
+            return self
+        known, others = np.flatnonzero(self.known), np.flatnonzero(~self.known)
+        g = np.random.default_rng(seed)
+        mine = known[drawn(self.y[known], self.classes, enough(self.rows.data.width)[0], g)]
+        those = others if len(others) <= _OTHERS else np.sort(g.choice(others, _OTHERS, replace=False))
+        found = self.rows.pick(np.union1d(mine, those))
+        remarks = list(self.remarks)
+        if len(mine) + len(those) < len(self.y):
+            beside = f" and {len(those):,} of {len(others):,} without" if len(others) else ""
+            remarks.append(f"read in stretches: {len(mine):,} of {len(known):,} labelled rows{beside} are looked at")
+        return Labelled(found, self.y[np.union1d(mine, those)], self.name, self.classes, remarks, self.leak)
+
     def words(self) -> str:
         """How many rows have a label, and of what kind."""
         if self.classes is None:
@@ -63,7 +82,7 @@ class Labelled:
 
 
 def labelled(model: Model, rows: Any, said: Any, *, kind: str = "auto", least: int = 2) -> Labelled:
-    """Rows and their labels.
+    """Rows and their labels; large rows stay so (:meth:`Labelled.few`), and 8 bytes a row are kept.
 
     Args:
         said: the name of a column; the path of a file with one label a row (``.npy``, ``.npz:key``, a table of one
@@ -77,22 +96,29 @@ def labelled(model: Model, rows: Any, said: Any, *, kind: str = "auto", least: i
     """
     if kind not in KINDS:
         raise unknown("kind of label", kind, KINDS)
-    rows = model.open(rows).in_memory("Labels need")
+    rows = model.open(rows)
     if rows.kind in ("recordings", "windows"):
         raise DataError(
             f"{rows.origin} are recordings, and a label belongs to a row. Cut them into windows, one a row, and fit "
             "and label these."
         )
-    rows, values, name, leak = _found(model, rows, said)
-    if len(values) != len(rows):
-        raise DataError(
-            f"There are {len(rows):,} rows and {len(values):,} labels. Bring one for each, None if unknown."
-        )
-    y, classes = understood(values, kind, name)
+    column = str(said) if isinstance(said, str | Path) else None
+    if rows.large and rows.kind == "table" and column in rows.data.column_names:
+        assert column is not None
+        name, leak = column, column in model.modality.looks_at
+        y, classes = _of_column(rows.data, name, kind)
+    else:
+        rows, values, name, leak = _found(model, rows, said)
+        if len(values) != len(rows):
+            raise DataError(
+                f"There are {len(rows):,} rows and {len(values):,} labels. Bring one for each, None if unknown."
+            )
+        y, classes = understood(values, kind, name)
     found = Labelled(rows, y, name, classes, leak=leak)
     different = len(np.unique(y[found.known]))
     if different < least:
-        only = "no row has a label" if not found.n else f"every label is {values[int(np.argmax(found.known))]!r}"
+        one = (y[found.known].tolist() if classes is None else classes.tolist())[:1]
+        only = f"every label is {one[0]!r}" if found.n else "no row has a label"
         raise DataError(
             f"{name!r} tells nothing apart: {only}, of {len(rows):,} rows, and more than one class (or number) is "
             "needed. Name another column, or bring rows of another class."
@@ -176,6 +202,32 @@ def _found(model: Model, rows: Rows, said: Any) -> tuple[Rows, np.ndarray, str, 
     )
 
 
+def _of_column(rows: Any, name: str, kind: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """The labels in a column of large rows, as :func:`understood` has them."""
+    import pyarrow as pa
+
+    type_ = rows.schema.field(name).type
+    if kind == "classes" or not (pa.types.is_integer(type_) or pa.types.is_floating(type_)):
+        cells = Gathered.of(rows.column(name))
+        classes: list[Any] = []
+
+        def told(different: list[Any]) -> np.ndarray:
+            found = understood(different, kind, name)
+            classes.append(found[1])
+            return found[0]
+
+        return cells.each(told), classes[0]
+    y = np.concatenate([piece.cast(pa.float64()).to_numpy() for piece in rows.column(name)])
+    there = ~np.isnan(y)
+    different = np.unique(y[there])
+    place, found = understood(different.tolist(), kind, name)
+    if found is None:
+        return y, None
+    at = np.full(len(y), -1)
+    at[there] = place[np.searchsorted(different, y[there])]
+    return at, found
+
+
 def _read(name: str) -> np.ndarray:
     """A label a row, from a file."""
     if ".npz:" in name:
@@ -196,7 +248,7 @@ def _read(name: str) -> np.ndarray:
 
 
 def _folders(rows: Rows) -> np.ndarray:
-    names = [Path(name).parent.name for name in rows.names or ()]
+    names = [Path(name).parent.name for name in rows.names or getattr(rows.data, "names", None) or ()]
     if not names or not any(names):
         raise SpecError(f"{rows.origin} is no folder with a folder for each label in it. Name a file with the labels.")
     return np.array(names, dtype=object)

@@ -238,7 +238,8 @@ def error_of(step: float) -> float:
     return step / 2 / (1 - _MARGIN)
 
 
-def _form(name: str, raw: Any, errors: Mapping[str, str] | None) -> Column:
+def _form(name: str, raw: Any, errors: Mapping[str, str] | None, n: int | None = None) -> Column:
+    """How a column is kept; ``n`` is how many cells there are where ``raw`` are not all of them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -261,7 +262,9 @@ def _form(name: str, raw: Any, errors: Mapping[str, str] | None) -> Column:
     if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
         texts = raw.cast(pa.large_string())
         levels = sorted(text for text in pc.unique(texts).to_pylist() if text is not None)
-        if len(levels) <= min(_MOST_LEVELS, max(16, len(raw) // 4)) and all(len(level) < 200 for level in levels):
+        if len(levels) <= min(_MOST_LEVELS, max(16, (len(raw) if n is None else n) // 4)) and all(
+            len(level) < 200 for level in levels
+        ):
             return Column(name, said, "level", None, tuple(levels))
         return Column(name, said, "text")
     if pa.types.is_null(type_):

@@ -202,7 +202,7 @@ def probe(
     """
     if draws < 1 or most < 4:
         raise SpecError(f"draws is at least 1 and most at least 4, got {draws} and {most}.")
-    found = labelled(model, rows, label, kind=kind)
+    found = labelled(model, rows, label, kind=kind).few(seed)
     remarks = list(found.remarks)
     found = found.take(np.flatnonzero(found.known))
     fit, test = _split(found, most, seed)

@@ -142,8 +142,8 @@ class Sweep(Result):
     def _mark(self) -> str:
         """The model, the rows and the options, in short."""
         digest = hashlib.blake2b(f"{self.rows.data.mark()} {self._told}".encode(), digest_size=16)
-        for part in (self.model.net, self.model.detector):
-            for name, t in part.state_dict().items():
+        for part in (self.model.net, self.model.detector, self.model.head):
+            for name, t in part.state_dict().items() if part is not None else ():
                 digest.update(name.encode() + t.cpu().contiguous().numpy().data)
         digest.update(json.dumps(self.model.modality.to_json(), sort_keys=True, default=str).encode())
         return digest.hexdigest()

@@ -41,6 +41,7 @@ class Line:
     threshold: float
     how: str
     more: list[str] = field(default_factory=list)
+    judged: Judged | None = None
 
 
 def by_rate(model: Model, p_values: np.ndarray, rate: float) -> Line:
@@ -133,9 +134,10 @@ def by_budget(model: Model, scores: np.ndarray, budget: int) -> Line:
 
 
 def by_labels(scores: np.ndarray, judged: Judged) -> Line:
-    """Flag from the score on that suits the labels best."""
+    """Flag from the score on that suits the labels best, and say what they tell."""
     n = judged.n_anomalous + judged.n_normal
-    return Line(scores >= judged.threshold, judged.threshold, f"by {judged.rule} on {n:,} labelled rows")
+    how = f"by {judged.rule} on {n:,} labelled rows"
+    return Line(scores >= judged.threshold, judged.threshold, how, judged.summary(), judged)
 
 
 def all_strange(beyond: int, n: int, rate: float) -> str | None:

@@ -477,6 +477,85 @@ def test_an_arrow_stream_says_what_to_do(tmp_path):
     assert len(open_rows(tmp_path / "x.feather", stream=True)) == 1000
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_a_csv_of_two_encodings_is_read_cell_by_cell(tmp_path, monkeypatch, late):
+    """As in memory, though no stretch knows the others."""
+    monkeypatch.setattr("isthmus.data.dataset._CSV_BLOCK", 64)
+    lines = [f"{i},größe".encode("latin-1" if (i > 30) == late else "utf8") for i in range(60)]
+    (tmp_path / "x.csv").write_bytes(b"\n".join([b"a,b", *lines, b"60,plain"]) + b"\n")
+    streamed, whole = (open_rows(tmp_path / "x.csv", stream=stream) for stream in (True, False))
+    assert_same(streamed, whole)
+    assert streamed.remarks == whole.remarks
+    assert set(whole.data["b"].to_pylist()) == {"größe", "plain"}
+    assert streamed.data.census()["b"].values == {"größe": 60, "plain": 1}
+
+
+def test_a_line_that_does_not_end(tmp_path, monkeypatch):
+    """It is refused before it is in memory."""
+    monkeypatch.setattr("isthmus.data.dataset._CSV_BLOCK", 1 << 12)
+    monkeypatch.setattr("isthmus.data.dataset._LONGEST", 1 << 14)
+    read = []
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,2\n" + b"x" * (1 << 20))
+    monkeypatch.setattr("isthmus.data.dataset._line_end", lambda data: read.append(len(data)) or data.rfind(b"\n") + 1)
+    with pytest.raises(FileError, match="longer than 1 MiB"):
+        open_rows(tmp_path / "x.csv", stream=True)
+    assert max(read) <= (1 << 14) + (1 << 12)
+
+
+def test_a_quote_within_a_cell_opens_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("isthmus.data.dataset._CSV_BLOCK", 256)
+    monkeypatch.setattr("isthmus.data.dataset._LONGEST", 1024)
+    lines = [f'{i},5" disk' if i == 7 else f"{i},tape" for i in range(2000)]
+    (tmp_path / "x.csv").write_text("\n".join(["a,b", *lines]) + "\n")
+    streamed, whole = (open_rows(tmp_path / "x.csv", stream=stream) for stream in (True, False))
+    assert_same(streamed, whole)
+    assert len(streamed) == 2000
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"a,b\r1,2\r3,4\r", "carriage return alone"),
+        (b'"a\nb",c\n1,2\n3,4\n', "goes over several lines"),
+        (b"<!DOCTYPE html>\n<html></html>\n", "a web page"),
+        (b'{"a": 1}\n{"a": 2}\n', "JSON lines"),
+        (b"a,b\n" + b"1,2\n" * 50 + b"\x01\n", "\ufffd"),
+    ],
+    ids=["cr", "name", "html", "json", "binary"],
+)
+def test_no_csv(tmp_path, data, said):
+    (tmp_path / "x.csv").write_bytes(data)
+    with pytest.raises(FileError, match=said) as caught:
+        open_rows(tmp_path / "x.csv", stream=True)
+    assert str(caught.value).isprintable()
+
+
+def test_names_in_quotes(tmp_path):
+    (tmp_path / "x.csv").write_text('"a,b",c\n1,2\n3,4\n')
+    streamed, whole = (open_rows(tmp_path / "x.csv", stream=stream) for stream in (True, False))
+    assert_same(streamed, whole)
+    assert streamed.data.column_names == ["a,b", "c"]
+
+
+def test_a_damaged_page_that_was_summed_up(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(table(1000), path, write_page_checksum=True, compression="none", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[2000] ^= 1
+    path.write_bytes(data)
+    for stream in (True, False):
+        with pytest.raises(FileError, match="damaged"):
+            list(open_rows(path, stream=stream).chunks(100))
+
+
+def test_a_link_that_leads_nowhere_is_told(tmp_path):
+    pq.write_table(table(10), tmp_path / "1.parquet")
+    (tmp_path / "2.parquet").symlink_to(tmp_path / "gone.parquet")
+    assert [(one.name, one.reason) for one in open_rows(tmp_path).skipped] == [
+        ("2.parquet", "a link that leads nowhere")
+    ]
+
+
 def test_utf_16_says_what_to_do(tmp_path):
     (tmp_path / "x.csv").write_bytes("a\n1\n".encode("utf-16"))
     with pytest.raises(FileError, match=r"UTF-16.*Save it as UTF-8"):

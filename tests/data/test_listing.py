@@ -23,7 +23,7 @@ def test_files_are_found_at_any_depth_and_hidden_ones_are_not(tmp_path):
     (tmp_path / "nowhere.txt").symlink_to(tmp_path / "gone.txt")
     names, closed = listed(tmp_path)
     assert sorted(names) == ["a/c.txt", "a/deep/d.txt", "b.txt", "link.txt"]
-    assert closed == []
+    assert [(one.name, one.reason) for one in closed] == [("nowhere.txt", "a link that leads nowhere")]
 
 
 def test_many_files_are_listed_in_linear_time(tmp_path):

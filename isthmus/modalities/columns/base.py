@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+
+from isthmus.data.census import MOST, Counted
+from isthmus.modalities.columns.arrow import as_text, counts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +25,8 @@ class Studied:
     """What a kind may know of the table that its column stands in, and where it puts what people should know.
 
     ``weight`` is what an entry of many is multiplied by, so that a column of thousands of entries varies as much as
-    all columns of one entry together. ``folder`` is where paths in cells begin.
+    all columns of one entry together. ``folder`` is where paths in cells begin. ``census`` is what columns hold over
+    all rows, where the cells that are brought stand for more.
     """
 
     origin: str = "the rows"
@@ -30,6 +35,54 @@ class Studied:
     weight: float = 1.0
     folder: str | None = None
     seen: list[str] = field(default_factory=list)
+    census: Mapping[str, Counted] = field(default_factory=dict)
+
+    def there(self, name: str, raw: pa.Array) -> int:
+        """Cells that hold something."""
+        return self.census[name].there if name in self.census else len(raw) - raw.null_count
+
+    def counts(self, name: str, raw: pa.Array, dtype: str) -> dict[str, int]:
+        """How often each category stands: in all rows, unless there are too many to count."""
+        import pyarrow as pa
+
+        known = self.census.get(name)
+        if known is None or known.values is None:
+            return counts(as_text(raw, dtype))
+        texts = as_text(pa.array(list(known.values), raw.type), dtype).to_pylist()
+        found: Counter[str] = Counter()
+        for text, n in zip(texts, known.values.values(), strict=True):
+            found[text] += n
+        return dict(found)
+
+    def different(self, name: str, found: Mapping[str, int]) -> int:
+        """How many categories there are. Where there are too many to count, from how many of the cells that are
+        brought stand once and twice (Chao, Nonparametric estimation of the number of classes in a population, 1984).
+        """
+        known = self.census.get(name)
+        if known is None or not known.overflowed:
+            return len(found)
+        times = Counter(found.values())
+        return min(known.there, max(MOST, round(len(found) + times[1] ** 2 / (2 * max(times[2], 0.5)))))
+
+    def with_bounds(self, name: str, raw: pa.Array, numbers: np.ndarray, read: Callable[[pa.Array], Any]) -> np.ndarray:
+        """``numbers`` of the cells that are brought, and the least and the greatest of all rows where these are known;
+        ``read`` turns cells into numbers.
+        """
+        import pyarrow as pa
+
+        known = self.census.get(name)
+        if known is None or known.low is None:
+            return numbers
+        try:
+            bounds = pa.array([known.low, known.high], raw.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # a day among moments
+            return numbers
+        return np.append(numbers, np.asarray(read(bounds), np.float64))
+
+    def how_many(self, name: str, n: int) -> str:
+        """So many categories, in words."""
+        known = self.census.get(name)
+        return f"more than {MOST:,}" if known is not None and known.overflowed else f"{n:,}"
 
 
 class Column(ABC):

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from isthmus.modalities.columns.arrow import arrow_type, as_text, counts, listed, returned
+from isthmus.modalities.columns.arrow import arrow_type, as_text, listed, returned
 from isthmus.modalities.columns.base import Column, Studied
 from isthmus.modalities.columns.numeric import NUMBER
 
@@ -33,12 +33,12 @@ class Categorical(Column):
     @classmethod
     def fit(cls, name: str, raw: pa.Array, studied: Studied) -> Self:
         dtype = returned(raw.type)
-        levels, lost = ranked(raw, dtype, studied.max_levels)
+        levels, lost = ranked(studied.counts(name, raw, dtype), studied.max_levels)
         if lost:
+            many = studied.how_many(name, len(levels) + len(lost))
             studied.seen.append(
-                f"The column {name!r} has {len(levels) + len(lost):,} categories; the {studied.max_levels} most "
-                f"frequent are kept, and {sum(lost.values()):,} row(s) of the others count as unseen "
-                f"(max_levels={studied.max_levels})."
+                f"The column {name!r} has {many} categories; the {studied.max_levels} most frequent are kept, and "
+                f"{sum(lost.values()):,} row(s) of the others count as unseen (max_levels={studied.max_levels})."
             )
         return cls(name, dtype, levels)
 
@@ -68,9 +68,8 @@ class Categorical(Column):
         return {**super().to_json(), **({"levels": list(self.levels)} if self.levels else {})}
 
 
-def ranked(raw: pa.Array, dtype: str, most: int) -> tuple[list[str], dict[str, int]]:
+def ranked(found: Mapping[str, int], most: int) -> tuple[list[str], dict[str, int]]:
     """The most frequent categories, and the others with how often each stands."""
-    found = counts(as_text(raw, dtype))
     # by count, then by name, so that the order of the rows does not matter
     levels = sorted(found, key=lambda level: (-found[level], level))
     return levels[:most], {level: found[level] for level in levels[most:]}

@@ -53,7 +53,10 @@ class Date(Column):
         if is_text(raw.type):
             studied.seen.append(f"The column {name!r} holds dates written as text; they are given back as dates.")
             dtype = "timestamp[us]"
-        numbers = cls(name, dtype)._seconds(raw, studied.origin)
+        column = cls(name, dtype)
+        numbers = column._seconds(raw, studied.origin)
+        if not is_text(raw.type):
+            numbers = studied.with_bounds(name, raw, numbers, seconds)
         return cls(name, dtype, _cycles(numbers[np.isfinite(numbers)], arrow_type(dtype)))
 
     @property

@@ -43,7 +43,7 @@ class Hashed(Column):
     @classmethod
     def fit(cls, name: str, raw: pa.Array, studied: Studied) -> Self:
         dtype = returned(raw.type)
-        levels, others = ranked(raw, dtype, studied.max_levels)
+        levels, others = ranked(studied.counts(name, raw, dtype), studied.max_levels)
         inside: list[dict[str, int]] = [{} for _ in range(min(_BUCKETS, max(1, len(others))))]
         for category, n in others.items():
             inside[_bucket(category, len(inside))][category] = n
@@ -52,10 +52,11 @@ class Hashed(Column):
             top if top is not None and bucket[top] > _MOSTLY * sum(bucket.values()) else None
             for bucket, top in zip(inside, strongest, strict=True)
         ]
+        many = studied.how_many(name, len(levels) + len(others))
         studied.seen.append(
-            f"The column {name!r} has {len(levels) + len(others):,} categories: the {len(levels)} most frequent are "
-            f"kept, and the others, {sum(others.values()):,} row(s), share {len(inside)} bucket(s), most of which come "
-            f"back as missing (max_levels={studied.max_levels})."
+            f"The column {name!r} has {many} categories: the {len(levels)} most frequent are kept, and the others, "
+            f"{sum(others.values()):,} row(s), share {len(inside)} bucket(s), most of which come back as missing "
+            f"(max_levels={studied.max_levels})."
         )
         return cls(name, dtype, levels, buckets)
 

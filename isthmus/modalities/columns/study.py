@@ -9,7 +9,7 @@ import numpy as np
 
 from isthmus.errors import DataError
 from isthmus.modalities.columns import COLUMNS
-from isthmus.modalities.columns.arrow import counts, is_text, seconds
+from isthmus.modalities.columns.arrow import is_text, seconds
 from isthmus.modalities.columns.aside import Aside
 from isthmus.modalities.columns.base import Column, Studied
 from isthmus.modalities.columns.boolean import Boolean
@@ -38,7 +38,7 @@ def study(name: str, raw: pa.Array, said: str | None, studied: Studied) -> tuple
     """Decide one column. Also gives its numbers if one is to be scaled."""
     import pyarrow as pa
 
-    type_, n_found = raw.type, len(raw) - raw.null_count
+    type_, n_found = raw.type, studied.there(name, raw)
     if said == "ignore":
         return Aside.fit(name, raw, studied), None
     if n_found == 0:
@@ -50,7 +50,7 @@ def study(name: str, raw: pa.Array, said: str | None, studied: Studied) -> tuple
     if said not in (None, "numeric", "date") or (said == "date" and is_text(type_)):
         return _fitted(COLUMNS[said], name, raw, studied)
     if pa.types.is_temporal(type_) and said in (None, "numeric", "date"):
-        value = _constant_of(seconds(raw))
+        value = _constant_of(studied.with_bounds(name, raw, seconds(raw), seconds))
         if said is None and value is not None:
             return Aside(name, str(type_), value, f"always holds {raw.drop_null()[0]}"), None
         return _fitted(Date, name, raw, studied)
@@ -73,7 +73,9 @@ def _fitted(kind: type[Column], name: str, raw: pa.Array, studied: Studied) -> t
 
 def _of_texts(name: str, raw: pa.Array, studied: Studied) -> tuple[Column, np.ndarray | None] | None:
     """A column of texts; None where they are numbers written as such."""
-    dtype, found, n_found = str(raw.type), counts(raw), len(raw) - raw.null_count
+    dtype, n_found = str(raw.type), studied.there(name, raw)
+    found = studied.counts(name, raw, dtype)
+    different = studied.different(name, found)
     if len(found) == 1:
         value = next(iter(found))
         return Aside(name, dtype, value, f"always holds {value!r}"), None
@@ -90,14 +92,15 @@ def _of_texts(name: str, raw: pa.Array, studied: Studied) -> tuple[Column, np.nd
     pictures = names_pictures(raw, studied.folder)
     if pictures is True:
         return _fitted(Picture, name, raw, studied)
-    if len(found) > max(20, n_found / 2) or len(found) == n_found >= 10:
+    if different > max(20, n_found / 2) or different == n_found >= 10:
         if n_found >= _TELLING and reads_as_text(raw):
             return _fitted(Sentences, name, raw, studied)
-        reason = f"holds {len(found):,} different texts in {n_found:,} rows, like an identifier or free text"
+        many = studied.how_many(name, different)
+        reason = f"holds {many} different texts in {n_found:,} rows, like an identifier or free text"
         if pictures:
             reason = f"seems to name pictures, and {pictures!r} is not there"
         return Aside(name, dtype, reason=reason), None
-    return _fitted(Hashed if len(found) > studied.max_levels else Categorical, name, raw, studied)
+    return _fitted(Hashed if different > studied.max_levels else Categorical, name, raw, studied)
 
 
 def _of_numbers(name: str, raw: pa.Array, said: str | None, studied: Studied) -> tuple[Column, np.ndarray | None]:
@@ -108,12 +111,15 @@ def _of_numbers(name: str, raw: pa.Array, said: str | None, studied: Studied) ->
         return column, numbers
     if np.isnan(numbers).all():
         return Aside(name, column.dtype, reason="has no finite value"), None
-    if (value := _constant_of(numbers)) is not None:
+    every = (
+        numbers if is_text(raw.type) else studied.with_bounds(name, raw, numbers, lambda cells: cells.cast("double"))
+    )
+    if (value := _constant_of(every)) is not None:
         held = raw.drop_null()[0].as_py() if not is_text(raw.type) else value
         held = held if isinstance(held, (bool, int, float)) and held == value else value
         return Aside(name, column.dtype, held, f"always holds {held!r}"), None
     finite = numbers if not np.isnan(numbers).any() else numbers[~np.isnan(numbers)]
-    if pa.types.is_boolean(raw.type) or ((finite == 0) | (finite == 1)).all():
+    if pa.types.is_boolean(raw.type) or (np.isnan(every) | (every == 0) | (every == 1)).all():
         return Boolean(name, column.dtype), None
     if (
         _IDENTIFIER.search(name)
