@@ -19,6 +19,11 @@ from isthmus.core.parts import Shape
 
 #: From so many rows on the weights are cut to what a mask asks for; for fewer the cutting costs more.
 _MANY = 64
+#: Rows that go through the layers together.
+_TOGETHER = 512
+
+#: Weights and biases.
+_Layer = tuple[Tensor, Tensor]
 
 
 class Masked(Taught):
@@ -46,33 +51,62 @@ class Masked(Taught):
         return self._errors(x, hidden, there)
 
     def looked(self, x: Tensor, there: Tensor | None) -> Tensor:
-        errors, times = torch.zeros(self.members, *x.shape, device=x.device), 0
-        short = len(x) >= _MANY
-        for hidden in self._each(x.shape[1], x.device):
-            if short:
-                errors[:, :, hidden] += self._asked_alone(x, hidden, there)
-            else:
-                errors += self._errors(x, hidden.expand(self.members, *x.shape), there)
-            times = times + hidden
-        return errors / times
+        masks = self._each(x.shape[1], x.device)
+        if len(x) >= _MANY:
+            return self._asked_alone(x, masks, there)
+        errors = torch.zeros(self.members, *x.shape, device=x.device)
+        for hidden in masks:
+            errors += self._errors(x, hidden.expand(self.members, *x.shape), there)
+        return errors / masks.sum(0)
 
-    def _asked_alone(self, x: Tensor, hidden: Tensor, there: Tensor | None) -> Tensor:
-        """The same errors (members, B, hidden) in half the products, where all rows have one mask: what is hidden is 0
-        in the first layer, that it is hidden is a bias there, and the last layer is asked for nothing else.
+    def _asked_alone(self, x: Tensor, masks: Tensor, there: Tensor | None) -> Tensor:
+        """The same errors (members, B, F) in half the products, where all rows have one mask: what is hidden is 0 in
+        the first layer, that it is hidden is a bias there, and the last layer is asked for nothing else.
+
+        Rows are columns here, so that entries are picked and added up whole, and some rows are looked at at a time, so
+        that what comes between the layers stays in the cache.
+        """
+        n, gaps = x.shape[1], torch.zeros(0, dtype=torch.long, device=x.device)
+        if there is not None:  # what is missing is said too, of the few columns where anything is
+            gaps = (~there.all(0)).nonzero()[:, 0]
+        cut = [self._cut(hidden, gaps) for hidden in masks]
+        errors, step = x.new_zeros(self.members, n, len(x)), _TOGETHER if x.device.type == "cpu" else len(x)
+        for i in range(0, len(x), step):
+            columns = x[i : i + step].T.contiguous()
+            seen = None if there is None else there[i : i + step].T.to(x)
+            told = columns.new_ones(1, columns.shape[1])
+            if seen is not None:
+                told = torch.cat([1 - seen[gaps], told])
+            for hidden, kept, first, middle, last in cut:
+                h = (first @ torch.cat([columns[kept], told])).unflatten(0, (self.members, -1))
+                for weight, bias in middle:
+                    h = torch.baddbmm(bias, weight, nn.functional.silu(h, inplace=True))
+                found = torch.baddbmm(last[1], last[0], nn.functional.silu(h, inplace=True))
+                found.sub_(columns[hidden]).square_()
+                if seen is not None:
+                    found *= seen[hidden]
+                errors[:, :, i : i + step].index_add_(1, hidden, found)
+        return errors.mT / masks.sum(0)
+
+    def _cut(self, hidden: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor, Tensor, list[_Layer], _Layer]:
+        """Which entries one mask hides and which it keeps, and the layers for these alone: the first one's weights of
+        all members below each other (members · width, kept + gaps + 1), the last column what is always added.
         """
         (first, *middle, last), (bias, *biases, end) = self.nets.weights, self.nets.biases
-        n, wide = x.shape[1], (self.members, -1, -1)
-        h = torch.baddbmm(
-            bias + first[:, n:][:, hidden].sum(1, keepdim=True), x[:, ~hidden].expand(wide), first[:, :n][:, ~hidden]
+        n = len(hidden)
+        told = first[:, n:]
+        always = bias + told[:, hidden].sum(1, keepdim=True)
+        # an entry that is hidden and missing is told of once
+        missing = told[:, gaps] * ~hidden[gaps, None]
+        weight = torch.cat([first[:, :n][:, ~hidden], missing, always], 1).mT.flatten(0, 1)
+        where = hidden.nonzero()[:, 0]
+        return (
+            where,
+            (~hidden).nonzero()[:, 0],
+            weight,
+            [(w.mT.contiguous(), b.mT) for w, b in zip(middle, biases, strict=True)],
+            (last[..., where].mT.contiguous(), end[..., where].mT),
         )
-        if there is not None:  # what is missing is said too, of the few columns where anything is
-            gaps = ~hidden & ~there.all(0)
-            h = h + (~there[:, gaps]).to(x) @ first[:, n:][:, gaps]
-        for weight, b in zip(middle, biases, strict=True):
-            h = torch.baddbmm(b, nn.functional.silu(h), weight)
-        guess = torch.baddbmm(end[..., hidden], nn.functional.silu(h), last[..., hidden])
-        errors = (guess - x[:, hidden]).square_()
-        return errors if there is None else errors * there[:, hidden]
 
     def _errors(self, x: Tensor, hidden: Tensor, there: Tensor | None) -> Tensor:
         """Squared errors of hidden entries (members, B, F); 0 of the others."""

@@ -6,7 +6,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from isthmus.core.autoencoder import Net
-from isthmus.core.detectors.neighbours import Neighbours
+from isthmus.core.detectors.neighbours import Neighbours, largest
 from isthmus.spec import Part, Spec
 
 NET = Net(Spec(Part("linear"), Part("linear"), latent_dim=2), (5,)).eval()
@@ -97,3 +97,45 @@ def test_what_was_expected_is_what_the_neighbours_are():
     x = torch.cat([rows(200), rows(200) + 50])
     found = settled(x)(NET, rows(5, seed=3) + 50)
     assert (found.expected - 50).abs().max() < 15, "the near cloud, not the mean of both"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("k", [1, 6])
+@pytest.mark.parametrize("n", [2048, 2061])
+def test_the_largest_in_groups_are_the_largest(n, k):
+    values = torch.randn(40, n, generator=torch.Generator().manual_seed(n)).round(decimals=1)  # with ties
+    found, where = largest(values, k)
+    assert torch.equal(found, values.topk(k, dim=1).values)
+    assert torch.equal(values.gather(1, where), found)
+    assert all(len(row.unique()) == k for row in where)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("levels", [[0, 7, 0, 1, 12], [0, 0, 0, 0, 0]])
+def test_numbers_and_levels_by_themselves_are_the_distance_of_whole_rows(levels, gaps):
+    """What is shared by all scales, left out where all is there, or looked up, beside plain distances."""
+    g = torch.Generator().manual_seed(3)
+
+    def drawn(n):
+        columns = [
+            torch.randn(n, generator=g) if k == 0 else torch.randint(max(k, 2), (n,), generator=g) for k in levels
+        ]
+        return torch.stack([column.float() for column in columns], 1)
+
+    likelihood = Part("mixed", {"levels": levels}) if any(levels) else Part("gaussian")
+    net = Net(Spec(Part("linear"), Part("linear"), likelihood=likelihood, latent_dim=2), (5,)).eval()
+    detector = Neighbours(net.shape, net.likelihood.features_shape, local=0.0)
+    detector.settle(net, {"x": drawn(2100)}, torch.Generator().manual_seed(0))
+    x, there = drawn(130), torch.rand(130, 5, generator=g) < 0.9 if gaps else None
+    features = net.likelihood.represent(x, there)
+    known, seen = detector._place_known(), None if there is None else net.likelihood.reach(there)
+    found = detector._apart(features if seen is None else features * seen, seen)
+    for view, scale in enumerate(detector.scales):
+        placed = detector._place(scale, features, known.numbers_at, known.levels_at)
+        weight = torch.ones_like(placed) if seen is None else seen[:, known.order].float()
+        apart = ((placed[:, None] - known.rows[view]).square() * weight[:, None]).sum(2)
+        plain = apart.topk(5, dim=1, largest=False).values * (weight.shape[1] / weight.sum(1, keepdim=True))
+        other = plain[:, 0] > 1e-4  # a row of which little is there is a copy of many
+        assert other.sum() > 100
+        torch.testing.assert_close(found.distance[view][other], plain.sqrt().mean(1)[other], rtol=1e-4, atol=1e-5)
