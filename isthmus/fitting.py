@@ -28,10 +28,11 @@ from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.detectors import DETECTORS, Neighbours
-from isthmus.core.parts import Bottleneck, Detector, make
+from isthmus.core.parts import Bottleneck, Detector, make, size
 from isthmus.core.pca import PCA, fit_lsa, fit_pca, linear_effect
 from isthmus.core.recognition import recognised
 from isthmus.data.batches import Batches, InMemory, Streamed, in_order
+from isthmus.data.corpus import Columns
 from isthmus.data.large import Kept
 from isthmus.data.rows import Rows
 from isthmus.data.sparse import Sparse, dense
@@ -39,7 +40,9 @@ from isthmus.data.targets import wanted_of
 from isthmus.errors import DataError, SpecError
 from isthmus.modalities import fit_modality, modality_to_json
 from isthmus.modalities.base import Modality
+from isthmus.modalities.long import Grid, LargeWindows
 from isthmus.modalities.recording import Layout
+from isthmus.modalities.text import text_columns
 from isthmus.recipes import compose
 from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
@@ -59,6 +62,8 @@ _DETECTOR_SHARE = 0.2
 _STEPS = 4000
 #: Of very many rows fewer than 10 epochs are enough: those that make so many steps.
 _ENOUGH_STEPS = 100_000
+#: Numbers in the widest map of a step on rows that stream.
+_STEP = 1 << 24
 #: Bytes of rows in the buffer from which rows that stream are trained on.
 _BUFFER = 1 << 26
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
@@ -134,9 +139,9 @@ class Fed:
             for data in large.data.read(block):
                 yield tensors_of(large.replace(data=data), self.modality, self.conditions)
 
-        each = sum(t.element_size() * int(np.prod(t.shape[1:])) for t in self.tensors.values())
+        each = sum(_bytes_of(t) for t in self.tensors.values()) // len(self.tensors["x"])
         return Streamed(
-            large.data.counts, read, int(plan.batch_size), plan.seed, buffer=_BUFFER // each, device=self.device
+            large.data.counts, read, int(plan.batch_size), plan.seed, buffer=_BUFFER // max(1, each), device=self.device
         )
 
 
@@ -157,18 +162,16 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
     """Learn what the rows are made of, and turn them into tensors."""
     options = dict(options)
     large = kept if kept.large else None
-    kept = kept if large is None else kept.replace(data=kept.data.some)
+    whole, kept = kept, kept if large is None else kept.replace(data=kept.data.some)
     conditions = None
     if "condition" in kept.beside:
         conditions = Conditions.fit(kept, options.get("kinds"))
         if "kinds" in options:
             options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in conditions.names}
     # what comes back looks like the targets
-    face = fit_modality(kept.beside.get("target", kept), modality, **options)
+    face = fit_modality(kept.beside.get("target", whole), modality, **options)
     if conditions is not None and face.wholes(kept) is not None:
         raise SpecError("Pictures in tiles take no condition: it would steer tiles, and is said of pictures.")
-    if large is not None and face.sparse:
-        large.in_memory(f"The modality {face.kind!r} looks at")
     return Fed(face, conditions, tensors_of(kept, face, conditions), held and tensors_of(held, face, conditions), large)
 
 
@@ -265,7 +268,13 @@ def begin(
     net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
     answers = _remembered(net, probe, tensors, plan) if net.encoder.remembers else None
     n_parameters = sum(p.numel() for p in net.parameters())
-    return Begun(net, _decide(plan, fed.n_rows, n_parameters, face.alike), pca, stack, answers)
+    # rows that stream are read because memory is short: steps of wide ones are as large as it should hold
+    most = (
+        None
+        if fed.large is None
+        else _STEP // max(map(size, (net.shape, net.encoder.out_shape, net.decoder.out_shape)))
+    )
+    return Begun(net, _decide(plan, fed.n_rows, n_parameters, face.alike, most), pca, stack, answers)
 
 
 def learn(
@@ -376,6 +385,10 @@ def tensors_of(rows: Rows, face: Modality, conditions: Conditions | None, *, ste
     return tensors
 
 
+def _bytes_of(t: Tensor | Sparse) -> int:
+    return sum(one.element_size() * one.numel() for one in (t.parts() if isinstance(t, Sparse) else [t]))
+
+
 def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.Module]]:
     """Separate a person's modules from parts that a spec can name."""
     said, own = dict(parts), {}
@@ -390,18 +403,33 @@ def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.M
 
 
 def in_windows(rows: Rows, modality: str | None, options: Mapping[str, Any]) -> tuple[Rows, dict[str, Any]]:
-    """Recordings → their windows, before any are held out: neighbours share most of their steps."""
+    """Recordings → their windows, before any are held out: neighbours share most of their steps. Of large tables of
+    text only the columns that are looked at.
+    """
     options = dict(options)
+    if modality == "text" and rows.large and rows.kind == "table":
+        columns = text_columns(rows, options.get("text"))
+        return rows.replace(data=Columns(rows.data, columns)), options
     if (modality or rows.kind) not in ("series", "recordings"):
         return rows, options
-    rows.in_memory("The modality 'series' looks at")
-    layout = Layout.fit(rows, **{name: options.pop(name) for name in LAYOUT if name in options})
+    said = {name: options.pop(name) for name in LAYOUT if name in options}
+    if rows.large:
+        return _in_large_windows(rows, said, options)
+    layout = Layout.fit(rows, **said)
     if layout is None:
         return rows, options
     if "condition" in rows.beside:
         raise SpecError("Recordings take no condition. Cut them into windows, one a row, with a label each.")
     beside = {name: layout.cut(other) for name, other in rows.beside.items()}
     return layout.cut(rows).replace(beside=beside), {**options, "layout": layout}
+
+
+def _in_large_windows(rows: Rows, said: Mapping[str, Any], options: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
+    grid = Grid.fit(rows, **said)
+    if grid is None:
+        return rows, options
+    windows = Rows("windows", LargeWindows(grid), rows.origin, skipped=rows.skipped)
+    return windows.replace(remarks=(*rows.remarks, *grid.remarks)), {**options, "layout": grid.layout}
 
 
 #: What is said of recordings, among the options of the modality.
@@ -415,8 +443,12 @@ def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     """
     n = len(rows)
     if rows.large:
-        kept = Kept(rows.data, 0.1 if plan.validation == AUTO else float(plan.validation), plan.seed)
-        return rows.replace(data=kept), rows.replace(data=kept.held) if len(kept.held) else None
+        share = 0.1 if plan.validation == AUTO else float(plan.validation)
+        in_time = isinstance(rows.data, LargeWindows)
+        kept = rows.data.hold_out(share, plan.seed) if in_time else Kept(rows.data, share, plan.seed)
+        return rows.replace(data=kept), rows.replace(data=kept.held) if kept.held is not None and len(
+            kept.held
+        ) else None
     if plan.validation == AUTO and rows.kind == "windows":
         held = rows.data.enough(n // 10)
     elif plan.validation == AUTO:
@@ -432,13 +464,17 @@ def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
 
 
-def _decide(plan: Plan, n_rows: int, n_parameters: int, alike: float) -> Plan:
-    """Fill in what was left to us, from the number of rows, how alike they are, and the size of the network."""
+def _decide(plan: Plan, n_rows: int, n_parameters: int, alike: float, at_once: int | None = None) -> Plan:
+    """Fill in what was left to us, from the number of rows, how alike they are, the size of the network, and how many
+    rows a step should hold at most.
+    """
     batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
     if batch_size == AUTO:
         # where time is short, many small steps get further than few large ones
         most = 8 if plan.max_time is None else 6
         batch_size = int(2 ** np.clip(np.round(np.log2(n_rows / 40)), 4, most))
+        if at_once is not None:
+            batch_size = max(16, min(batch_size, 1 << max(at_once, 1).bit_length() - 1))
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
         epochs = (
@@ -550,9 +586,11 @@ def stretches_told(kept: Rows, held: Rows | None) -> list[str]:
     if not kept.large:
         return []
     some, n = len(kept.data.some), len(kept.data.rows)
-    said = [f"read in stretches: columns, scales, the start and the detector were learned from {some:,} of the rows"]
+    what = "windows" if kept.kind == "windows" else "rows"
+    said = [f"read in stretches: columns, scales, the start and the detector were learned from {some:,} of the {what}"]
     if held is not None and len(held) < (out := n - len(kept)):
-        said.append(f"{out:,} rows are held out, of which {len(held):,} were looked at")
+        near = " or share a step with one that is" * (what == "windows")
+        said.append(f"{out:,} {what} are held out{near}, of which {len(held):,} were looked at")
     return said
 
 

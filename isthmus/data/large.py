@@ -83,6 +83,10 @@ class Large(ABC):
                 begin += len(piece)
         return joined(found)
 
+    def span(self, begin: int, end: int) -> Any:
+        """Rows ``begin`` to ``end`` in memory."""
+        return next(self._cut(end - begin, begin))
+
     def chunks(self, size: int, start: int = 0) -> Iterator[Any]:
         """The rows from ``start`` on in order, ``size`` at a time: while some are looked at, the next are read."""
         return ahead(self._cut(size, start))
@@ -116,9 +120,9 @@ class Kept(Large):
 
     def __init__(self, rows: Large, share: float, seed: int):
         self.rows, self.share, self.kind = rows, share, rows.kind  # type: ignore[misc]
-        n, few = len(rows), max(64, _WIDEST // rows.width)
-        most = int(np.clip(_ENTRIES // rows.width, min(_LEAST, few), _MOST))
-        looked_at = min(share, min(_MOST_HELD, max(_LEAST_HELD, _ENTRIES // rows.width)) / n)
+        n = len(rows)
+        most, most_held = enough(rows.width)
+        looked_at = min(share, most_held / n)
         some, held, counts = [], [], np.zeros(len(rows.counts), np.int64)
         for begin in range(0, n, _PLACES):
             places = np.arange(begin, min(n, begin + _PLACES))
@@ -149,6 +153,13 @@ class Kept(Large):
             places = np.arange(begin, begin + len(piece))
             begin += len(piece)
             yield piece if self.share == 0 else taken(piece, np.flatnonzero(hashed(places) >= self.share))
+
+
+def enough(width: int) -> tuple[int, int]:
+    """Rows of so many entries that stand for all, and held-out ones that are looked at."""
+    few = max(64, _WIDEST // width)
+    some = int(np.clip(_ENTRIES // width, min(_LEAST, few), _MOST))
+    return some, min(_MOST_HELD, max(_LEAST_HELD, _ENTRIES // width))
 
 
 def hashed(places: np.ndarray, salt: int = 0) -> np.ndarray:

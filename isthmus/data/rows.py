@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.large import Large, some_of
+from isthmus.data.tracks import Tracks
 from isthmus.errors import DataError
 
 
@@ -37,7 +38,8 @@ class Rows:
     is the place of the first of these rows in what was opened.
 
     ``data`` may also be :class:`~isthmus.data.large.Large`: rows that are read in stretches (:meth:`chunks`), because
-    all of them are more than memory should hold.
+    all of them are more than memory should hold. Of recordings (:class:`~isthmus.data.tracks.Tracks`) rows are then
+    steps, and chunks their places (kind ``"places"``).
     """
 
     kind: str
@@ -68,6 +70,9 @@ class Rows:
 
     def some(self, seed: int = 0) -> Rows:
         """These rows, or of large ones some that stand for all, in memory."""
+        if isinstance(self.data, Tracks):
+            names, found = zip(*self.data.stretches(), strict=True)
+            return self.replace(data=list(found), names=names)
         return self.replace(data=some_of(self.data, seed)) if self.large else self
 
     def listed(self) -> Rows:

@@ -135,7 +135,9 @@ class Series(Modality):
         return [] if self.layout is None else list(self.layout.channels or [])
 
     def samples(self, rows: Rows) -> Rows:
-        return rows if self.layout is None or rows.kind == "windows" else self.layout.cut(rows)
+        if self.layout is None or rows.kind == "windows":
+            return rows
+        return self.layout.cut(rows.in_memory("This needs"))
 
     @property
     def alike(self) -> float:
@@ -236,7 +238,8 @@ class Series(Modality):
         return said + ([f"Every window lost {own}."] if own else []) + self.seen
 
     def remarks(self, rows: Rows) -> list[str]:
-        if self.layout is None:
+        # of recordings that are read in stretches the grid tells them
+        if self.layout is None or rows.kind == "places":
             return []
         return [remark for remark in self.layout.cut(rows).remarks if remark not in rows.remarks]
 
