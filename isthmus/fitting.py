@@ -268,13 +268,10 @@ def begin(
     net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
     answers = _remembered(net, probe, tensors, plan) if net.encoder.remembers else None
     n_parameters = sum(p.numel() for p in net.parameters())
-    # rows that stream are read because memory is short: steps of wide ones are as large as it should hold
-    most = (
-        None
-        if fed.large is None
-        else _STEP // max(map(size, (net.shape, net.encoder.out_shape, net.decoder.out_shape)))
-    )
-    return Begun(net, _decide(plan, fed.n_rows, n_parameters, face.alike, most), pca, stack, answers)
+    decided = _decide(plan, fed.n_rows, n_parameters, face.alike)
+    if fed.large is not None and plan.batch_size == AUTO and int(decided.batch_size) > (most := _rows_of_a_step(net)):
+        decided = _decide(plan.replace(batch_size=most), fed.n_rows, n_parameters, face.alike)
+    return Begun(net, decided, pca, stack, answers)
 
 
 def learn(
@@ -446,9 +443,8 @@ def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
         share = 0.1 if plan.validation == AUTO else float(plan.validation)
         in_time = isinstance(rows.data, LargeWindows)
         kept = rows.data.hold_out(share, plan.seed) if in_time else Kept(rows.data, share, plan.seed)
-        return rows.replace(data=kept), rows.replace(data=kept.held) if kept.held is not None and len(
-            kept.held
-        ) else None
+        out = rows.replace(data=kept.held) if kept.held is not None and len(kept.held) else None
+        return rows.replace(data=kept), out
     if plan.validation == AUTO and rows.kind == "windows":
         held = rows.data.enough(n // 10)
     elif plan.validation == AUTO:
@@ -464,17 +460,19 @@ def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
 
 
-def _decide(plan: Plan, n_rows: int, n_parameters: int, alike: float, at_once: int | None = None) -> Plan:
-    """Fill in what was left to us, from the number of rows, how alike they are, the size of the network, and how many
-    rows a step should hold at most.
-    """
+def _rows_of_a_step(net: Net) -> int:
+    """Rows that a step should hold at most where memory is short: those that stream do because it is."""
+    widest = max(map(size, (net.shape, net.encoder.out_shape, net.decoder.out_shape)))
+    return max(16, 1 << (_STEP // widest).bit_length() - 1) if widest <= _STEP else 16
+
+
+def _decide(plan: Plan, n_rows: int, n_parameters: int, alike: float) -> Plan:
+    """Fill in what was left to us, from the number of rows, how alike they are, and the size of the network."""
     batch_size, epochs, rate = plan.batch_size, plan.epochs, plan.learning_rate
     if batch_size == AUTO:
         # where time is short, many small steps get further than few large ones
         most = 8 if plan.max_time is None else 6
         batch_size = int(2 ** np.clip(np.round(np.log2(n_rows / 40)), 4, most))
-        if at_once is not None:
-            batch_size = max(16, min(batch_size, 1 << max(at_once, 1).bit_length() - 1))
     if epochs == AUTO:
         steps = -(-n_rows // int(batch_size))
         epochs = (

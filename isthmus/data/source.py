@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.listing import listed, watched
+from isthmus.data.listing import listed, watched, why
 from isthmus.data.rows import Rows, Skipped
 from isthmus.data.sounds import SUFFIXES as SOUNDS
 from isthmus.errors import DataError, FileError, RowTypeError
@@ -100,12 +100,12 @@ def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -
         return _open_shards(f"{name}.safetensors", key, stream)
 
     path = Path(said).expanduser()
-    if path.is_dir():
-        return _open_folder(path, strict, kind, stream)
-    if not path.exists():
+    if not _is_there(path):
         if glob.has_magic(said):
             return _open_glob(said, strict, kind, stream)
         raise missing(path)
+    if path.is_dir():
+        return _open_folder(path, strict, kind, stream)
     if not path.is_file():
         raise FileError(f"{said!r} is neither a file nor a folder.")
     suffix = path.suffix.lower()
@@ -138,6 +138,16 @@ def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -
         f"isthmus cannot read {path.name!r}: files end in {' '.join((*READERS, '.safetensors', *SOUNDS))}, "
         f"pictures in {ALLOWED}. Export the rows to one of these, for instance CSV or Parquet."
     )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of that name."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if glob.has_magic(str(path)):
+            return False
+        raise FileError(f"{str(path)!r} cannot be looked at: {why(error)}.") from error
 
 
 def _open_folder(folder: Path, strict: bool, kind: str | None, stream: bool | None) -> Rows:
@@ -382,9 +392,9 @@ def _pictures(
     from isthmus.data.pictures import check_pictures
 
     reasons = check_pictures(paths)
-    skipped = (*others, *(Skipped(name, why) for name, why in zip(names, reasons, strict=True) if why))
+    skipped = (*others, *(Skipped(name, reason) for name, reason in zip(names, reasons, strict=True) if reason))
     _refuse_skipped(skipped, origin, strict)
-    sound = [i for i, why in enumerate(reasons) if not why]
+    sound = [i for i, reason in enumerate(reasons) if not reason]
     if not sound:
         raise FileError(f"No picture in {origin} can be read: {skipped[0].name!r} is {skipped[0].reason}.")
     paths, names = [paths[i] for i in sound], tuple(names[i] for i in sound)
@@ -488,12 +498,15 @@ def _recordings(
     from isthmus.data.sounds import Sound
 
     forms: dict[Any, str] = {}
-    items = []
+    items, names = [], []
     for name, item in found:
         if hasattr(item, "detach"):
             item = _from_torch(item)
         if hasattr(item, "column_names"):
             _table(item, name)
+            if not item.num_rows and len(found) > 1:
+                remarks = [*remarks, f"{name} holds no rows."]
+                continue
             form: Any = "a table"
         else:
             array = item.samples if isinstance(item, Sound) else np.asarray(item)
@@ -504,12 +517,13 @@ def _recordings(
             form = f"{1 if array.ndim == 1 else array.shape[1]} channel(s)"
         forms.setdefault(form, name)
         items.append(item)
+        names.append(name)
     if len(forms) > 1:
         said = "; ".join(
             f"{name} is {form}" if form == "a table" else f"{name} has {form}" for form, name in forms.items()
         )
         raise DataError(f"Recordings of {origin} are of one form; {said}. Leave out what does not belong.")
-    return Rows("recordings", items, origin, tuple(name for name, _ in found), tuple(skipped), tuple(remarks))
+    return Rows("recordings", items, origin, tuple(names), tuple(skipped), tuple(remarks))
 
 
 # --- objects ----------------------------------------------------------------------------------------

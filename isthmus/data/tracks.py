@@ -34,6 +34,8 @@ class Track(ABC):
     n_bytes: float
     #: Rows that are read together, cheaply; 0 where any are.
     together: int = 0
+    #: The large rows of which it is a part, where it is.
+    of: Large | None = None
 
     @abstractmethod
     def read(self, begin: int, end: int) -> Any:
@@ -110,29 +112,31 @@ class ArrayTrack(Track):
 class LargeTrack(Track):
     """Some of the rows of a large table or array: a file of a data set."""
 
+    of: Any
+
     def __init__(self, rows: Any, name: str, begin: int = 0, end: int | None = None):
-        self.name, self._rows, self._begin = name, rows, begin
+        self.name, self.of, self._begin = name, rows, begin
         self.n, self.width = (len(rows) if end is None else end) - begin, rows.width
         self.n_bytes = rows.n_bytes * self.n / max(1, len(rows))
         self.together = int(np.median(rows.counts))
 
     def read(self, begin: int, end: int) -> Any:
-        return self._rows.span(self._begin + begin, self._begin + end)
+        return self.of.span(self._begin + begin, self._begin + end)
 
     def runs(self) -> Iterator[Any]:
         left = self.n
-        for some in self._rows.chunks(AT_ONCE, self._begin):
+        for some in self.of.chunks(AT_ONCE, self._begin):
             yield some[:left] if isinstance(some, np.ndarray) else some.slice(0, left)
             left -= len(some)
             if left <= 0:
                 return
 
     def mark(self) -> str:
-        return f"{self.name} {self._rows.mark()}"
+        return f"{self.name} {self._begin} {self.n}"
 
     @property
     def form(self) -> str:
-        return "a table" if self._rows.kind == "table" else f"{self.width} channel(s)"
+        return "a table" if self.of.kind == "table" else f"{self.width} channel(s)"
 
 
 class Tracks(Large):
@@ -167,7 +171,8 @@ class Tracks(Large):
         return sum(track.n_bytes for track in self.tracks)
 
     def mark(self) -> str:
-        return "\n".join(sorted({track.mark() for track in self.tracks}))
+        whole = {id(track.of): track.of for track in self.tracks if track.of is not None}
+        return "\n".join([*(track.mark() for track in self.tracks), *(rows.mark() for rows in whole.values())])
 
     def read(self, block: int) -> Iterator[np.ndarray]:
         """The places of a recording's rows."""

@@ -69,8 +69,7 @@ def over_part(model: Model, part: Part) -> dict[str, Any]:
     paid = model.paid(part.windows)
     usual, usual_rest = model.usual_of_steps
     rows, begins, several = part.rows, part.begins, part.several
-    values = layout.give_back(rows, model.reconstruct(part.windows), lambda v: cast(v, model.modality.dtype))
-    back = layout.table(_as_brought(rows, values), begins, several)
+    back = back_over_time(model, part)
     table = Rows("table", layout.table(rows, begins, several), rows.origin, tuple(layout.when(rows, begins, several)))
     return {
         "contributions": paid.channels,
@@ -81,6 +80,13 @@ def over_part(model: Model, part: Part) -> dict[str, Any]:
         "expectation": Course(layout.names(model.modality.channels), back),
         "over_time": True,
     }
+
+
+def back_over_time(model: Model, part: Part) -> Any:
+    """What comes back for such rows, as a table."""
+    layout: Layout = model.modality.layout
+    values = layout.give_back(part.rows, model.reconstruct(part.windows), lambda v: cast(v, model.modality.dtype))
+    return layout.table(_as_brought(part.rows, values), part.begins, part.several)
 
 
 def _as_brought(rows: Rows, back: Any) -> Rows:
