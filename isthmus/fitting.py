@@ -28,10 +28,11 @@ from isthmus.core.autoencoder import Net
 from isthmus.core.bottlenecks import BOTTLENECKS
 from isthmus.core.corruptions import CORRUPTIONS
 from isthmus.core.detectors import DETECTORS, Neighbours
-from isthmus.core.parts import Bottleneck, Detector, make
+from isthmus.core.parts import Bottleneck, Detector, make, size
 from isthmus.core.pca import PCA, fit_lsa, fit_pca, linear_effect
 from isthmus.core.recognition import recognised
 from isthmus.data.batches import Batches, InMemory, Streamed, in_order
+from isthmus.data.corpus import Columns
 from isthmus.data.large import Kept, hashed
 from isthmus.data.rows import Rows
 from isthmus.data.sparse import Sparse, dense
@@ -39,7 +40,9 @@ from isthmus.data.targets import wanted_of
 from isthmus.errors import DataError, SpecError
 from isthmus.modalities import fit_modality, modality_to_json
 from isthmus.modalities.base import Modality
+from isthmus.modalities.long import Grid, LargeWindows
 from isthmus.modalities.recording import Layout
+from isthmus.modalities.text import text_columns
 from isthmus.recipes import compose
 from isthmus.spec import AUTO, Part, Plan, Spec
 from isthmus.training.hooks import Callback, Checkpoint, Guard, Hook, KeepBest, Watch
@@ -59,6 +62,8 @@ _DETECTOR_SHARE = 0.2
 _STEPS = 4000
 #: Of very many rows fewer than 10 epochs are enough: those that make so many steps.
 _ENOUGH_STEPS = 100_000
+#: Numbers in the widest map of a step on rows that stream.
+_STEP = 1 << 24
 #: Bytes of rows in the buffer from which rows that stream are trained on.
 _BUFFER = 1 << 26
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
@@ -136,9 +141,9 @@ class Fed:
             for data in large.data.read(block):
                 yield tensors_of(large.of(data), self.modality, self.conditions)
 
-        each = sum(t.element_size() * int(np.prod(t.shape[1:])) for t in self.tensors.values())
+        each = sum(_bytes_of(t) for t in self.tensors.values()) // len(self.tensors["x"])
         return Streamed(
-            large.data.counts, read, int(plan.batch_size), plan.seed, buffer=_BUFFER // each, device=self.device
+            large.data.counts, read, int(plan.batch_size), plan.seed, buffer=_BUFFER // max(1, each), device=self.device
         )
 
 
@@ -159,18 +164,19 @@ def feed(kept: Rows, held: Rows | None, modality: str | None, options: Mapping[s
     """Learn what the rows are made of, and turn them into tensors."""
     options = dict(options)
     large = kept if kept.large else None
-    kept = kept if large is None else _counted(kept.of(kept.data.some), kept, options.get("kinds"))
+    whole = kept
+    if large is not None:
+        kept = _counted(kept.of(kept.data.some), kept, options.get("kinds"))
+        whole = whole.replace(census=kept.census)
     conditions = None
     if "condition" in kept.beside:
         conditions = Conditions.fit(kept, options.get("kinds"))
         if "kinds" in options:
             options["kinds"] = {k: v for k, v in options["kinds"].items() if k not in conditions.names}
     # what comes back looks like the targets
-    face = fit_modality(kept.beside.get("target", kept), modality, **options)
+    face = fit_modality(kept.beside.get("target", whole), modality, **options)
     if conditions is not None and face.wholes(kept) is not None:
         raise SpecError("Pictures in tiles take no condition: it would steer tiles, and is said of pictures.")
-    if large is not None and face.sparse:
-        large.in_memory(f"The modality {face.kind!r} looks at")
     tensors = tensors_of(kept, face, conditions)
     if "observed" not in tensors and any(kept.census[name].missing for name in face.looks_at if name in kept.census):
         # none of these is missing, and some of the others are
@@ -279,11 +285,13 @@ def begin(
     net.start_from(**dense({name: t[:: -(-len(t) // most)] for name, t in tensors.items()}))
     answers = _remembered(net, probe, tensors, plan) if net.encoder.remembers else None
     n_parameters = sum(p.numel() for p in net.parameters())
-    plan = _decide(plan, fed.n_rows, n_parameters, face.alike)
+    decided = _decide(plan, fed.n_rows, n_parameters, face.alike)
+    if fed.large is not None and plan.batch_size == AUTO and int(decided.batch_size) > (most := _rows_of_a_step(net)):
+        decided = _decide(plan.replace(batch_size=most), fed.n_rows, n_parameters, face.alike)
     if plan.precision == AUTO:
         coarse = net.encoder.coarse and net.decoder.coarse and device and devices.multiplies_bfloat16(device)
-        plan = plan.replace(precision="bfloat16" if coarse else "float32")
-    return Begun(net, plan, pca, stack, answers)
+        decided = decided.replace(precision="bfloat16" if coarse else "float32")
+    return Begun(net, decided, pca, stack, answers)
 
 
 def learn(
@@ -394,6 +402,10 @@ def tensors_of(rows: Rows, face: Modality, conditions: Conditions | None, *, ste
     return tensors
 
 
+def _bytes_of(t: Tensor | Sparse) -> int:
+    return sum(one.element_size() * one.numel() for one in (t.parts() if isinstance(t, Sparse) else [t]))
+
+
 def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.Module]]:
     """Separate a person's modules from parts that a spec can name."""
     said, own = dict(parts), {}
@@ -408,18 +420,33 @@ def _split_own(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.M
 
 
 def in_windows(rows: Rows, modality: str | None, options: Mapping[str, Any]) -> tuple[Rows, dict[str, Any]]:
-    """Recordings → their windows, before any are held out: neighbours share most of their steps."""
+    """Recordings → their windows, before any are held out: neighbours share most of their steps. Of large tables of
+    text only the columns that are looked at.
+    """
     options = dict(options)
+    if modality == "text" and rows.large and rows.kind == "table":
+        columns = text_columns(rows, options.get("text"))
+        return rows.replace(data=Columns(rows.data, columns)), options
     if (modality or rows.kind) not in ("series", "recordings"):
         return rows, options
-    rows.in_memory("The modality 'series' looks at")
-    layout = Layout.fit(rows, **{name: options.pop(name) for name in LAYOUT if name in options})
+    said = {name: options.pop(name) for name in LAYOUT if name in options}
+    if rows.large:
+        return _in_large_windows(rows, said, options)
+    layout = Layout.fit(rows, **said)
     if layout is None:
         return rows, options
     if "condition" in rows.beside:
         raise SpecError("Recordings take no condition. Cut them into windows, one a row, with a label each.")
     beside = {name: layout.cut(other) for name, other in rows.beside.items()}
     return layout.cut(rows).replace(beside=beside), {**options, "layout": layout}
+
+
+def _in_large_windows(rows: Rows, said: Mapping[str, Any], options: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
+    grid = Grid.fit(rows, **said)
+    if grid is None:
+        return rows, options
+    windows = Rows("windows", LargeWindows(grid), rows.origin, skipped=rows.skipped)
+    return windows.replace(remarks=(*rows.remarks, *grid.remarks)), {**options, "layout": grid.layout}
 
 
 #: What is said of recordings, among the options of the modality.
@@ -435,8 +462,9 @@ def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
     n = len(rows)
     share = 0.1 if plan.validation == AUTO else float(plan.validation)
     if rows.large:
-        kept = Kept(rows.data, share, plan.seed)
-        return rows.of(kept), rows.of(kept.held) if len(kept.held) else None
+        in_time = isinstance(rows.data, LargeWindows)
+        kept = rows.data.hold_out(share, plan.seed) if in_time else Kept(rows.data, share, plan.seed)
+        return rows.of(kept), rows.of(kept.held) if kept.held is not None and len(kept.held) else None
     if n >= _MANY and rows.kind in ("array", "table"):
         out = hashed(np.arange(n)) < share
         return (rows.take(~out), rows.take(out)) if out.any() else (rows, None)
@@ -453,6 +481,12 @@ def split(rows: Rows, plan: Plan) -> tuple[Rows, Rows | None]:
         return (rows.take(kept), rows.take(out)) if len(kept) > 1 else (rows, None)
     order = np.random.default_rng(plan.seed).permutation(n)
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
+
+
+def _rows_of_a_step(net: Net) -> int:
+    """Rows that a step should hold at most where memory is short: those that stream do because it is."""
+    widest = max(map(size, (net.shape, net.encoder.out_shape, net.decoder.out_shape)))
+    return max(16, 1 << (_STEP // widest).bit_length() - 1) if widest <= _STEP else 16
 
 
 def _decide(plan: Plan, n_rows: int, n_parameters: int, alike: float) -> Plan:
@@ -573,11 +607,13 @@ def stretches_told(kept: Rows, held: Rows | None) -> list[str]:
     if not kept.large:
         return []
     some, n = len(kept.data.some), len(kept.data.rows)
-    said = [f"read in stretches: columns, scales, the start and the detector were learned from {some:,} of the rows"]
+    what = "windows" if kept.kind == "windows" else "rows"
+    said = [f"read in stretches: columns, scales, the start and the detector were learned from {some:,} of the {what}"]
     if kept.kind == "table":
         said[0] += "; categories, ranges and missing cells were counted over all"
     if held is not None and len(held) < (out := n - len(kept)):
-        said.append(f"{out:,} rows are held out, of which {len(held):,} were looked at")
+        near = " or share a step with one that is" * (what == "windows")
+        said.append(f"{out:,} {what} are held out{near}, of which {len(held):,} were looked at")
     return said
 
 

@@ -16,10 +16,12 @@ import torch
 
 from isthmus import Autoencoder, open_rows
 from isthmus.app.cli import main
+from isthmus.core.autoencoder import Net
 from isthmus.data import large
 from isthmus.errors import DataError, FileError
-from isthmus.fitting import feed, split
+from isthmus.fitting import _rows_of_a_step, feed, split
 from isthmus.model import Model
+from isthmus.recipes import compose
 from isthmus.spec import Plan
 from isthmus.tasks.codes import encode, reconstruct
 from isthmus.tasks.compare import compare
@@ -146,13 +148,23 @@ def test_other_rows_are_not_taken_up(folder, tmp_path):
     [
         {"contamination": 0.1},
         {"plan": PLAN.replace(pretrain="stacked")},
-        {"modality": "series"},
+        {"modality": "series", "modality_options": {"series_id": "kind"}},
     ],
     ids=lambda options: next(iter(options)),
 )
 def test_what_needs_all_rows_is_refused(folder, options):
     with pytest.raises(DataError, match=r"all rows at once, and .* is read in stretches"):
         fit(folder, **options)
+
+
+def test_a_step_on_wide_rows_is_as_large_as_memory_should_hold():
+    def net(kind, shape):
+        return Net(compose(suited={"encoder": {"kind": kind}, "decoder": {"kind": kind}}, latent_dim=2), shape)
+
+    assert _rows_of_a_step(net("conv", (1, 96, 96))) * 16 * 96 * 96 <= 1 << 24
+    assert _rows_of_a_step(net("conv", (1, 96, 96))) >= 64
+    assert _rows_of_a_step(net("conv", (3, 1024, 1024))) == 16
+    assert _rows_of_a_step(net("mlp", (30,))) > 10_000
 
 
 def test_held_out_rows_of_ones_own(folder, small):

@@ -2,7 +2,8 @@
 
 Tables of 30 columns are made up (20 numbers, one with heavy tails and one with gaps; 4 counts, 4 categories of 3 to 60
 levels, yes or no, a date), as Parquet in row groups of 131,072 rows, eight of them in a file.
-`$ISTHMUS_STREAM_GB` names other sizes, such as 1,4,8.
+`$ISTHMUS_STREAM_GB` names other sizes, such as 1,4,8; `$ISTHMUS_STREAM_HOURS`, `…_DOCUMENTS` and `…_PICTURES` those of
+recordings, texts and pictures.
 
 Memory is the peak of `isthmus fit` and `isthmus detect` as commands, so it counts Python and torch too.
 Their net is small (`encoder.widths=[32]`, batches of 8,192, one epoch, the detector `likelihood`), so that many rows
@@ -34,6 +35,10 @@ from benchmarks.paired import paired
 from benchmarks.record import ROOT, megabytes
 
 SIZES = tuple(float(size) for size in os.environ.get("ISTHMUS_STREAM_GB", "0.25,1,2").split(","))
+#: Hours of sound, documents, and pictures.
+HOURS = tuple(float(said) for said in os.environ.get("ISTHMUS_STREAM_HOURS", "0.25,1").split(","))
+DOCUMENTS = tuple(int(said) for said in os.environ.get("ISTHMUS_STREAM_DOCUMENTS", "100000,400000").split(","))
+PICTURES = tuple(int(said) for said in os.environ.get("ISTHMUS_STREAM_PICTURES", "20000,60000").split(","))
 GROUP = 131_072
 SMALL_NET = ("--set", "encoder.widths=[32]", "--set", "decoder.widths=[32]", "--batch-size", "8192", "--epochs", "1")
 NATS = ("--set", "detector.kind=likelihood")
@@ -132,7 +137,7 @@ def pictures(settings: Settings) -> list[dict[str, Any]]:
     from PIL import Image
 
     runs = []
-    for n in settings.pick((20_000, 60_000), (300, 600)):
+    for n in settings.pick(PICTURES, (300, 600)):
         folder = Path(tempfile.mkdtemp(prefix="pictures-", dir=data.scratch(".")))
         for i in range(n):
             path = folder / f"{i:06}.png"
@@ -151,13 +156,86 @@ def pictures(settings: Settings) -> list[dict[str, Any]]:
 
 
 def pictures_memory(what: str, settings: Settings) -> Measured:
-    runs = pictures(settings)
+    return growth(pictures(settings), "pictures", what, "made up, pictures of 96 × 96", settings)
+
+
+@cache
+def recordings(settings: Settings) -> list[dict[str, Any]]:
+    """What `fit` and `detect` take of folders of WAV files: an hour of one channel at 8,000 samples a second each."""
+    import soundfile
+
+    runs = []
+    for hours in settings.pick(HOURS, (0.02, 0.06)):
+        folder = Path(tempfile.mkdtemp(prefix="recordings-", dir=data.scratch(".")))
+        samples = 0
+        for i, part in enumerate(np.array_split(np.arange(int(8000 * 3600 * hours)), max(1, round(hours)))):
+            g = np.random.default_rng(i)
+            tone = (
+                np.sin(2 * np.pi * part / 50) + 0.3 * np.sin(2 * np.pi * part / 400) + 0.05 * g.normal(size=len(part))
+            )
+            soundfile.write(folder / f"{i:03}.wav", (8000 * tone).astype(np.int16), 8000)
+            samples += len(part)
+        model, out = data.scratch("recordings.isthmus"), data.scratch("recordings.parquet")
+        fit = command("fit", folder, "-o", model, "--stream", "--quiet", *SMALL_NET, *NATS)
+        detect = command("detect", model, folder, "-o", out, "--stream", "--quiet")
+        assert pq.read_metadata(out).num_rows == samples
+        runs.append({"hours": hours, "samples": samples, "fit": fit, "detect": detect})
+        shutil.rmtree(folder)
+        out.unlink()
+    return runs
+
+
+@cache
+def texts(settings: Settings) -> list[dict[str, Any]]:
+    """What `fit` and `detect` take of a document on every line: 20 words each, as common as words are, of a vocabulary
+    that goes on growing with the corpus.
+    """
+    runs = []
+    for n in settings.pick(DOCUMENTS, (600, 1800)):
+        path = data.scratch("corpus.txt")
+        with path.open("w") as file:
+            g = np.random.default_rng(settings.seed)
+            for begin in range(0, n, 4096):
+                topics = g.integers(0, 50, (min(4096, n - begin), 1))
+                ranks = g.zipf(1.2, (len(topics), 20))
+                # half of a document's words are those of its topic
+                words = np.where(g.random(ranks.shape) < 0.5, ranks * 50 + topics, ranks)
+                file.writelines(" ".join(map(_word, line)) + "\n" for line in words.tolist())
+        model, out = data.scratch("corpus.isthmus"), data.scratch("corpus.parquet")
+        fit = command("fit", path, "-o", model, "--stream", "--quiet", "--latent-dim", 32, "--epochs", 1,
+                      "--batch-size", 1024)  # fmt: skip
+        detect = command("detect", model, path, "-o", out, "--stream", "--quiet")
+        assert pq.read_metadata(out).num_rows == n
+        runs.append({"documents": n, "megabytes": round(path.stat().st_size / 1e6, 1), "fit": fit, "detect": detect})
+        out.unlink()
+    return runs
+
+
+def _word(rank: int) -> str:
+    """A word of letters for a number, the same for the same."""
+    letters, rank = "", rank % (1 << 40)
+    while rank or not letters:
+        rank, at = divmod(rank, 20)
+        letters += "bcdfghjklmnprstvwxyz"[at] + "aeiou"[(rank + at) % 5]
+    return letters
+
+
+def growth(runs: list[dict[str, Any]], unit: str, what: str, made: str, settings: Settings) -> Measured:
+    """The largest peak ÷ the smallest, of sizes that are told in this unit."""
     peaks = [run[what]["memory_mb"] for run in runs]
-    told = ", ".join(f"{run['pictures']:,}: {peak:.0f} MB" for run, peak in zip(runs, peaks, strict=True))
+    told = ", ".join(f"{run[unit]:,} {unit}: {peak:.0f} MB" for run, peak in zip(runs, peaks, strict=True))
     return Measured(
-        value=round(max(peaks) / min(peaks), 4), runs=runs, data="made up, pictures of 96 × 96", seed=settings.seed,
+        value=round(max(peaks) / min(peaks), 4), runs=runs, data=made, seed=settings.seed,
         memory_mb=max(peaks), seconds=sum(run[what]["seconds"] for run in runs), note=told,
     )  # fmt: skip
+
+
+def recordings_memory(what: str, settings: Settings) -> Measured:
+    return growth(recordings(settings), "hours", what, "made up, WAV of 8,000 samples a second", settings)
+
+
+def texts_memory(what: str, settings: Settings) -> Measured:
+    return growth(texts(settings), "documents", what, "made up, 20 words a line", settings)
 
 
 def fit_speed(settings: Settings) -> Measured:
@@ -223,6 +301,12 @@ FIGURES = {
     "pictures/fit_memory": Figure("the same of folders of pictures, fit", partial(pictures_memory, "fit"),
                                   Bar(at_most=1.15)),
     "pictures/detect_memory": Figure("the same, detect", partial(pictures_memory, "detect"), Bar(at_most=1.15)),
+    "recordings/fit_memory": Figure("the same of folders of WAV files, fit", partial(recordings_memory, "fit"),
+                                    Bar(at_most=1.15)),
+    "recordings/detect_memory": Figure("the same, detect", partial(recordings_memory, "detect"), Bar(at_most=1.15)),
+    "text/fit_memory": Figure("the same of a text, a document on every line, fit", partial(texts_memory, "fit"),
+                              Bar(at_most=1.15)),
+    "text/detect_memory": Figure("the same, detect", partial(texts_memory, "detect"), Bar(at_most=1.15)),
     "fit_speed": Figure("rows/s of fit, streaming ÷ in memory", fit_speed, Bar(at_least=0.8)),
     "detect_likelihood": Figure("seconds of detect ÷ of reading alone", partial(detect_speed, "likelihood"),
                                 Bar(at_most=3)),

@@ -26,7 +26,10 @@ _NAMED = 10
 
 def opened(rows: Rows) -> list[str]:
     """What was found in the data, and what was left out."""
-    lines = [f"{rows.origin}: {count(len(rows), _KINDS.get(rows.kind, 'row'))}"]
+    what = count(len(rows), _KINDS.get(rows.kind, "row"))
+    if rows.large and rows.kind == "recordings":
+        what = f"{count(len(rows.data.tracks), 'recording')}, {count(len(rows), 'step')}, read in stretches"
+    lines = [f"{rows.origin}: {what}"]
     lines += [f"! {remark}" for remark in rows.remarks]
     if rows.skipped:
         lines.append(f"! {count(len(rows.skipped), 'file')} skipped:")

@@ -8,7 +8,7 @@ in an order that a seed fixes, can be trained on: rows in memory, or rows of whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class Streamed:
     def __init__(
         self,
         counts: Sequence[int] | np.ndarray,
-        read: Callable[[int], Iterator[Mapping[str, Tensor]]],
+        read: Callable[[int], Iterator[Mapping[str, Any]]],
         batch_size: int,
         seed: int = 0,
         *,
@@ -95,7 +95,7 @@ class Streamed:
         ends = np.cumsum([self.counts[pool].sum() for pool in pools])
         first = int(np.searchsorted(ends, begin, side="right"))
         over = begin - (int(ends[first - 1]) if first else 0)
-        left: Batch = {}
+        left: dict[str, Any] = {}
         filled = ahead(self._filled(pool, number, i) for i, pool in enumerate(pools) if i >= first)
         at = start
         for pool, order in filled:
@@ -105,7 +105,7 @@ class Streamed:
                 some = {name: t.index_select(0, order[:wanted]) for name, t in pool.items()}
                 left, order = _below(left, some), order[wanted:]
                 if len(some["x"]) == wanted:
-                    yield {name: t.to(self.device) for name, t in left.items()}
+                    yield dense({name: t.to(self.device) for name, t in left.items()})
                     left, at = {}, at + 1
 
     def _pools(self, number: int) -> list[np.ndarray]:
@@ -122,12 +122,16 @@ class Streamed:
             held += self.counts[block]
         return [np.array(pool) for pool in pools]
 
-    def _filled(self, pool: np.ndarray, number: int, which: int) -> tuple[Batch, Tensor]:
-        n, at, held = int(self.counts[pool].sum()), 0, dict[str, Tensor]()
+    def _filled(self, pool: np.ndarray, number: int, which: int) -> tuple[dict[str, Any], Tensor]:
+        n, at, held = int(self.counts[pool].sum()), 0, dict[str, Any]()
+        sparse: dict[str, list[Sparse]] = {}
         for block in pool:
             for piece in self.read(int(block)):
                 rows = slice(at, at + len(piece["x"]))
                 for name in held.keys() | piece.keys():
+                    if isinstance(piece.get(name), Sparse):
+                        sparse.setdefault(name, []).append(piece[name])
+                        continue
                     if name not in held:
                         t = piece[name]
                         # where nothing is said to be missing, everything was there
@@ -135,19 +139,23 @@ class Streamed:
                     held[name][rows] = piece.get(name, 1)
                 at = rows.stop
         assert at == n
+        held |= {name: Sparse.cat(pieces) for name, pieces in sparse.items()}
         return held, torch.randperm(n, generator=self._generator(number, which + 1))
 
     def _generator(self, number: int, which: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.seed * 1_000_003 + number) * 65_537 + which & (1 << 63) - 1)
 
 
-def _below(above: Batch, below: Batch) -> Batch:
+def _below(above: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
     """Some rows and then others; entries of which one of them says nothing were all there."""
     if not above:
         return below
     n, m = len(above["x"]), len(below["x"])
-    joined = {}
+    joined: dict[str, Any] = {}
     for name in above.keys() | below.keys():
+        if isinstance(below.get(name), Sparse):
+            joined[name] = Sparse.cat([above[name], below[name]])
+            continue
         like = above.get(name, below.get(name))
         assert like is not None
         there = (above.get(name, like.new_ones(n, *like.shape[1:])), below.get(name, like.new_ones(m, *like.shape[1:])))

@@ -6,6 +6,7 @@ called ``day=3`` bring a column ``day``.
 
 from __future__ import annotations
 
+import itertools
 import re
 import urllib.parse
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from isthmus.data.census import Counted, Tally, of_statistics
+from isthmus.data.documents import LONGEST_JSON, Told, json_table, lines_at
 from isthmus.data.files import CsvForm, of_two_encodings, tidy, too_long, two_encodings, why_unreadable
 from isthmus.data.large import AT_ONCE, Large, Stamped, cut, mark_of
 from isthmus.errors import DataError, FileError
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 _CSV_BLOCK = 1 << 24
 #: Bytes from which on a line is none, and a quote that is not closed has opened nothing.
 _LONGEST = 1 << 22
+#: Bytes of JSON lines that are parsed together.
+_JSON_BLOCK = 1 << 22
 #: Files whose footers stay in memory.
 _FOOTERS = 256
 #: Bytes of a compressed column that are read at once.
@@ -525,17 +529,71 @@ class _Csv(_File):
                     return
 
 
+class _JsonLines(_File):
+    what, kind_name = "stretch", "JSON lines"
+
+    def look(self) -> None:
+        """One pass over the file: where lines end, what they are called, and of what type their cells are."""
+        import pyarrow as pa
+
+        self.spans, self.counts, self.n_bytes = [], [], 4.0 * self.size
+        found: dict[str, Any] = {}
+        told = Told(where=self.name)
+        with self.open() as file:
+            begin, number, lines = 0, 1, []
+            for line in lines_at(file, self.name, told, LONGEST_JSON):
+                lines.append(line)
+                if file.tell() - begin < _JSON_BLOCK:
+                    continue
+                self._add(found, lines, begin, number)
+                begin, number, lines = file.tell(), number + len(lines), []
+            self._add(found, lines, begin, number)
+        if told.utf16:
+            raise FileError(f"{self.name!r} is UTF-16, which cannot be read in stretches. Save it as UTF-8.")
+        if not found:
+            raise FileError(f"{self.name!r} holds no line of JSON.")
+        self.schema = pa.schema([pa.field(name, type_) for name, type_ in found.items()])
+        self.remarks = told.remarks()
+
+    def _add(self, found: dict[str, Any], lines: list[tuple[str, bool]], begin: int, number: int) -> None:
+        table = json_table(lines, self.name, number)
+        if table is not None:
+            self.spans.append((begin, len(lines), number))
+            self.counts.append(len(table))
+            for field in table.schema:
+                found[field.name] = _widest(found.get(field.name), field.type)
+
+    def read(self, part: int) -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        begin, n, number = self.spans[part]
+        with self.open() as file:
+            lines = lines_at(file, self.name, Told(), LONGEST_JSON, begin)
+            table = json_table(itertools.islice(lines, n), self.name, number)
+        assert table is not None
+        columns = []
+        for field in self.schema:
+            if field.name not in table.column_names:
+                columns.append(pa.nulls(len(table), field.type))
+                continue
+            column = table[field.name]
+            if column.type != field.type and pa.types.is_string(field.type):  # as where a column of one block has both
+                column = pa.array([None if cell is None else str(cell) for cell in column.to_pylist()], pa.string())
+            columns.append(column.cast(field.type))
+        yield pa.Table.from_arrays(columns, schema=self.schema)
+
+
 _FORMATS: dict[str, type[_File]] = {
-    ".parquet": _Parquet, ".arrow": _Arrow, ".feather": _Arrow, ".csv": _Csv, ".tsv": _Csv,
+    ".parquet": _Parquet, ".arrow": _Arrow, ".feather": _Arrow, ".csv": _Csv, ".tsv": _Csv, ".jsonl": _JsonLines,
 }  # fmt: skip
 #: Endings whose files make one data set together.
-FAMILIES = ((".parquet",), (".arrow", ".feather"), (".csv", ".tsv"))
+FAMILIES = ((".parquet",), (".arrow", ".feather"), (".csv", ".tsv"), (".jsonl",))
 
 
 def estimated(path: Path) -> float:
     """About how many bytes of memory a file of rows takes, without reading it."""
     if path.suffix.lower() != ".parquet":
-        return float(path.stat().st_size)
+        return float(path.stat().st_size) * (4 if path.suffix.lower() == ".jsonl" else 1)
     import pyarrow as pa
     import pyarrow.parquet as pq
 

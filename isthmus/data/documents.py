@@ -6,7 +6,7 @@ Nothing is read beyond a bound, so a file that is one endless line costs no more
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from isthmus.data.files import binary_reason
 from isthmus.data.listing import why
 from isthmus.errors import FileError
+from isthmus.files import open_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Bytes of one document that are looked at, and of one line of JSON, which cannot be cut.
-LONGEST, _LONGEST_JSON = 1 << 20, 1 << 26
+LONGEST, LONGEST_JSON = 1 << 20, 1 << 26
 
 
 @dataclass
-class _Told:
+class Told:
     """What was met while reading, for the remarks."""
 
     lines: int = 0
@@ -49,8 +50,9 @@ class _Told:
 
 def read_lines(path: Path) -> tuple[list[str], list[str]]:
     """A ``.txt``: every line is a document, an empty one too, so that documents keep their line's number."""
-    told = _Told(where=path.name)
-    lines = [line for line, _ in _lines(path, told, LONGEST)]
+    told = Told(where=path.name)
+    with open_file(path) as file:
+        lines = [line for line, _ in lines_at(file, path.name, told, LONGEST)]
     if empty := sum(not line.strip() for line in lines):
         told.also.append(f"{empty:,} of {len(lines):,} lines of {path.name} are empty: documents without a word.")
     return lines, told.remarks()
@@ -77,36 +79,42 @@ def read_document(path: Path) -> tuple[str, str | None]:
 
 def read_jsonl(path: Path) -> tuple[pa.Table, list[str]]:
     """Lines of JSON objects as a table: a column per name, missing where a line lacks it."""
+    told = Told(where=path.name)
+    with open_file(path) as file:
+        table = json_table(lines_at(file, path.name, told, LONGEST_JSON), path.name)
+    if table is None:
+        raise FileError(f"{path.name!r} holds no line of JSON.")
+    return table, told.remarks()
+
+
+def json_table(lines: Iterable[tuple[str, bool]], name: str, first: int = 1) -> pa.Table | None:
+    """Lines of JSON, of which the first has this number, as a table; None where none holds anything."""
     import pyarrow as pa
 
-    told = _Told(where=path.name)
     columns: dict[str, list[Any]] = {}
     n = 0
-    for number, (line, cut) in enumerate(_lines(path, told, _LONGEST_JSON), start=1):
+    for number, (line, cut) in enumerate(lines, start=first):
         if cut:
-            raise FileError(f"Line {number} of {path.name!r} is longer than {_LONGEST_JSON >> 20} MiB. Split it.")
+            raise FileError(f"Line {number} of {name!r} is longer than {LONGEST_JSON >> 20} MiB. Split it.")
         if not line.strip():
             continue
         try:
             said = json.loads(line)
         except ValueError as error:
             raise FileError(
-                f"Line {number} of {path.name!r} is no JSON ({error}). Every line holds one object, as in "
-                '{"title": "…"}.'
+                f'Line {number} of {name!r} is no JSON ({error}). Every line holds one object, as in {{"title": "…"}}.'
             ) from error
         if not isinstance(said, dict):
             said = {"text": said}
-        for name, value in said.items():
-            columns.setdefault(name, [None] * n).append(
+        for key, value in said.items():
+            columns.setdefault(key, [None] * n).append(
                 json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
             )
         n += 1
         for cells in columns.values():
             if len(cells) < n:
                 cells.append(None)
-    if not columns:
-        raise FileError(f"{path.name!r} holds no line of JSON.")
-    return pa.table({name: _column(cells) for name, cells in columns.items()}), told.remarks()
+    return pa.table({key: _column(cells) for key, cells in columns.items()}) if columns else None
 
 
 def _column(cells: list[Any]) -> Any:
@@ -119,24 +127,24 @@ def _column(cells: list[Any]) -> Any:
         return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
 
 
-def _lines(path: Path, told: _Told, longest: int) -> Iterator[tuple[str, bool]]:
-    """Each line, and whether it was longer than it may be; the rest of such a line is passed over."""
-    with path.open("rb") as file:
-        head = file.read(1 << 18)
-        if reason := binary_reason(head):
-            raise FileError(f"{path.name!r} is not text: it {reason}. Give it its right ending, or save it as UTF-8.")
-        told.utf16 = _encoding(head).startswith("utf-16")
-        file.seek(0)
-        for raw, cut in _pieces(file, longest, _encoding(head)):
-            told.lines += 1
-            told.cut += cut
-            if b"\0" in raw and not told.utf16:
-                raise FileError(
-                    f"{path.name!r} is not text: line {told.lines} holds binary data. Save it as text in UTF-8."
-                )
-            text, latin = _decoded(raw, _encoding(head), cut)
-            told.latin += latin
-            yield (text.removeprefix("\ufeff") if told.lines == 1 else text).rstrip("\r\n"), cut
+def lines_at(file: BinaryIO, name: str, told: Told, longest: int, begin: int = 0) -> Iterator[tuple[str, bool]]:
+    """Each line from byte ``begin`` on, and whether it was longer than it may be; the rest of such a line is passed
+    over.
+    """
+    head = file.read(1 << 18)
+    if reason := binary_reason(head):
+        raise FileError(f"{name!r} is not text: it {reason}. Give it its right ending, or save it as UTF-8.")
+    told.utf16 = _encoding(head).startswith("utf-16")
+    file.seek(begin)
+    for raw, cut in _pieces(file, longest, _encoding(head)):
+        told.lines += 1
+        told.cut += cut
+        if b"\0" in raw and not told.utf16:
+            raise FileError(f"{name!r} is not text: line {told.lines} holds binary data. Save it as text in UTF-8.")
+        text, latin = _decoded(raw, _encoding(head), cut)
+        told.latin += latin
+        first = begin == 0 and told.lines == 1
+        yield (text.removeprefix("\ufeff") if first else text).rstrip("\r\n"), cut
 
 
 def _pieces(file: BinaryIO, longest: int, encoding: str) -> Iterator[tuple[bytes, bool]]:

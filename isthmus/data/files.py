@@ -38,6 +38,8 @@ _MAGIC = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"%PDF": "a PDF document",
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
 }
 
 #: What texts begin with that are no CSV, what they are, and what to do.
@@ -281,9 +283,17 @@ def binary_reason(head: bytes) -> str | None:
             return f"looks like {what}"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return None
+    if _is_wide(head):
+        return "looks like UTF-16 without the mark that says so at its beginning"
     # a stray control letter happens; a text that has one in a hundred bytes is none
     stray = len(head) - len(head.translate(None, _CONTROLS))
     return "holds binary data" if b"\x00" in head or stray > len(head) / 100 else None
+
+
+def _is_wide(head: bytes) -> bool:
+    """Whether every other byte is zero, as in UTF-16 of letters that most of the west uses."""
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    return len(head) >= 8 and max(even, odd) > len(head) / 4 and min(even, odd) <= len(head) / 100
 
 
 def _encoding(head: bytes, origin: str) -> str:
@@ -298,8 +308,7 @@ def _encoding(head: bytes, origin: str) -> str:
             raise FileError(f"{origin} is not a CSV: it looks like {what}. {ending}")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    even, odd = head[::2].count(0), head[1::2].count(0)
-    if max(even, odd) > len(head) / 4 and min(even, odd) <= len(head) / 100:
+    if _is_wide(head):
         raise FileError(f"{origin} looks like UTF-16 without the mark that says so at its beginning. Save it as UTF-8.")
     if (reason := binary_reason(head)) is not None:
         raise FileError(f"{origin} is not a CSV: it {reason}. Save it as text in UTF-8.")

@@ -97,6 +97,10 @@ class Large(ABC):
                 begin += len(piece)
         return joined(found)
 
+    def span(self, begin: int, end: int) -> Any:
+        """Rows ``begin`` to ``end`` in memory."""
+        return next(self._cut(end - begin, begin))
+
     def chunks(self, size: int, start: int = 0) -> Iterator[Any]:
         """The rows from ``start`` on in order, ``size`` at a time: while some are looked at, the next are read."""
         return ahead(self._cut(size, start))

@@ -69,7 +69,7 @@ def watched(
     """
     said = time.monotonic()
     for i, item in enumerate(items):
-        if i % every == 0 and time.monotonic() - said > _PATIENCE:
+        if i and i % every == 0 and time.monotonic() - said > _PATIENCE:
             said = time.monotonic()
             print(f"  {doing} {i:,}{f' of {n:,}' if n else ''} {what}", file=stream or sys.stderr, flush=True)
         yield item

@@ -11,6 +11,7 @@ import numpy as np
 from isthmus.data.census import Counted
 from isthmus.data.large import Large, Together, some_of
 from isthmus.data.sided import Side, Sided
+from isthmus.data.tracks import Tracks
 from isthmus.errors import DataError
 
 
@@ -39,8 +40,9 @@ class Rows:
     is the place of the first of these rows in what was opened.
 
     ``data`` may also be :class:`~isthmus.data.large.Large`: rows that are read in stretches (:meth:`chunks`), because
-    all of them are more than memory should hold. ``census`` is what the columns of all of them hold, where these stand
-    for more.
+    all of them are more than memory should hold. Of recordings (:class:`~isthmus.data.tracks.Tracks`) rows are then
+    steps, and chunks their places (kind ``"places"``). ``census`` is what the columns of all of them hold, where these
+    stand for more.
     """
 
     kind: str
@@ -72,6 +74,9 @@ class Rows:
 
     def some(self, seed: int = 0) -> Rows:
         """These rows, or of large ones some that stand for all, in memory."""
+        if isinstance(self.data, Tracks):
+            names, found = zip(*self.data.stretches(), strict=True)
+            return self.replace(data=list(found), names=names)
         return self.of(some_of(self.data, seed)) if self.large else self
 
     def pick(self, places: np.ndarray) -> Rows:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from isthmus.errors import FileError
+from isthmus.files import open_file
 
 SUFFIXES = (".wav",)
 
@@ -34,25 +35,55 @@ class Sound:
         return replace(self, samples=samples)
 
 
+class SoundReader:
+    """An open WAV file, of which any stretch can be read."""
+
+    def __init__(self, file: Any, name: str):
+        """
+        Raises:
+            FileError: it is damaged, holds no sample, or something else.
+        """
+        self._soundfile, self._name = _soundfile(name), name
+        try:
+            self._file = self._soundfile.SoundFile(file)
+        except (self._soundfile.SoundFileError, OSError, ValueError) as error:
+            raise self._damaged() from error
+        self.n, self.channels = len(self._file), self._file.channels
+        if not self.n:
+            raise FileError(f"{name!r} holds no sample.")
+
+    def read(self, begin: int = 0, end: int | None = None) -> Sound:
+        """Samples ``begin`` to ``end``, by default all."""
+        file, end = self._file, self.n if end is None else end
+        held = _HELD_IN.get(file.subtype, "float64")
+        try:
+            if begin:
+                file.seek(begin)
+            sound = Sound(file.read(end - begin, dtype=held), file.samplerate, file.subtype, file.copy_metadata())
+        except (self._soundfile.SoundFileError, OSError, ValueError) as error:
+            raise self._damaged() from error
+        if len(sound) < end - begin:
+            raise FileError(
+                f"{self._name!r} is cut short: {self.n:,} samples are promised, and the file ends before. Write it "
+                "again, or leave it out."
+            )
+        return sound
+
+    def _damaged(self) -> FileError:
+        return FileError(f"{self._name!r} cannot be read as WAV: it is damaged, cut short or something else.")
+
+
 def read_sound(path: Path) -> Sound:
     """Open a WAV file."""
-    soundfile = _soundfile(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            held = _HELD_IN.get(file.subtype, "float64")
-            sound = Sound(file.read(dtype=held), file.samplerate, file.subtype, file.copy_metadata())
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise FileError(f"{path.name!r} cannot be read as WAV: it is damaged, cut short or something else.") from error
-    if not len(sound):
-        raise FileError(f"{path.name!r} holds no sample.")
-    return sound
+    with open_file(path) as file:
+        return SoundReader(file, path.name).read()
 
 
 def write_sound(sound: Any, file: BinaryIO) -> None:
     """Write a WAV file."""
     if not isinstance(sound, Sound):
         raise FileError("A .wav holds a sound, and these rows are none: write them as .csv or .npy.")
-    soundfile = _soundfile(None)
+    soundfile = _soundfile("")
     channels = sound.samples.shape[1] if sound.samples.ndim == 2 else 1
     with soundfile.SoundFile(file, "w", sound.rate, channels, sound.subtype, format="WAV") as out:
         for name, value in sound.told.items():
@@ -60,10 +91,10 @@ def write_sound(sound: Any, file: BinaryIO) -> None:
         out.write(sound.samples)
 
 
-def _soundfile(path: Path | None) -> Any:
+def _soundfile(name: str) -> Any:
     try:
         import soundfile
     except ImportError as error:
-        what = "A WAV file" if path is None else repr(path.name)
+        what = repr(name) if name else "A WAV file"
         raise FileError(f"{what} needs soundfile, which is not installed: pip install 'isthmus[audio]'.") from error
     return soundfile

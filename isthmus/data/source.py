@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.listing import listed, watched
+from isthmus.data.listing import listed, watched, why
 from isthmus.data.rows import Rows, Skipped
 from isthmus.data.sounds import SUFFIXES as SOUNDS
 from isthmus.errors import DataError, FileError, RowTypeError
@@ -84,7 +84,9 @@ def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -
 
         return open_example(said.removeprefix("example:"))
 
+    from isthmus.data.corpus import IN_MEMORY, LargeLines
     from isthmus.data.files import READERS, missing, read_npz
+    from isthmus.data.large import too_large
 
     name, colon, key = said.rpartition(".npz:")
     if colon and not os.path.exists(said):
@@ -98,15 +100,20 @@ def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -
         return _open_shards(f"{name}.safetensors", key, stream)
 
     path = Path(said).expanduser()
-    if path.is_dir():
-        return _open_folder(path, strict, kind, stream)
-    if not path.exists():
+    if not _is_there(path):
         if glob.has_magic(said):
             return _open_glob(said, strict, kind, stream)
         raise missing(path)
+    if path.is_dir():
+        return _open_folder(path, strict, kind, stream)
     if not path.is_file():
         raise FileError(f"{said!r} is neither a file nor a folder.")
     suffix = path.suffix.lower()
+    if suffix == ".txt" and path.stat().st_size and too_large(IN_MEMORY * path.stat().st_size, stream):
+        lines = LargeLines(path, path.name)
+        return Rows("text", lines, path.name, remarks=tuple(lines.remarks))
+    if suffix == ".npy" and kind == "series" and _one_large_file(path, kind, stream) and _one_axis(path):
+        return _open_recordings([path], [path.name], path.name, (), strict, stream)
     if suffix == ".safetensors" or _one_large_file(path, kind, stream):
         return _open_blocks([path], [path.name], path.name, kind, stream)
     if suffix in READERS:
@@ -121,7 +128,7 @@ def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -
             return _sparse(data, path.name)
         return _vectors(_table(data, path.name, remarks).replace(folder=str(path.parent)), kind)
     if suffix in SOUNDS:
-        return _open_recordings([path], [path.name], path.name, (), strict)
+        return _open_recordings([path], [path.name], path.name, (), strict, stream)
 
     from isthmus.data.pictures import ALLOWED, SUFFIXES
 
@@ -131,6 +138,16 @@ def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -
         f"isthmus cannot read {path.name!r}: files end in {' '.join((*READERS, '.safetensors', *SOUNDS))}, "
         f"pictures in {ALLOWED}. Export the rows to one of these, for instance CSV or Parquet."
     )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of that name."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if glob.has_magic(str(path)):
+            return False
+        raise FileError(f"{str(path)!r} cannot be looked at: {why(error)}.") from error
 
 
 def _open_folder(folder: Path, strict: bool, kind: str | None, stream: bool | None) -> Rows:
@@ -143,10 +160,11 @@ def _open_folder(folder: Path, strict: bool, kind: str | None, stream: bool | No
     recordings = _which_recordings(names, kind, bool(pictures))
     if recordings:
         others = [*closed, *_others(names, recordings, "no recording")]
-        return _open_recordings([folder / name for name in recordings], recordings, str(folder), others, strict)
+        paths = [folder / name for name in recordings]
+        return _open_recordings(paths, recordings, str(folder), others, strict, stream)
     if not pictures and (texts := [name for name in names if Path(name).suffix.lower() == ".txt"]):
         others = [*closed, *_others(names, texts, "not a text (.txt)")]
-        return _documents([folder / name for name in texts], texts, str(folder), others, strict)
+        return _documents([folder / name for name in texts], texts, str(folder), others, strict, stream)
     # _delta_log and the like hold what other programs note down
     own = [name for name in names if not any(part.startswith("_") for part in Path(name).parts[:-1])]
     if not pictures and (blocks := _which_blocks(own, str(folder))):
@@ -193,10 +211,10 @@ def _open_files(paths: list[str], origin: str, strict: bool, kind: str | None, s
         # a name is what a file is called where it is written back, so not the whole path
         names = [Path(path).name for path in recordings]
         names = names if len(set(names)) == len(names) else recordings
-        return _open_recordings([Path(path) for path in recordings], names, origin, others, strict)
+        return _open_recordings([Path(path) for path in recordings], names, origin, others, strict, stream)
     if not pictures and (texts := [path for path in paths if Path(path).suffix.lower() == ".txt"]):
         others = _others(paths, texts, "not a text (.txt)")
-        return _documents([Path(path) for path in texts], texts, origin, others, strict)
+        return _documents([Path(path) for path in texts], texts, origin, others, strict, stream)
     if not pictures and (blocks := _which_blocks(paths, origin)):
         others = [Skipped(path, "not of the data set's kind") for path in paths if path not in set(blocks)]
         # folders on the way say something only where they are the data set's own
@@ -229,14 +247,23 @@ def _which_blocks(names: Sequence[str], origin: str) -> list[str]:
     return found[0] if found else []
 
 
+def _one_axis(path: Path) -> bool:
+    """Whether an array has but one axis."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r").ndim == 1
+    except (ValueError, EOFError):
+        return False  # whoever reads it will say what is wrong
+
+
 def _one_large_file(path: Path, kind: str | None, stream: bool | None) -> bool:
+    from isthmus.data.corpus import IN_MEMORY
     from isthmus.data.dataset import FAMILIES, estimated
     from isthmus.data.large import too_large
 
     known = {ending for family in FAMILIES for ending in family} | {".npy"}
-    if kind == "series" or path.suffix.lower() not in known or path.stat().st_size == 0:
+    if path.suffix.lower() not in known or path.stat().st_size == 0:
         return False
-    return too_large(estimated(path), stream)
+    return too_large(estimated(path) * (IN_MEMORY if kind == "text" else 1), stream)
 
 
 def _open_shards(said: str, key: str, stream: bool | None) -> Rows:
@@ -264,6 +291,7 @@ def _open_blocks(
     key: str | None = None,
 ) -> Rows:
     """Files that make one table or one array: in memory, or in stretches where that would be too much."""
+    from isthmus.data.corpus import IN_MEMORY
     from isthmus.data.dataset import DataSet, Vectors, vector_column
     from isthmus.data.large import too_large
     from isthmus.data.shards import SUFFIXES, Shards
@@ -278,7 +306,8 @@ def _open_blocks(
         data, of = DataSet(paths, names, origin), "table"
         if column := vector_column(data.schema, kind):
             data, of = Vectors(data, column), "array"
-    if not too_large(data.n_bytes, stream) and len(data):
+    times = IN_MEMORY if kind == "text" else 1
+    if not too_large(times * data.n_bytes, stream) and len(data):
         rows = Rows(of, data.whole(), origin)
         rows = _table(rows.data, origin) if of == "table" else rows
     else:
@@ -304,10 +333,25 @@ def _vectors(rows: Rows, kind: str | None) -> Rows:
 
 
 def _documents(
-    paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool
+    paths: Sequence[Path],
+    names: Sequence[str],
+    origin: str,
+    others: Sequence[Skipped],
+    strict: bool,
+    stream: bool | None,
 ) -> Rows:
     """Files as documents, one each."""
+    from isthmus.data.corpus import IN_MEMORY, Documents, size_of
     from isthmus.data.documents import read_document
+    from isthmus.data.large import too_large
+
+    if too_large(IN_MEMORY * size_of(paths), stream):
+        data = Documents(paths, names, origin)
+        left = (*others, *data.skipped)
+        _refuse_skipped(left, origin, strict)
+        if not len(data):
+            raise FileError(f"No text in {origin} can be read: {left[0].name!r} {left[0].reason}.")
+        return Rows("text", data, origin, skipped=left, remarks=tuple(data.remarks))
 
     skipped, documents, sound, remarks = list(others), [], [], []
     pairs = zip(paths, names, strict=True)
@@ -350,9 +394,9 @@ def _pictures(
     from isthmus.data.pictures import check_pictures
 
     reasons = check_pictures(paths)
-    skipped = (*others, *(Skipped(name, why) for name, why in zip(names, reasons, strict=True) if why))
+    skipped = (*others, *(Skipped(name, reason) for name, reason in zip(names, reasons, strict=True) if reason))
     _refuse_skipped(skipped, origin, strict)
-    sound = [i for i, why in enumerate(reasons) if not why]
+    sound = [i for i, reason in enumerate(reasons) if not reason]
     if not sound:
         raise FileError(f"No picture in {origin} can be read: {skipped[0].name!r} is {skipped[0].reason}.")
     paths, names = [paths[i] for i in sound], tuple(names[i] for i in sound)
@@ -371,14 +415,22 @@ def _which_recordings(names: Sequence[str], kind: str | None, pictures: bool) ->
 
 
 def _open_recordings(
-    paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool
+    paths: Sequence[Path],
+    names: Sequence[str],
+    origin: str,
+    others: Sequence[Skipped],
+    strict: bool,
+    stream: bool | None = None,
 ) -> Rows:
     """Files of recordings, one a file; what cannot be read is skipped and told."""
     from isthmus.data.files import READERS
+    from isthmus.data.large import too_large
     from isthmus.data.sounds import read_sound
 
+    if too_large(sum(map(_recorded, paths)), stream):
+        return _open_tracks(paths, names, origin, others, strict)
     found, remarks, skipped = [], [], list(others)
-    for path, name in zip(paths, names, strict=True):
+    for path, name in watched(zip(paths, names, strict=True), f"{origin}: read", "recordings", len(paths), every=16):
         suffix = path.suffix.lower()
         try:
             if suffix in SOUNDS:
@@ -396,6 +448,51 @@ def _open_recordings(
     return _recordings(found, origin, skipped, remarks)
 
 
+def _recorded(path: Path) -> float:
+    """About how many bytes of memory a recording takes, without reading it: as doubles, with their windows."""
+    from isthmus.data.dataset import estimated
+
+    try:
+        n_bytes = estimated(path) if path.suffix.lower() == ".parquet" else float(path.stat().st_size)
+    except OSError:
+        return 0.0  # whoever reads it will say what is wrong
+    return 4 * n_bytes if path.suffix.lower() in SOUNDS else 2 * n_bytes
+
+
+def _open_tracks(
+    paths: Sequence[Path], names: Sequence[str], origin: str, others: Sequence[Skipped], strict: bool
+) -> Rows:
+    """The same, to be read in stretches: sounds and arrays, or tables that have the same columns."""
+    from isthmus.data.dataset import FAMILIES, DataSet
+    from isthmus.data.tracks import LargeTrack, Track, Tracks, track_of
+
+    tracks: list[Track] = []
+    tables: list[tuple[Path, str]] = []
+    skipped, remarks = list(others), list[str]()
+    known = {ending for family in FAMILIES for ending in family}
+    for path, name in watched(zip(paths, names, strict=True), f"{origin}: looked at", "recordings", len(paths)):
+        try:
+            if (track := track_of(path, name)) is not None:
+                tracks.append(track)
+            elif path.suffix.lower() in known:
+                tables.append((path, name))
+            else:
+                raise FileError("not read in stretches: write it as .wav, .npy, .parquet, .arrow or .csv")
+        except FileError as error:
+            if strict or len(paths) == 1:
+                raise
+            skipped.append(Skipped(name, str(error)))
+    if tables:
+        data = DataSet([path for path, _ in tables], [name for _, name in tables], origin)
+        remarks += data.remarks
+        ends = np.cumsum([sum(file.counts) for file in data.files]).tolist()
+        for file, begin, end in zip(data.files, [0, *ends], ends, strict=False):
+            tracks += [LargeTrack(data, file.name, begin, end)] if end > begin else []
+    if not tracks:
+        raise FileError(f"No recording in {origin} can be read: {skipped[-1].reason if skipped else 'all are empty'}")
+    return Rows("recordings", Tracks(tracks, origin), origin, skipped=tuple(skipped), remarks=tuple(remarks))
+
+
 def _recordings(
     found: Sequence[tuple[str, Any]], origin: str, skipped: Sequence[Skipped] = (), remarks: Sequence[str] = ()
 ) -> Rows:
@@ -403,12 +500,15 @@ def _recordings(
     from isthmus.data.sounds import Sound
 
     forms: dict[Any, str] = {}
-    items = []
+    items, names = [], []
     for name, item in found:
         if hasattr(item, "detach"):
             item = _from_torch(item)
         if hasattr(item, "column_names"):
             _table(item, name)
+            if not item.num_rows and len(found) > 1:
+                remarks = [*remarks, f"{name} holds no rows."]
+                continue
             form: Any = "a table"
         else:
             array = item.samples if isinstance(item, Sound) else np.asarray(item)
@@ -419,12 +519,13 @@ def _recordings(
             form = f"{1 if array.ndim == 1 else array.shape[1]} channel(s)"
         forms.setdefault(form, name)
         items.append(item)
+        names.append(name)
     if len(forms) > 1:
         said = "; ".join(
             f"{name} is {form}" if form == "a table" else f"{name} has {form}" for form, name in forms.items()
         )
         raise DataError(f"Recordings of {origin} are of one form; {said}. Leave out what does not belong.")
-    return Rows("recordings", items, origin, tuple(name for name, _ in found), tuple(skipped), tuple(remarks))
+    return Rows("recordings", items, origin, tuple(names), tuple(skipped), tuple(remarks))
 
 
 # --- objects ----------------------------------------------------------------------------------------

@@ -79,11 +79,14 @@ class Windows:
     @classmethod
     def cut(cls, recorded: Recorded, length: int, stride: int) -> Self:
         """All windows ``stride`` steps apart, and one more where the end of a piece would be left over."""
+        return cls.at(recorded, length, [starts(len(piece), length, stride) for piece in recorded.pieces])
+
+    @classmethod
+    def at(cls, recorded: Recorded, length: int, places: Iterable[np.ndarray]) -> Self:
+        """The windows that begin at these places of each piece."""
         pieces, begins, first = [], [], 0
-        for piece in recorded.pieces:
-            last = max(0, len(piece) - length)
-            starts = np.arange(0, last + 1, stride)
-            begins.append(first + (starts if starts[-1] == last else np.append(starts, last)))
+        for piece, places_in in zip(recorded.pieces, places, strict=True):
+            begins.append(first + places_in)
             pieces.append(np.pad(piece, ((0, max(0, length - len(piece))), (0, 0)), constant_values=np.nan))
             first += len(pieces[-1])
         return cls(recorded, length, np.concatenate(pieces), np.concatenate(begins))
@@ -184,6 +187,19 @@ class Windows:
         behind = np.searchsorted(out, self.begins - self.length, side="right")
         near = (behind < len(out)) & (out[np.minimum(behind, len(out) - 1)] < self.begins + self.length)
         return np.flatnonzero(~near), np.flatnonzero(held)
+
+
+def starts(steps: int, length: int, stride: int, begin: int = 0, end: int | None = None) -> np.ndarray:
+    """Where windows begin in a piece of so many steps, from ``begin`` to before ``end``: ``stride`` apart, and one more
+    where the end of the piece would be left over.
+
+    >>> starts(23, 10, 4).tolist(), starts(23, 10, 4, 8, 13).tolist()
+    ([0, 4, 8, 12, 13], [8, 12])
+    """
+    last = max(0, steps - length)
+    end = last + 1 if end is None else min(end, last + 1)
+    found = np.arange(-(-begin // stride) * stride, end, stride)
+    return np.append(found, last) if last % stride and begin <= last < end else found
 
 
 def period(pieces: Sequence[np.ndarray], most: int) -> int | None:

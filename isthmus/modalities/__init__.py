@@ -29,7 +29,8 @@ _OF = {"recordings": "series", "windows": "series"}
 
 
 def fit_modality(rows: Rows, kind: str | None = None, **options: Any) -> Modality:
-    """The modality of ``rows``, or the one called ``kind``, learned from them.
+    """The modality of ``rows``, or the one called ``kind``, learned from them; of large ones from ``rows.data.some``,
+    unless it goes through all of them.
 
     >>> from isthmus.data.source import open_rows
     >>> fit_modality(open_rows("example:iris")).shape
@@ -42,6 +43,8 @@ def fit_modality(rows: Rows, kind: str | None = None, **options: Any) -> Modalit
     for name in options:
         if name not in known:
             raise unknown(f"option of the modality {kind!r}", name, known)
+    if rows.large and not MODALITIES[kind].goes_through:
+        rows = rows.of(rows.data.some)
     return MODALITIES[kind].fit(rows, **options)
 
 

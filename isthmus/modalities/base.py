@@ -23,6 +23,8 @@ class Modality(ABC):
     kind: ClassVar[str]
     #: Is nearly all of x zero, so that it is kept, and explained, by the few entries that are not?
     sparse: ClassVar[bool] = False
+    #: Does :meth:`fit` go through large rows by itself, or does it learn from some that stand for all?
+    goes_through: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

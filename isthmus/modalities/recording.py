@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -28,9 +29,9 @@ _OVERLAP, _MANY, _LEAST_OVERLAP = 64, 5_000, 4
 #: A window holds so many numbers at most, over all channels, but is at least so many steps long.
 _WIDEST, _SHORTEST = 1024, 16
 #: What is further apart than this many steps are two pieces.
-_APART = 1000
+APART = 1000
 #: Stamps this near to the grid, in steps, stand on it; values are read between two stamps that are this near.
-_ON, _BETWEEN = 0.05, 1.75
+ON, BETWEEN = 0.05, 1.75
 
 
 class Layout:
@@ -76,6 +77,27 @@ class Layout:
         """The layout of ``rows``; None where every row is a window already: an array or a list without ``window``
         or ``stride``, or a table without any column of time.
         """
+        self = cls.laid(rows, time=time, series_id=series_id, window=window, stride=stride, kinds=kinds)
+        if self is None:
+            return None
+        self.step = self._usual_step(rows)
+        recorded = self.read(rows)
+        lengths = [len(piece) for piece in recorded.pieces]
+        self.choose(recorded.pieces, max(lengths), sum(lengths), window, stride, rows.origin)
+        return self
+
+    @classmethod
+    def laid(
+        cls,
+        rows: Rows,
+        *,
+        time: str | None = None,
+        series_id: str | None = None,
+        window: int | str | None = None,
+        stride: int | str | None = None,
+        kinds: Mapping[str, str] | None = None,
+    ) -> Self | None:
+        """The columns of a layout, before steps and windows are looked at."""
         for name, said in (("window", window), ("stride", stride)):
             if said not in (None, AUTO) and (isinstance(said, bool) or not isinstance(said, int) or said < 1):
                 raise SpecError(f"{name} is a whole number of steps or 'auto'; got {said!r}.")
@@ -100,33 +122,42 @@ class Layout:
         if table is None:
             first = _items(rows)[0][1]
             self.dtype = np.asarray(first.samples if isinstance(first, Sound) else first).dtype.name
-        self.step = self._usual_step(rows)
-        recorded = self.read(rows)
-        longest = max(map(len, recorded.pieces))
+        return self
+
+    def choose(
+        self,
+        pieces: Sequence[np.ndarray],
+        longest: int,
+        steps: int,
+        window: int | str | None,
+        stride: int | str | None,
+        origin: str,
+    ) -> None:
+        """Choose window and stride of recordings of ``steps`` steps, of which the longest unbroken one has ``longest``
+        and ``pieces`` are some, or what was said.
+        """
         if longest < 4:
-            raise DataError(f"{rows.origin} is {longest} step(s) long: too short to be cut into windows.")
+            raise DataError(f"{origin} is {longest} step(s) long: too short to be cut into windows.")
         if window in (None, AUTO):
-            self.period = period(recorded.pieces, max(8, min(longest // 3, 2 * WINDOW)))
-            self.window = _window(self.period, longest, recorded.pieces[0].shape[1])
+            self.period = period(pieces, max(8, min(longest // 3, 2 * WINDOW)))
+            self.window = _window(self.period, longest, pieces[0].shape[1])
         else:
-            self.window = int(window)
+            self.window = int(window)  # type: ignore[arg-type]
             if self.window < 2 or self.window > longest:
                 raise DataError(
-                    f"window={self.window}, and the longest recording of {rows.origin} is {longest:,} steps. "
+                    f"window={self.window}, and the longest recording of {origin} is {longest:,} steps. "
                     f"Choose from 2 to {longest}, or say window='auto'."
                 )
         if stride in (None, AUTO):
-            steps = sum(map(len, recorded.pieces))
             sparse = min(self.window // _LEAST_OVERLAP, math.ceil(steps / _MANY))
             self.stride = max(1, self.window // _OVERLAP, sparse)
         else:
-            self.stride = int(stride)
+            self.stride = int(stride)  # type: ignore[arg-type]
             if self.stride > self.window:
                 raise SpecError(
                     f"stride={stride} is more than the window of {self.window} steps, so some would be in no window. "
                     f"Choose at most {self.window}."
                 )
-        return self
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -134,22 +165,24 @@ class Layout:
         """Recordings → their windows, as rows; what was decided is in the remarks."""
         recorded = self.read(rows)
         windows = Windows.cut(recorded, self.window, self.stride)
-        short = sum(len(piece) < self.window for piece in recorded.pieces)
-        remarks = [*rows.remarks, *recorded.remarks]
-        if short:
-            remarks.append(
-                f"{short:,} of {len(recorded.pieces):,} stretches are shorter than a window of {self.window} steps; "
-                "what is behind their end is taken as missing, and a few steps are scored roughly."
-            )
+        remarks = [*rows.remarks, *recorded.remarks, *self.short([len(piece) for piece in recorded.pieces])]
         return Rows("windows", windows, rows.origin, skipped=rows.skipped, remarks=tuple(remarks))
+
+    def short(self, lengths: Sequence[int]) -> list[str]:
+        """That stretches of these lengths are shorter than a window, where some are."""
+        short = sum(length < self.window for length in lengths)
+        return [
+            f"{short:,} of {len(lengths):,} stretches are shorter than a window of {self.window} steps; "
+            "what is behind their end is taken as missing, and a few steps are scored roughly."
+        ] * (short > 0)
 
     def read(self, rows: Rows) -> Recorded:
         """Put every recording of ``rows`` onto the grid."""
         pieces: list[np.ndarray] = []
-        which, at, told = [], [], _Told()
+        which, at, told = [], [], Told()
         for name, values, stamps in self._tracks(rows):
             where = np.arange(len(values), dtype=np.float64) if stamps is None else self._places(name, stamps, told)
-            begin = _pieces_begin(where)
+            begin = pieces_begin(where)
             ends = np.append(begin[1:], len(where))
             order = np.argsort(where, kind="stable")
             mine, place = np.empty(len(where), np.int64), np.empty(len(where))
@@ -157,7 +190,7 @@ class Layout:
                 some = order[a:b]
                 from_first = where[some] - where[some[0]]
                 mine[some], place[some] = len(pieces), from_first
-                pieces.append(_on_grid(from_first, values[some]) if stamps is not None else values[some])
+                pieces.append(on_grid(from_first, values[some]) if stamps is not None else values[some])
             which.append(mine)
             at.append(place)
         return Recorded(tuple(pieces), *self._in_rows(rows, which, at), remarks=told.lines(self))
@@ -165,10 +198,10 @@ class Layout:
     def _tracks(self, rows: Rows) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
         """Every series by itself: its name, values (time, channels), and stamps in seconds, if it has any."""
         for name, item in _items(rows):
+            values = self.values_of(item, name)
             if not hasattr(item, "column_names"):
-                yield name, self._values_of(item, name), None
+                yield name, values, None
                 continue
-            values = self._columns(item, name)
             stamps = None if self.time is None else seconds(item, self.time, name)
             for label, some in _groups(item, self.series_id, name):
                 title = name if label is None else f"{name}, {label}"
@@ -186,7 +219,10 @@ class Layout:
         back = np.argsort(np.concatenate(order), kind="stable")
         return piece[back], place[back]
 
-    def _values_of(self, item: Any, name: str) -> np.ndarray:
+    def values_of(self, item: Any, name: str) -> np.ndarray:
+        """The numbers of a recording, (time, channels)."""
+        if hasattr(item, "column_names"):
+            return self._columns(item, name)
         if isinstance(item, Sound):
             if self.step is not None and abs(item.rate * self.step - 1) > 1e-6:
                 raise DataError(
@@ -216,13 +252,8 @@ class Layout:
     def _usual_step(self, rows: Rows) -> float | None:
         """Seconds from step to step: the mean of the ordinary distances between stamps."""
         rates = {item.rate for _, item in _items(rows) if isinstance(item, Sound)}
-        if len(rates) > 1:
-            raise DataError(
-                f"The sounds of {rows.origin} have different rates ({', '.join(map(str, sorted(rates)))} samples a "
-                "second). Bring them to one."
-            )
         if rates:
-            return 1 / rates.pop()
+            return step_of(rates, rows.origin)
         if self.time is None:
             return None
         found = []
@@ -231,50 +262,53 @@ class Layout:
             found.append(apart[apart > 0])
         apart = np.concatenate(found)
         if not len(apart):
-            raise DataError(
-                f"The column {self.time!r} of {rows.origin} says the same everywhere, so it tells no order. "
-                "Is it the time? Several series in one file are told apart by series_id (--series-id COLUMN)."
-            )
+            raise self.timeless(rows.origin)
         usual = float(np.median(apart))
-        near = apart[np.abs(apart - usual) <= 0.5 * usual]
-        return float(near.mean())
+        return float(apart[usually(apart, usual)].mean())
 
-    def _places(self, name: str, stamps: np.ndarray, told: _Told) -> np.ndarray:
+    def timeless(self, origin: str) -> DataError:
+        """Stamps that are all the same."""
+        return DataError(
+            f"The column {self.time!r} of {origin} says the same everywhere, so it tells no order. "
+            "Is it the time? Several series in one file are told apart by series_id (--series-id COLUMN)."
+        )
+
+    def _places(self, name: str, stamps: np.ndarray, told: Told) -> np.ndarray:
         """Steps of the grid at which stamps stand; whole numbers where they all nearly do."""
         assert self.step is not None
         apart = np.diff(stamps)
         twice = int((np.diff(np.sort(stamps)) == 0).sum())
-        if twice > 0.3 * len(stamps):
-            raise DataError(
-                f"{twice:,} of the {len(stamps):,} stamps of {name} are there more than once. If they are of several "
-                "series, say which column tells them apart: series_id (--series-id COLUMN)."
-            )
+        check_twice(twice, len(stamps), name)
         where = (stamps - stamps.min()) / self.step
         whole = np.round(where)
-        even = bool((np.abs(where - whole) <= _ON).all())
+        even = bool((np.abs(where - whole) <= ON).all())
         told.look(name, stamps, apart, twice, even, self.step)
         return whole if even else where
 
     # -- giving back ----------------------------------------------------------------------------
 
-    def table(self, rows: Rows) -> Any:
-        """The rows as a person brought them, as one table; with the file, series or step where no column says it."""
+    def table(self, rows: Rows, begins: Sequence[int] | None = None, several: bool | None = None) -> Any:
+        """The rows as a person brought them, as one table; with the file, series or step where no column says it.
+
+        Where recordings are stretches, ``begins`` are where each begins, and ``several`` whether there are others.
+        """
         import pyarrow as pa
 
         if rows.kind == "table":
             return rows.data
         found = []
-        several = len(_items(rows)) > 1
-        for name, item in _items(rows):
+        several = len(_items(rows)) > 1 if several is None else several
+        for (name, item), begin in zip(_items(rows), begins or itertools.repeat(0), strict=False):
             if hasattr(item, "column_names"):
                 columns = {c: item[c] for c in item.column_names}
                 n = item.num_rows
             else:
                 values = item.samples if isinstance(item, Sound) else np.asarray(item)
                 n = len(values)
-                columns = {"step": np.arange(n)}
+                steps = begin + np.arange(n)
+                columns = {"step": steps}
                 if isinstance(item, Sound):
-                    columns["seconds"] = np.arange(n) / item.rate
+                    columns["seconds"] = steps / item.rate
                 names = self.names(1 if values.ndim == 1 else values.shape[1])
                 columns |= dict(zip(names, values.reshape(n, -1).T, strict=True))
             columns = ({"series": [name] * n} if several and "series" not in columns else {}) | columns
@@ -313,18 +347,21 @@ class Layout:
             return self.channels
         return ["value"] if channels == 1 else [f"channel {j}" for j in range(channels)]
 
-    def when(self, rows: Rows) -> list[str]:
-        """What each row is called: its series, where there are several, and its stamp or step."""
+    def when(self, rows: Rows, begins: Sequence[int] | None = None, several: bool | None = None) -> list[str]:
+        """What each row is called: its series, where there are several, and its stamp or step; the rest as in
+        :meth:`table`.
+        """
         found = []
-        for name, item in _items(rows):
-            first = name if len(_items(rows)) > 1 else ""
+        several = len(_items(rows)) > 1 if several is None else several
+        for (name, item), begin in zip(_items(rows), begins or itertools.repeat(0), strict=False):
+            first = name if several else ""
             if self.time is not None:
                 labels = [str(stamp) for stamp in item[self.time].to_pylist()]
             elif isinstance(item, Sound):
-                labels = [f"{i / item.rate:.3f} s" for i in range(len(item))]
+                labels = [f"{(begin + i) / item.rate:.3f} s" for i in range(len(item))]
             else:
                 n = item.num_rows if hasattr(item, "num_rows") else len(item)
-                labels = [f"step {i}" for i in range(n)]
+                labels = [f"step {begin + i}" for i in range(n)]
             if self.series_id is not None:
                 labels = [f"{s} {label}" for s, label in zip(item[self.series_id].to_pylist(), labels, strict=True)]
             found += [f"{first} {label}".strip() for label in labels]
@@ -339,7 +376,7 @@ class Layout:
         return dict(vars(self))
 
 
-class _Told:
+class Told:
     """What was noticed about stamps, over all series, as sentences."""
 
     def __init__(self) -> None:
@@ -353,7 +390,7 @@ class _Told:
             self.back = self.back or f"row {back[0] + 1} of {name}"
         ordered = np.sort(stamps)
         apart = np.diff(ordered)
-        wide = apart > _BETWEEN * step
+        wide = apart > BETWEEN * step
         if wide.any():
             self.gaps += int(wide.sum())
             widest = int(apart.argmax())
@@ -361,10 +398,25 @@ class _Told:
                 self.longest = float(apart[widest])
                 self.between = f"row {widest} to {widest + 1} of {name}" if not back.size else name
         if not even:
-            self.uneven += 1
             near = apart[(apart > 0) & ~wide]
-            if len(near):
-                self.range = (min(self.range[0], float(near.min())), max(self.range[1], float(near.max())))
+            self.odd(float(near.min(initial=math.inf)), float(near.max(initial=0.0)))
+
+    def wide(self, name: str, row: int, apart: np.ndarray, step: float) -> None:
+        """The same of stamps that come in order, some at a time: ``apart`` are the steps from each one before, and
+        ``row`` is where the first stands.
+        """
+        wide = apart > BETWEEN
+        if wide.any():
+            self.gaps += int(wide.sum())
+            widest = int(np.nanargmax(apart))
+            if apart[widest] * step > self.longest:
+                self.longest = float(apart[widest]) * step
+                self.between = f"row {row + widest - 1} to {row + widest} of {name}"
+
+    def odd(self, closest: float, widest: float) -> None:
+        """That stamps of a recording are uneven, from so near to so far apart."""
+        self.uneven += 1
+        self.range = (min(self.range[0], closest), max(self.range[1], widest))
 
     def lines(self, layout: Layout) -> tuple[str, ...]:
         said, step = [], layout.step
@@ -426,6 +478,13 @@ def time_column(table: Any, said: str | None, origin: str) -> str | None:
 
 def seconds(table: Any, name: str, origin: str) -> np.ndarray:
     """A column of stamps, dates or numbers as float seconds (units, for numbers) since its own first."""
+    numbers, unit = stamps_of(table, name, origin)
+    # differences of whole numbers first: seconds since 1970 leave few digits for what is behind the point
+    return (numbers - numbers.min()) * unit
+
+
+def stamps_of(table: Any, name: str, origin: str) -> tuple[np.ndarray, float]:
+    """A column of stamps, dates or numbers as it is kept, and what one of its units is in seconds (or units)."""
     import pyarrow as pa
     import pyarrow.types as types
 
@@ -447,16 +506,37 @@ def seconds(table: Any, name: str, origin: str) -> np.ndarray:
         values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
         if not np.isfinite(values).all():
             raise DataError(f"The time column {name!r} of {origin} holds numbers that are not finite.")
-        return values - values.min()
+        return values, 1.0
     if not types.is_temporal(column.type):
         raise DataError(f"The time column {name!r} of {origin} is {column.type}, which is no time.")
     if types.is_time(column.type):
-        whole = column.cast(pa.time64("ns")).cast(pa.int64())
-    else:
-        whole = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-    numbers = whole.to_numpy(zero_copy_only=False)
-    # differences of whole numbers first: seconds since 1970 leave few digits for what is behind the point
-    return (numbers - numbers.min()) * (1e-9 if types.is_time(column.type) else 1e-6)
+        return column.cast(pa.time64("ns")).cast(pa.int64()).to_numpy(zero_copy_only=False), 1e-9
+    whole = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    return whole.to_numpy(zero_copy_only=False), 1e-6
+
+
+def step_of(rates: set[int], origin: str) -> float:
+    """Seconds from sample to sample of sounds, which have one rate."""
+    if len(rates) > 1:
+        raise DataError(
+            f"The sounds of {origin} have different rates ({', '.join(map(str, sorted(rates)))} samples a "
+            "second). Bring them to one."
+        )
+    return 1 / next(iter(rates))
+
+
+def usually(apart: np.ndarray, usual: float) -> np.ndarray:
+    """Which distances between stamps are ordinary: the step is the mean of these."""
+    return np.abs(apart - usual) <= 0.5 * usual
+
+
+def check_twice(twice: int, n: int, name: str) -> None:
+    """Refuse stamps of which many are there more than once."""
+    if twice > 0.3 * n:
+        raise DataError(
+            f"{twice:,} of the {n:,} stamps of {name} are there more than once. If they are of several "
+            "series, say which column tells them apart: series_id (--series-id COLUMN)."
+        )
 
 
 def duration(seconds: float) -> str:
@@ -518,12 +598,12 @@ def _check_channels(table: Any, channels: list[str], name: str) -> None:
             )
 
 
-def _pieces_begin(where: np.ndarray) -> np.ndarray:
+def pieces_begin(where: np.ndarray) -> np.ndarray:
     """Where new pieces begin among rows in the order of time: at the start, and behind very long gaps."""
-    return np.append(0, 1 + np.flatnonzero(np.diff(np.sort(where)) > _APART))
+    return np.append(0, 1 + np.flatnonzero(np.diff(np.sort(where)) > APART))
 
 
-def _on_grid(at: np.ndarray, values: np.ndarray) -> np.ndarray:
+def on_grid(at: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Values at places in ascending order, which may not be whole, → those of every step; NaN in gaps."""
     if (np.diff(at) == 0).any():
         at, first = np.unique(at, return_index=True)
@@ -532,8 +612,8 @@ def _on_grid(at: np.ndarray, values: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
             values = np.add.reduceat(np.where(there, values, 0), first, axis=0) / n_there
     grid = np.full((math.ceil(at[-1] - 1e-9) + 1, values.shape[1]), np.nan)
-    if (at == np.round(at)).all():
-        grid[at.astype(np.int64)] = values
+    if len(at) == 1 or (at == np.round(at)).all():
+        grid[np.round(at).astype(np.int64)] = values
         return grid
     steps = np.arange(len(grid), dtype=np.float64)
     after = np.clip(np.searchsorted(at, steps), 1, len(at) - 1)
@@ -543,7 +623,7 @@ def _on_grid(at: np.ndarray, values: np.ndarray) -> np.ndarray:
     between = (1 - share) * values[before] + share * values[after]
     # beyond the last stamp and within a gap nothing is known, but right beside a stamp its own value is
     nearest = np.where(np.abs(steps - at[before]) <= np.abs(at[after] - steps), before, after)
-    known = apart <= _BETWEEN
+    known = apart <= BETWEEN
     beside = np.abs(at[nearest] - steps) <= 0.5
     grid[known] = between[known]
     grid[~known & beside] = values[nearest[~known & beside]]

@@ -21,6 +21,8 @@ from isthmus.modalities.scaling import HOWS, Scaling
 
 #: A window that varies less than this, in deviations of its channel, is not stretched further.
 _FLAT = 1e-3
+#: Numbers that are scaled at once.
+_AT_ONCE = 1 << 22
 
 
 class Series(Modality):
@@ -102,7 +104,8 @@ class Series(Modality):
         if rows.kind != "windows":
             layout = Layout.fit(rows, time=time, series_id=series_id, window=window, stride=stride, kinds=kinds)
             rows = rows if layout is None else layout.cut(rows)
-        windows = _windows(rows)
+        # windows of recordings are of one form
+        windows = np.asarray(rows.data[:1]) if rows.kind == "windows" else _windows(rows)
         axis, channels = windows[0].ndim == 2, windows[0].shape[-1] if windows[0].ndim == 2 else 1
         lengths = [len(window) for window in windows]
         # of a recording every step counts once, however many windows hold it
@@ -135,7 +138,9 @@ class Series(Modality):
         return [] if self.layout is None else list(self.layout.channels or [])
 
     def samples(self, rows: Rows) -> Rows:
-        return rows if self.layout is None or rows.kind == "windows" else self.layout.cut(rows)
+        if self.layout is None or rows.kind == "windows":
+            return rows
+        return self.layout.cut(rows.in_memory("This needs"))
 
     @property
     def alike(self) -> float:
@@ -154,21 +159,26 @@ class Series(Modality):
 
     def _scaled(self, rows: Rows) -> np.ndarray:
         """(n, channels, steps), NaN where nothing is."""
-        windows = _windows(rows)
-        longest = max(len(window) for window in windows)
+        # windows of recordings are cut some at a time, since they overlap
+        windows = rows.data if rows.kind == "windows" else _windows(rows)
+        one = np.asarray(windows[:1])[0] if rows.kind == "windows" else windows[0]
+        longest = len(one) if rows.kind == "windows" else max(len(window) for window in windows)
         if longest > self.steps:
             raise DataError(
                 f"The series in {rows.origin} are up to {longest} steps long; this model was fitted on {self.steps}. "
                 f"Cut them into windows of that length, or fit with the modality's option steps={longest}, or fit on "
                 "recordings: window=… (--window) cuts them by itself."
             )
-        channels = windows[0].shape[-1] if windows[0].ndim == 2 else 1
+        channels = one.shape[-1] if one.ndim == 2 else 1
         if channels != self.channels:
             raise DataError(f"{rows.origin} has {channels} channel(s); this model was fitted on {self.channels}.")
         x = np.full((len(windows), self.channels, self.steps), np.nan, np.float32)
-        if isinstance(windows, np.ndarray):
-            cells = self.scaling.forward(windows.reshape(-1, channels)).reshape(len(windows), longest, channels)
-            x[:, :, :longest] = cells.swapaxes(1, 2)
+        if not isinstance(windows, list):
+            step = max(1, _AT_ONCE // (longest * channels))
+            for at in range(0, len(windows), step):
+                some = np.asarray(windows[at : at + step])
+                cells = self.scaling.forward(some.reshape(-1, channels)).reshape(len(some), longest, channels)
+                x[at : at + step, :, :longest] = cells.swapaxes(1, 2)
             return x
         for window, place in zip(windows, x, strict=True):
             place[:, : len(window)] = self.scaling.forward(window.reshape(-1, self.channels)).T
@@ -236,7 +246,8 @@ class Series(Modality):
         return said + ([f"Every window lost {own}."] if own else []) + self.seen
 
     def remarks(self, rows: Rows) -> list[str]:
-        if self.layout is None:
+        # of recordings that are read in stretches the grid tells them
+        if self.layout is None or rows.kind in ("places", "windows"):
             return []
         return [remark for remark in self.layout.cut(rows).remarks if remark not in rows.remarks]
 

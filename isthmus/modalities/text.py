@@ -35,10 +35,12 @@ _LONGEST = 1 << 20
 _MOST_READ = 200_000
 #: From so many documents on a term has to stand in two of them: else it says nothing of any other.
 _FEW = 50
+#: Terms that are counted, for each that is kept, and at least.
+_COUNTED, _LEAST_COUNTED = 25, 250_000
 #: Documents that are weighed at once.
 _BLOCK = 4096
 #: Words that are remembered with their terms, so that each is taken apart once.
-_REMEMBERED = 200_000
+_REMEMBERED = 50_000
 #: Letters of a word that are taken apart; a longer one is no word.
 _LONGEST_WORD = 64
 #: Entries that all words outside the vocabulary share.
@@ -72,7 +74,7 @@ class Text(Modality):
     """
 
     kind = "text"
-    sparse = True
+    sparse = goes_through = True
 
     def __init__(
         self,
@@ -120,21 +122,23 @@ class Text(Modality):
         if words < 1:
             raise SpecError("words is at least 1: what is expected of a document is told in words.")
         sizes = _sizes(sizes)
-        columns = _columns(rows, [text] if isinstance(text, str) else list(text or ()))
-        documents = _documents(rows, columns)
-        step = -(-len(documents) // _MOST_READ)
+        columns = text_columns(rows.replace(data=rows.data.some) if rows.large else rows, text)
+        # evenly spread, and read as they come where they are large
+        step = -(-len(rows) // _MOST_READ)
+        chunks = (_documents(chunk, columns) for chunk in rows.chunks(_BLOCK))
+        documents = itertools.islice(itertools.chain.from_iterable(chunks), 0, None, step)
         counted, groups, n = Counter[str](), Counter[str](), 0
         empty = 0
         # a word is taken apart once, however often it stands
         apart = functools.lru_cache(_REMEMBERED)(lambda word: tuple(groups_of(word, sizes)))
-        for document in documents[::step]:
+        for document in documents:
             there = set(words_of(document))
             counted.update(term for word in there for term in parts_of(word))
             groups.update({group for word in there for group in apart(word)} if letters else ())
             empty += not there
             n += 1
-            _bounded(counted, 50 * words)
-            _bounded(groups, 50 * max(letters, 1))
+            _bounded(counted, words)
+            _bounded(groups, letters)
         if not counted:
             raise DataError(f"{rows.origin} holds no word: every document is empty.")
         least = 2 if n >= _FEW else 1
@@ -330,6 +334,11 @@ def _unspaced() -> re.Pattern[str]:
     return re.compile(f"[{_UNSPACED}]")
 
 
+def text_columns(rows: Rows, said: str | Sequence[str] | None) -> list[str]:
+    """The columns of a table that hold the text: those that are said, or the only one that could."""
+    return _columns(rows, [said] if isinstance(said, str) else list(said or ()))
+
+
 def _columns(rows: Rows, said: Sequence[str]) -> list[str]:
     """The columns of a table that hold the text."""
     if rows.kind != "table":
@@ -374,10 +383,12 @@ def _most_common(counted: Counter[str], most: int, least: int) -> list[str]:
     return ranked[:most]
 
 
-def _bounded(counted: Counter[str], most: int) -> None:
-    """Forget the rarest where there are far more than will be kept, so that memory has a bound."""
-    if len(counted) > max(most, 1_000_000):
-        for term in [term for term, n in counted.items() if n == 1]:
+def _bounded(counted: Counter[str], kept: int) -> None:
+    """Forget the rarest where there are far more than will be ``kept``, so that memory has a bound."""
+    least, most = 0, max(_COUNTED * kept, _LEAST_COUNTED)
+    while len(counted) > (most if not least else most // 2):
+        least += 1
+        for term in [term for term, n in counted.items() if n <= least]:
             del counted[term]
 
 

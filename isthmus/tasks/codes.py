@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.data.large import enough
+from isthmus.data.rows import Rows
 from isthmus.data.sink import as_table, save_rows, to_pandas
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError, unknown
+from isthmus.modalities.long import Grid, LargeWindows, tracks_of
 from isthmus.tasks.base import Result
+from isthmus.tasks.stamps import back_over_time
 from isthmus.tasks.sweep import Sweep
 
 if TYPE_CHECKING:
-    from isthmus.data.rows import Rows
     from isthmus.model import Model
     from isthmus.sampling import Sampling
 
@@ -131,6 +133,8 @@ def encode(model: Model, rows: Any) -> Codes | Sweep:
     if rows.large:
         shape = list(model.net.bottleneck.code_shape)
         counted = Counted(lambda n: codes_words(n, shape), {"code_shape": shape})
+        if model.on_recordings:
+            rows = Rows("windows", LargeWindows(Grid(tracks_of(rows), model.modality.layout)), rows.origin)
         return Sweep(model, rows, lambda some: _encoded(model, some), counted, "encode", Codes.to_table)
     return _encoded(model, rows)
 
@@ -206,11 +210,16 @@ def reconstruct(model: Model, rows: Any, *, condition: str | None = None) -> Ret
     rows = model.open(rows).listed()
     if rows.large:
         counted = Counted(lambda n: f"{n:,} rows came back")
-        back = Sweep(
-            model, rows, lambda some: reconstruct(model, some, condition=condition), counted, "reconstruct",
-            Returned.to_table,
-        )  # fmt: skip
-        return back
+
+        grid = Grid(tracks_of(rows), model.modality.layout) if model.on_recordings else None
+
+        def look(some: Rows) -> Returned | Sweep:
+            if grid is not None:
+                return Returned(back_over_time(model, grid.part(some)))
+            return reconstruct(model, some, condition=condition)
+
+        rows = rows if grid is None else rows.replace(kind="places", data=grid.tracks)
+        return Sweep(model, rows, look, counted, "reconstruct", Returned.to_table)
     if condition is not None:
         return Returned(model.decode(model.encode(rows), condition=said_condition(condition)), rows.names)
     return Returned(model.reconstruct(rows), rows.names)

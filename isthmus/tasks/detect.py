@@ -17,6 +17,7 @@ import torch
 
 from isthmus.data.rows import Rows
 from isthmus.errors import SpecError
+from isthmus.modalities.long import Grid, Part, tracks_of
 from isthmus.tasks import regions
 from isthmus.tasks.base import Result
 from isthmus.tasks.gathered import Gathered
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from isthmus.modalities.base import Modality
     from isthmus.model import Model
     from isthmus.picture import Picture
+    from isthmus.tasks.stamps import FlaggedInTime
 
 #: Reasons given per row.
 TOP = 3
@@ -371,13 +373,14 @@ def detect(
     asked = [name for name, said in (("fdr", fdr), ("budget", budget), ("labels", labels)) if said is not None]
     if len(asked) > 1:
         raise SpecError(f"{' and '.join(asked)} each choose the threshold, and one can: say one of them.")
-    rows = model.open(rows)
-    if rows.large:
+    rows = rows if isinstance(rows, Part) else model.open(rows)
+    if isinstance(rows, Rows) and rows.large:
         return in_stretches(model, rows, false_alarm_rate, fdr, budget, labels)
     bare, known = rows, None
     if labels is not None:
         bare, known = take_labels(rows, labels, lambda name: name in model.modality.looks_at)
     look = _over_time if model.on_recordings else _by_tile if model.on_tiles else _row_by_row
+    look = _over_part if isinstance(rows, Part) else look
     brought = look(model, bare, rows)
     scores = brought["contributions"].reshape(len(brought["rest"]), -1).sum(1, dtype=np.float64) + brought["rest"]
     p_values = model.p_values(scores)
@@ -410,16 +413,29 @@ def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budge
     """The same of large rows. A false discovery rate, a budget and labels look at all scores before anything is
     flagged, which takes a pass of its own, and 16 bytes a row.
     """
-    if model.on_recordings:
-        rows.in_memory("A model of recordings looks at")
+    if labels is not None and model.on_recordings:
+        rows.in_memory("labels of recordings need")
     known = None if labels is None else _known(model, rows, labels)
+    grid: Grid | None = None
+    tally: Callable[[Callable[[], Line], float], Flagged | FlaggedInTime] = Flagged
+    if model.on_recordings:
+        from isthmus.tasks import stamps
+
+        grid, tally = Grid(tracks_of(rows), model.modality.layout), stamps.FlaggedInTime
+        rows = rows.replace(kind="places", data=grid.tracks)
+
+    def found_in(some: Rows) -> Detection:
+        found = detect(model, some if grid is None else grid.part(some), false_alarm_rate=rate)
+        assert isinstance(found, Detection)
+        return found
+
     lines: list[Line] = []
 
     def line() -> Line:
         if not lines and fdr is None and budget is None and known is None:
             lines.append(by_rate(model, np.zeros(0), rate))
         elif not lines:
-            each = (detect(model, some, false_alarm_rate=rate) for some in rows.chunks(model.stretch))
+            each = map(found_in, rows.chunks(model.stretch))
             # two numbers a row are all that stays
             scores, p_values = map(np.concatenate, zip(*((f.scores, f.p_values) for f in each), strict=True))
             if fdr is not None:
@@ -432,14 +448,15 @@ def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budge
         return lines[0]
 
     def look(some: Rows) -> Detection:
-        found, at = detect(model, some, false_alarm_rate=rate), line()
-        assert isinstance(found, Detection)
-        flags = at.anomalies[some.first : some.first + len(some)] if len(at.anomalies) else found.anomalies
-        return replace(found, anomalies=flags, threshold=at.threshold, how=at.how)
+        found, drawn = found_in(some), line()
+        flags = drawn.anomalies[some.first : some.first + len(some)] if len(drawn.anomalies) else found.anomalies
+        return replace(found, anomalies=flags, threshold=drawn.threshold, how=drawn.how)
 
     told = f"detect {rate} {fdr} {budget}" + ("" if known is None else f" {hashlib.sha256(known).hexdigest()}")
     leaving = Leaving if rows.kind == "image" else None
-    return Sweep(model, rows, look, Flagged(line, rate), told, Detection.to_table, leaving)
+    return Sweep(
+        model, rows, look, tally(line, rate), told, Detection.to_table, leaving, () if grid is None else grid.remarks
+    )
 
 
 def _known(model: Model, rows: Rows, labels: Any) -> np.ndarray:
@@ -525,6 +542,13 @@ def _over_time(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
     from isthmus.tasks.stamps import over_time
 
     return over_time(model, bare, rows)
+
+
+def _over_part(model: Model, bare: Part, rows: Part) -> dict[str, Any]:
+    """The same of some rows of recordings that are read in stretches."""
+    from isthmus.tasks.stamps import over_part
+
+    return over_part(model, rows)
 
 
 def _by_tile(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:

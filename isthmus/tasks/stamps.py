@@ -5,23 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.data.rows import Rows
-from isthmus.tasks.detect import told_apart
+from isthmus.modalities.array import cast
+from isthmus.tasks.detect import flagged_words, told_apart
+from isthmus.tasks.threshold import all_strange
 
 if TYPE_CHECKING:
+    from isthmus.modalities.long import Part
     from isthmus.modalities.recording import Layout
     from isthmus.model import Model
     from isthmus.picture import Picture
     from isthmus.tasks.detect import Detection
+    from isthmus.tasks.threshold import Line
 
-#: Channels that a drawing has room for.
-_DRAWN = 4
+#: Channels that a drawing has room for, and runs of flagged stamps that are told.
+_DRAWN, _TOLD = 4, 5
 
 
 @dataclass
@@ -59,6 +63,32 @@ def over_time(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
     }
 
 
+def over_part(model: Model, part: Part) -> dict[str, Any]:
+    """The same of some rows of recordings that are read in stretches."""
+    layout: Layout = model.modality.layout
+    paid = model.paid(part.windows)
+    usual, usual_rest = model.usual_of_steps
+    rows, begins, several = part.rows, part.begins, part.several
+    back = back_over_time(model, part)
+    table = Rows("table", layout.table(rows, begins, several), rows.origin, tuple(layout.when(rows, begins, several)))
+    return {
+        "contributions": paid.channels,
+        "rest": paid.rest,
+        "usual": usual,
+        "usual_rest": usual_rest,
+        "rows": table,
+        "expectation": Course(layout.names(model.modality.channels), back),
+        "over_time": True,
+    }
+
+
+def back_over_time(model: Model, part: Part) -> Any:
+    """What comes back for such rows, as a table."""
+    layout: Layout = model.modality.layout
+    values = layout.give_back(part.rows, model.reconstruct(part.windows), lambda v: cast(v, model.modality.dtype))
+    return layout.table(_as_brought(part.rows, values), part.begins, part.several)
+
+
 def _as_brought(rows: Rows, back: Any) -> Rows:
     """What came back, as rows like those that were brought."""
     if rows.kind == "recordings":
@@ -83,7 +113,7 @@ def stretches(found: Detection) -> list[Stretch]:
     return sorted(listed, key=lambda one: -found.scores[one.worst])
 
 
-def told(found: Detection, most: int = 5) -> list[str]:
+def told(found: Detection, most: int = _TOLD) -> list[str]:
     """The strangest stretches in words."""
     names = found.rows.names
     assert names is not None
@@ -113,3 +143,89 @@ def drawn(found: Detection) -> Picture:
         flagged=found.anomalies,
         stamps=found.rows.names,
     )
+
+
+class FlaggedInTime:
+    """How many stamps of all stretches of recordings were flagged, and the strangest runs of them.
+
+    A run that a cut goes through stays open until the stretch behind it has been seen.
+    """
+
+    def __init__(self, line: Callable[[], Line], rate: float):
+        self._line, self.rate = line, rate
+        self.n = self.found = self.beyond = self.runs = 0
+        self.worst: list[dict[str, Any]] = []
+        self.open: dict[str, Any] | None = None
+
+    def add(self, found: Detection, rows: Rows) -> None:
+        self.n, self.found = self.n + len(rows), self.found + int(found.anomalies.sum())
+        self.beyond += int((found.p_values <= self.rate).sum())
+        names = found.rows.names
+        assert names is not None
+        listed = sorted(stretches(found), key=lambda one: one.begin)
+        if self.open is not None and (not listed or listed[0].begin > 0):
+            self._close()
+        # of thousands only the strangest need words
+        told = {id(one) for one in sorted(listed, key=lambda one: -found.scores[one.worst])[:_TOLD]}
+        for one in listed:
+            said = self._said(found, one, names) if id(one) in told or one.end == len(names) or not one.begin else None
+            if said is None:
+                self.runs += 1
+                continue
+            if self.open is not None:
+                said = _both(self.open, said)
+            self.open = said
+            if one.end < len(names):
+                self._close()
+
+    def _said(self, found: Detection, one: Stretch, names: Sequence[str]) -> dict[str, Any]:
+        return {
+            "row": names[one.worst], "begin": names[one.begin], "end": names[one.end - 1],
+            "stamps": one.end - one.begin,
+            "score": float(found.scores[one.worst]), "p_value": float(found.p_values[one.worst]), "anomaly": True,
+            "why": [str(reason) for reason in found.reasons(one.worst)],
+        }  # fmt: skip
+
+    def _close(self) -> None:
+        assert self.open is not None
+        self.runs += 1
+        # of equals the first, as in memory
+        self.worst = sorted([*self.worst, self.open], key=lambda one: -one["score"])[:_TOLD]
+        self.open = None
+
+    def state(self) -> dict[str, Any]:
+        return {"n": self.n, "found": self.found, "beyond": self.beyond, "runs": self.runs, "worst": self.worst,
+                "open": self.open}  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.n, self.found, self.beyond, self.runs = (state[name] for name in ("n", "found", "beyond", "runs"))
+        self.worst, self.open = state["worst"], state["open"]
+
+    def _remarks(self) -> list[str]:
+        shifted = all_strange(self.beyond, self.n, self.rate)
+        return self._line().more + ([shifted] if shifted else [])
+
+    def _told(self) -> list[dict[str, Any]]:
+        return sorted([*self.worst, *([self.open] if self.open else [])], key=lambda one: -one["score"])[:_TOLD]
+
+    def summary(self) -> list[str]:
+        line, listed = self._line(), self._told()
+        lines = [flagged_words(self.found, self.n, line.how, line.threshold), *self._remarks()]
+        for one in listed:
+            span = one["begin"] if one["stamps"] == 1 else f"{one['begin']} to {one['end']} ({one['stamps']:,} stamps)"
+            lines.append(f"{span}: score {one['score']:.4g} at {one['row']}, " + "; ".join(one["why"]))
+        more = self.runs + (self.open is not None) - len(listed)
+        return lines + ([f"and {more:,} more stretches"] if more > 0 else [])
+
+    def to_json(self) -> dict[str, Any]:
+        at = self._line().threshold
+        return {"rows": self.n, "found": self.found, "how": self._line().how, "remarks": self._remarks(),
+                "false_alarm_rate": self.rate, "threshold": at if np.isfinite(at) else None,
+                "worst": self._told()}  # fmt: skip
+
+
+def _both(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """Two runs of flagged stamps, of which one goes on where the other ends."""
+    strangest = then if then["score"] > first["score"] else first
+    stamps = first["stamps"] + then["stamps"]
+    return {**strangest, "begin": first["begin"], "end": then["end"], "stamps": stamps}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,14 +65,15 @@ class Sweep(Result):
         told: str,
         plain: Callable[[Any], Any],
         leaving: Callable[[Path], Leaves] | None = None,
+        remarks: Sequence[str] = (),
     ):
-        self._leaving = leaving
+        self._leaving, self._known = leaving, list(remarks)
         self.model, self.rows, self._look, self._told, self._plain = model, rows, look, told, plain
         self._tally, self._blank = tally, tally.state()
         self.done = False
         #: The row that it went on from.
         self.begin = 0
-        self.remarks: list[str] = []
+        self.remarks: list[str] = [*self._known]
         #: Called behind each stretch with the rows that are done.
         self.watch: Callable[[int], Any] = lambda n: None
 
@@ -93,7 +94,7 @@ class Sweep(Result):
             remarks.add(self.model.remarks(some))
             yield found, {"tally": self._tally.state(), "remarks": remarks.heard}
             self.watch(some.first + len(some))
-        self.done, self.remarks = True, remarks.told()
+        self.done, self.remarks = True, [*self._known, *remarks.told()]
 
     def save(self, path: Path, *, resume: bool = False) -> list[Path]:
         """Write what each row gives to a ``.parquet``, ``.csv`` or ``.tsv`` while it goes; a stop leaves

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from isthmus.data.batches import InMemory, Streamed, in_order
+from isthmus.data.sparse import Sparse
 
 
 @pytest.mark.parametrize(("n", "size"), [(1, 8), (7, 8), (8, 8), (9, 8), (100, 7), (64, 1), (5, 100), (129, 128)])
@@ -128,3 +129,29 @@ def test_what_one_block_says_of_gaps_is_said_of_all():
             inside = (b["x"] >= 40) & (b["x"] < 80)
             assert torch.equal(b["observed"], ~inside | (b["x"] % 2 == 0))
     assert any("observed" in b for b in batches.epoch(0))
+
+
+def test_sparse_rows_that_stream_come_once_each_and_dense():
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(95, 12, generator=g) * (torch.rand(95, 12, generator=g) < 0.2)
+    x[7] = 0
+    x[:, 0] = torch.arange(95)
+    counts = [10] * 9 + [5]
+
+    def sparse(rows):
+        there = rows != 0
+        starts = torch.cat([torch.zeros(1, dtype=torch.long), there.sum(1).cumsum(0)])
+        return Sparse(starts, there.nonzero()[:, 1].int(), rows[there], rows.shape[1])
+
+    def read(block):
+        rows = x[10 * block : 10 * block + counts[block]]
+        yield {"x": sparse(rows[:3])}
+        yield {"x": sparse(rows[3:])}
+
+    batches = Streamed(counts, read, 16, seed=1, buffer=25)
+    whole = list(batches.epoch(0))
+    assert [len(b["x"]) for b in whole] == [16] * 5 + [15]
+    found = torch.cat([b["x"] for b in whole])
+    assert not torch.equal(found, x)
+    assert torch.equal(found[found[:, 0].argsort()], x)
+    assert torch.equal(torch.cat([b["x"] for b in batches.epoch(0, 4)]), found[64:])

@@ -50,6 +50,8 @@ def test_mixed_encodings_are_told_line_by_line(tmp_path):
         (gzip.compress(b"text", mtime=0), "gzip"),
         (b"PK\x03\x04 and more", "zip"),
         (b"some\x00thing", "binary"),
+        ("zwei Wege\n".encode("utf-16-le"), "UTF-16 without the mark"),
+        ("zwei Wege\n".encode("utf-32"), "looks like UTF-32"),
         (bytes(random.Random(0).choices(range(1, 256), k=4000)), "binary"),
         (b"word " * 60_000 + b"\n\x00\x00", "line 2 holds binary"),
         (b"", "empty"),

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import sys
 import time
@@ -336,8 +337,8 @@ def test_pictures_that_cannot_be_used_are_named(pictures):
 
 
 def test_a_folder_without_pictures(tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
-    with pytest.raises(FileError, match=r"holds no pictures.*'rows.jsonl': open that file"):
+    np.savez(tmp_path / "rows.npz", a=np.zeros((2, 2)))
+    with pytest.raises(FileError, match=r"holds no pictures.*'rows.npz': open that file"):
         open_rows(tmp_path)
     (tmp_path / "rows.csv").write_text("a\n1\n")
     assert open_rows(tmp_path).kind == "table"
@@ -350,3 +351,31 @@ def test_examples(name):
     assert len(rows) >= 100
     assert rows.kind == {"digits": "image", "docstrings": "text"}.get(name, "table")
     assert EXAMPLES[name].licence
+
+
+def test_recordings_without_a_row_are_told_and_left_out(tmp_path):
+    (tmp_path / "a.csv").write_text("time,x\n")
+    (tmp_path / "b.csv").write_text("time,x\n1,2\n2,3\n")
+    for stream in (False, True):
+        rows = open_rows(tmp_path, kind="series", stream=stream)
+        assert "a.csv holds no rows." in rows.remarks
+    assert open_rows(tmp_path, kind="series").names == ("b.csv",)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is closed to the superuser")
+def test_what_lies_in_a_closed_folder_is_told(tmp_path):
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut" / "a.csv").write_text("x\n1\n")
+    (tmp_path / "shut").chmod(0)
+    try:
+        with pytest.raises(FileError, match="cannot be looked at: you have no permission"):
+            open_rows(tmp_path / "shut" / "a.csv")
+        with pytest.raises(FileError, match="No file matches"):
+            open_rows(str(tmp_path / "shut" / "*.csv"))
+    finally:
+        (tmp_path / "shut").chmod(0o755)
+
+
+def test_a_name_that_no_file_can_have():
+    with pytest.raises(FileError, match=r"cannot be looked at: File name too long|There is no file"):
+        open_rows("x" * 5000)

@@ -174,7 +174,12 @@ class Patches(Detector):
         return _Known(*(getattr(self, name) for name in _Known._fields))
 
     def _of_all(self, x: Tensor) -> Tensor:
-        return torch.cat([self.features(some) for some in x.split(_CHUNK)])
+        found = torch.zeros(0)
+        for at in range(0, len(x), _CHUNK):
+            some = self.features(x[at : at + _CHUNK])
+            found = found if at else some.new_empty(len(x), *some.shape[1:])
+            found[at : at + _CHUNK] = some
+        return found
 
     def _learn_small(self, f: Tensor, folds: _Folds) -> tuple[_Known, list[_Known]]:
         """What features teach; and what they teach without each fold."""
@@ -201,21 +206,26 @@ class Patches(Detector):
         centre = f.mean(0)
         n, spread = len(f), (f - centre).square().mean(0)
         scale = spread.sqrt() + 0.1 * spread.mean((1, 2), keepdim=True).sqrt() + 1e-6
-        a = ((f - centre) / scale).flatten(1)
-        turned = [(3,), (2,), (2, 3)] if self.mirrored else []
-        more = [((self._of_all(x.flip(axes)) - centre) / scale).flatten(1) for axes in turned]
-        every = torch.cat([a, *more])
-        gram, copies = every @ every.T, n * torch.arange(1 + len(more), device=x.device)[:, None]
+        turned: list[tuple[int, ...]] = [(), *([(3,), (2,), (2, 3)] if self.mirrored else [])]
+        # filled where it stays: these are the most numbers of all, and pieces to be joined would be as many again
+        every = f.new_empty(len(turned) * n, f[0].numel())
+        for copy, axes in enumerate(turned):
+            for at in range(0, n, _CHUNK):
+                some = self.features(x[at : at + _CHUNK].flip(axes)) if axes else f[at : at + _CHUNK]
+                every[copy * n + at : copy * n + at + len(some)] = ((some - centre) / scale).flatten(1)
+        a = every[:n]
+        gram, copies = every @ every.T, n * torch.arange(len(turned), device=x.device)[:, None]
         # what is left of a picture is smaller where its components were learned from it: each is held out once
         left, bases = torch.empty_like(a), []
         for seen, out in folds:
-            known = (seen + copies).flatten()
-            basis, variances = _leading(every[known], gram[known][:, known], self.components)
+            basis, variances = _leading(every, gram, self.components, (seen + copies).flatten())
             left[out] = a[out] - (a[out] @ basis.T) @ basis
             bases.append((basis, variances))
+        leading = _leading(every, gram, self.components)
+        del a, every, gram
         left = left.view(n, -1, *self.grid).permute(2, 3, 0, 1).flatten(0, 1)  # (places, n, channels)
         none = left.new_zeros(())
-        whole = _Known(centre, scale, *_leading(every, gram, self.components), _factor(left), none)
+        whole = _Known(centre, scale, *leading, _factor(left), none)
         # and smaller still where the covariance was
         return whole, [
             _Known(centre, scale, *basis, _factor(left[:, seen]), none)
@@ -278,13 +288,18 @@ def _factor(left: Tensor) -> Tensor:
     return torch.linalg.cholesky(0.9 * covariance + 0.1 * mean + torch.diag(1e-3 * mean.diagonal() + 1e-6))
 
 
-def _leading(rows: Tensor, gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The leading components (k, D) of rows (n, D), by the products of the rows, and their variances."""
+def _leading(rows: Tensor, gram: Tensor, k: int, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The leading components (k, D) of rows (n, D), or of those at ``known`` places, by the products of the rows, and
+    their variances.
+    """
+    gram = gram if known is None else gram[known][:, known]
     values, vectors = torch.linalg.eigh(gram.double())
     values, vectors = values.flip(0), vectors.flip(1)
-    k = max(1, min(k, len(rows) // 2, int((values > 1e-6 * values[0].clamp(min=1e-12)).sum())))
-    basis = (vectors[:, :k] / values[:k].clamp(min=1e-12).sqrt()).float().T @ rows
-    return basis, (values[:k] / len(rows)).float()
+    k = max(1, min(k, len(gram) // 2, int((values > 1e-6 * values[0].clamp(min=1e-12)).sum())))
+    share = (vectors[:, :k] / values[:k].clamp(min=1e-12).sqrt()).float().T
+    if known is not None:  # none of the others, instead of a copy of these
+        share = share.new_zeros(k, len(rows)).index_copy(1, known, share)
+    return share @ rows, (values[:k] / len(gram)).float()
 
 
 def _strokes(x: Tensor, grid: Shape) -> Tensor:
