@@ -68,7 +68,8 @@ class Law(Protocol):
 class Channel:
     """A variational network in whole numbers, through which rows go by any law: rows ⇄ words.
 
-    Raises NotExact, with the reason, where the network is not of that kind. At most ``together`` rows are coded at once.
+    Raises NotExact, with the reason, where the network is not of that kind. At most ``together`` rows are coded
+    at once.
     """
 
     def __init__(self, net: Any, together: int = _TOGETHER):
