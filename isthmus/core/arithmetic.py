@@ -40,6 +40,21 @@ def exp(x: np.ndarray) -> np.ndarray:
     return np.ldexp(total, k.astype(np.int64))
 
 
+def log(x: np.ndarray) -> np.ndarray:
+    """log x of positive normal numbers, float64: of the mantissa by 2 (t + t³/3 + …), t = (m − 1) / (m + 1)."""
+    mantissa, k = np.frexp(np.asarray(x, np.float64))
+    low = mantissa < 0.7071067811865476
+    mantissa, k = np.where(low, mantissa * 2.0, mantissa), (k - low).astype(np.float64)
+    t = (mantissa - 1.0) / (mantissa + 1.0)
+    squared = t * t
+    total = np.zeros_like(t)
+    for n in range(23, 1, -2):
+        total = total + 1.0 / float(n)
+        total = total * squared
+    series = (total + 1.0) * t
+    return series * 2.0 + k * _LN2_LOW + k * _LN2_HIGH
+
+
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + e^−x)."""
     return 1.0 / (exp(-np.asarray(x, np.float64)) + 1.0)
@@ -48,6 +63,13 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def sinh(x: np.ndarray) -> np.ndarray:
     """(e^x − e^−x) / 2, whose last digits are lost next to 0, alike everywhere."""
     return (exp(x) - exp(-np.asarray(x, np.float64))) * 0.5
+
+
+def asinh(x: np.ndarray) -> np.ndarray:
+    """±log(|x| + √(x² + 1)), the inverse of :func:`sinh`, for |x| ≤ 1e150."""
+    size = np.clip(np.abs(np.asarray(x, np.float64)), 0.0, 1e150)
+    root = np.sqrt(size * size + 1.0)
+    return np.copysign(log(size + root), x)
 
 
 def normal_cdf(x: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -47,24 +47,122 @@ _TOGETHER = 64
 _FLOOR = 2.0**-16
 
 
+class Law(Protocol):
+    """What rows are to a network, and how likely it finds them: both ends ask it alike.
+
+    ``width`` whole numbers a row; ``rows`` says which of all rows are meant.
+    """
+
+    width: int
+
+    def shown(self, values: np.ndarray, rows: slice) -> Tensor:
+        """Rows (n, width) → what the encoder sees of them, in steps of 1 / 4096."""
+
+    def put(self, stack: Stack, values: np.ndarray, out: Tensor, rows: slice) -> None:
+        """Rows onto the stack, as likely as the decoder's answer ``out`` (n, *features) has them."""
+
+    def take(self, stack: Stack, out: Tensor, rows: slice) -> np.ndarray:
+        """The rows (n, width) again."""
+
+
+class Channel:
+    """A variational network in whole numbers, through which rows go by any law: rows ⇄ words.
+
+    Raises NotExact, with the reason, where the network is not of that kind. At most ``together`` rows are coded
+    at once.
+    """
+
+    def __init__(self, net: Any, together: int = _TOGETHER):
+        spec = net.spec
+        if type(net.bottleneck) is not Gaussian or spec.prior.kind != "standard_normal":
+            raise NotExact("only a variational model with the prior N(0, I) gives its code back")
+        if spec.condition_dim:
+            raise NotExact("a condition steers it")
+        self.code_shape, self.together = net.bottleneck.code_shape, together
+        self.dim = math.prod(self.code_shape)
+        body = exact_body(net.encoder)
+        self._mu = chained(body, exact_head(net.bottleneck.mu))
+        self._log_var = chained(body, exact_head(net.bottleneck.log_var))
+        self._decode = chained(exact_body(net.decoder), exact_head(net.likelihood.head))
+        inner = normal_quantiles(1 << _DEPTH)
+        self._edges = np.concatenate([[-8.0], inner, [8.0]])
+        twice = normal_quantiles(2 << _DEPTH)[::2]  # the middle of every interval, by mass
+        self._centres = np.floor(twice * ONE + 0.5)
+
+    def encode(self, law: Law, values: np.ndarray) -> bytes:
+        """Whole numbers (n, width) → bytes."""
+        stack, sizes, start = Stack(self._bottom(), seal=True), bytearray(), 0
+        while start < len(values):
+            # more than there is would come out as zeros: a poor draw of z
+            size = min(max(1, stack.bits // (self.dim * _DEPTH)), self.together, len(values) - start)
+            rows = slice(start, start + size)
+            part = values[rows].astype(np.int64)
+            sizes.append(size)
+            start += size
+            bins = stack.take_levels(size * self.dim, self._posterior(law.shown(part, rows)), _DEPTH)
+            law.put(stack, part, self.answer(bins, size), rows)
+            stack.put_even(bins, 1 << _DEPTH)
+        groups = zlib.compress(bytes(sizes), 9)
+        return struct.pack("<I", len(groups)) + groups + stack.words().astype("<u4").tobytes()
+
+    def decode(self, law: Law, data: bytes, n: int) -> np.ndarray:
+        """The rows (n, width) again. Raises ValueError where what is left is not what lay at the bottom."""
+        sizes, words = _groups(data, n, self.together)
+        stack = Stack(words, seal=False)
+        values = np.zeros((n, law.width), np.int64)
+        stop = n
+        for count in reversed(sizes):
+            rows = slice(stop - count, stop)
+            stop -= count
+            bins = stack.take_even(count * self.dim, 1 << _DEPTH)
+            values[rows] = law.take(stack, self.answer(bins, count), rows)
+            stack.put_levels(bins, self._posterior(law.shown(values[rows], rows)), _DEPTH)
+        if not np.array_equal(stack.words(unseal=True), self._bottom()):
+            raise ValueError("its coded rows do not end where they began.")
+        return values
+
+    def draw(self, shown: Tensor, seed: int = 0) -> np.ndarray:
+        """The intervals (n · dim,) of codes as likely as the posterior has them: to see what the decoder will say."""
+        chance = np.random.default_rng(seed).random(len(shown) * self.dim)
+        below, low = self._posterior(shown), np.zeros(len(chance), np.int64)
+        for bit in range(_DEPTH - 1, -1, -1):
+            middle = low + (1 << bit)
+            low = np.where(below(middle) <= chance, middle, low)
+        return low
+
+    def answer(self, bins: np.ndarray, count: int) -> Tensor:
+        """What the decoder says of ``count`` codes, by the intervals of their numbers: (count, *features)."""
+        return self._decode(torch.from_numpy(self._centres[bins]).reshape(count, *self.code_shape))
+
+    def _bottom(self) -> np.ndarray:
+        return filler(self.dim * _DEPTH // 32 + 2)
+
+    def _posterior(self, shown: Tensor) -> Cumulative:
+        """The mass of q(z | x) below an interval's edge, for every number of the codes of these rows."""
+        mu = self._mu(shown).flatten().numpy() / ONE
+        log_var = self._log_var(shown).flatten().clamp(_LOG_VAR[0] * ONE, _LOG_VAR[1] * ONE).numpy() / ONE
+        precision = exp(log_var * -0.5)
+
+        def below(k: np.ndarray) -> np.ndarray:
+            mass = normal_cdf_fast((self._edges[k] - mu) * precision)
+            return with_floor(np.where(k <= 0, 0.0, np.where(k >= 1 << _DEPTH, 1.0, mass)), k, 1 << _DEPTH)
+
+        return below
+
+
 class BitsBack:
-    """Rows of whole numbers ⇄ words, by a variational ``net``. Entries are among so many ``levels``.
+    """Rows of whole numbers that are all among the same ``levels`` ⇄ words, by a variational ``net``.
 
     Raises NotExact, with the reason, where the network is not of that kind.
     """
 
     def __init__(self, net: Any, levels: int):
-        spec = net.spec
-        if type(net.bottleneck) is not Gaussian or spec.prior.kind != "standard_normal":
-            raise NotExact("only a variational model with the prior N(0, I) gives its code back")
-        if spec.condition_dim or spec.tell_missing:
-            raise NotExact("a condition steers it, or it is told what is missing")
+        spec, likelihood = net.spec, net.likelihood
+        self.channel = Channel(net)
+        if spec.tell_missing:
+            raise NotExact("it is told what is missing")
         self.net, self.levels, self.depth = net, levels, max(1, math.ceil(math.log2(levels)))
-        self.shape, self.dim = net.shape, math.prod(net.bottleneck.code_shape)
-        body = exact_body(net.encoder)
-        self._mu = chained(body, exact_head(net.bottleneck.mu))
-        self._log_var = chained(body, exact_head(net.bottleneck.log_var))
-        likelihood = net.likelihood
+        self.shape, self.width = net.shape, math.prod(net.shape)
         fits = type(likelihood) in (Bernoulli, Categorical, PixelLevels, Normal)
         if not fits or levels != {Bernoulli: 2, Categorical: getattr(likelihood, "levels", 0)}.get(
             type(likelihood), levels
@@ -74,70 +172,30 @@ class BitsBack:
             raise NotExact("its noise level was never settled")
         if type(likelihood) is PixelLevels and levels != likelihood.levels:
             raise NotExact(f"its pixels have {likelihood.levels} levels, the rows {levels}")
-        self._decode = chained(exact_body(net.decoder), exact_head(likelihood.head))
-        inner = normal_quantiles(1 << _DEPTH)
-        self._edges = np.concatenate([[-8.0], inner, [8.0]])
-        twice = normal_quantiles(2 << _DEPTH)[::2]  # the middle of every interval, by mass
-        self._centres = np.floor(twice * ONE + 0.5)
 
     def encode(self, rows: np.ndarray) -> bytes:
         """Whole numbers (n, entries) below ``levels`` → bytes."""
-        stack, sizes, start = Stack(self._bottom(), seal=True), bytearray(), 0
-        while start < len(rows):
-            # more than there is would come out as zeros: a poor draw of z
-            size = min(max(1, stack.bits // (self.dim * _DEPTH)), _TOGETHER, len(rows) - start)
-            values = rows[start : start + size].astype(np.int64)
-            sizes.append(size)
-            start += size
-            bins = stack.take_levels(len(values) * self.dim, self._posterior(values), _DEPTH)
-            stack.put_levels(values.ravel(), self._entries(bins, len(values)), self.depth)
-            stack.put_even(bins, 1 << _DEPTH)
-        groups = zlib.compress(bytes(sizes), 9)
-        return struct.pack("<I", len(groups)) + groups + stack.words().astype("<u4").tobytes()
+        return self.channel.encode(self, rows)
 
     def decode(self, data: bytes, n: int) -> np.ndarray:
         """The rows (n, entries) again. Raises ValueError where what is left is not what lay at the bottom."""
-        sizes, words = _groups(data, n)
-        stack = Stack(words, seal=False)
-        rows = np.zeros((n, math.prod(self.shape)), np.int64)
-        stop = n
-        for count in reversed(sizes):
-            part = slice(stop - count, stop)
-            stop -= count
-            bins = stack.take_even(count * self.dim, 1 << _DEPTH)
-            values = stack.take_levels(count * rows.shape[1], self._entries(bins, count), self.depth)
-            rows[part] = values.reshape(count, -1)
-            stack.put_levels(bins, self._posterior(rows[part]), _DEPTH)
-        if not np.array_equal(stack.words(unseal=True), self._bottom()):
-            raise ValueError("its coded rows do not end where they began.")
-        return rows
+        return self.channel.decode(self, data, n)
 
-    def _bottom(self) -> np.ndarray:
-        return filler(self.dim * _DEPTH // 32 + 2)
-
-    def _posterior(self, values: np.ndarray) -> Cumulative:
-        """The mass of q(z | x) below an interval's edge, for every number of the codes of these rows."""
+    def shown(self, values: np.ndarray, rows: slice) -> Tensor:
         x = torch.from_numpy(values).double().reshape(-1, *self.shape)
         if type(self.net.likelihood) is Categorical:
-            shown = self.net.likelihood.represent(x).double()
-        else:
-            shown = x / float(self.levels - 1)
-        a = fixed(shown)
-        mu = self._mu(a).flatten().numpy() / ONE
-        log_var = self._log_var(a).flatten().clamp(_LOG_VAR[0] * ONE, _LOG_VAR[1] * ONE).numpy() / ONE
-        precision = exp(log_var * -0.5)
+            return fixed(self.net.likelihood.represent(x).double())
+        return fixed(x / float(self.levels - 1))
 
-        def below(k: np.ndarray) -> np.ndarray:
-            mass = normal_cdf_fast((self._edges[k] - mu) * precision)
-            return _with_floor(np.where(k <= 0, 0.0, np.where(k >= 1 << _DEPTH, 1.0, mass)), k, 1 << _DEPTH)
+    def put(self, stack: Stack, values: np.ndarray, out: Tensor, rows: slice) -> None:
+        stack.put_levels(values.ravel(), self._entries(out), self.depth)
 
-        return below
+    def take(self, stack: Stack, out: Tensor, rows: slice) -> np.ndarray:
+        return stack.take_levels(len(out) * self.width, self._entries(out), self.depth).reshape(len(out), -1)
 
-    def _entries(self, bins: np.ndarray, count: int) -> Cumulative:
+    def _entries(self, out: Tensor) -> Cumulative:
         """The mass of p(x | z) below a level, for every entry of these rows."""
-        z = torch.from_numpy(self._centres[bins]).reshape(count, *self.net.bottleneck.code_shape)
-        out = self._decode(z)
-        likelihood, levels = self.net.likelihood, self.levels
+        count, likelihood, levels = len(out), self.net.likelihood, self.levels
         if type(likelihood) is Bernoulli:
             dark = logistic_cdf_fast(out.flatten().numpy() / -ONE)
             return lambda k: np.where(k <= 0, 0.0, np.where(k >= 2, 1.0, dark))
@@ -150,25 +208,25 @@ class BitsBack:
 
         def below(k: np.ndarray) -> np.ndarray:
             mass = law((k - 0.5) / float(levels - 1))
-            return _with_floor(np.where(k <= 0, 0.0, np.where(k >= levels, 1.0, mass)), k, levels)
+            return with_floor(np.where(k <= 0, 0.0, np.where(k >= levels, 1.0, mass)), k, levels)
 
         return below
 
 
-def _groups(data: bytes, n: int) -> tuple[bytes, np.ndarray]:
+def _groups(data: bytes, n: int, together: int) -> tuple[bytes, np.ndarray]:
     """How many rows were coded together, time after time, and the words of the stack."""
     (size,) = struct.unpack_from("<I", data) if len(data) >= 4 else (len(data),)
     words = data[4 + size :]
     unpacker = zlib.decompressobj()
     sizes = unpacker.decompress(data[4 : 4 + size], n + 1)
-    if len(words) % 4 or sum(sizes) != n or (sizes and max(sizes) > _TOGETHER) or not all(sizes):
+    if len(words) % 4 or sum(sizes) != n or (sizes and max(sizes) > together) or not all(sizes):
         raise ValueError("its groups of rows contradict its rows.")
     return sizes, np.frombuffer(words, "<u4")
 
 
-def _with_floor(mass: np.ndarray, k: np.ndarray, levels: int) -> np.ndarray:
+def with_floor(mass: np.ndarray, k: np.ndarray, levels: Any) -> np.ndarray:
     """No level without a little mass."""
-    even = np.clip(k, 0, levels) / float(levels)
+    even = np.clip(k, 0, levels) / np.asarray(levels, np.float64)
     return mass + (even - mass) * _FLOOR
 
 
@@ -195,15 +253,17 @@ def _normal(likelihood: Normal, out: Tensor) -> Any:
     """Gaussians on grey values, each level with the mass of its interval."""
     mean = activate("sigmoid", out) if likelihood.link == "sigmoid" else out
     count, *shape = mean.shape
-    noise = likelihood.noise
+    mean, inverse = mean.flatten().numpy() / ONE, np.tile(precision(likelihood.noise, tuple(shape)).ravel(), count)
+    return lambda edge: normal_cdf_fast((edge - mean) * inverse)
+
+
+def precision(noise: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """1 / σ of every entry of a row, by single exact steps."""
     if noise.sigma == "learned":
         log_var = noise.log_var.detach().double().cpu().clamp(-14.0, 8.0).expand(shape)
-        precision = exp(log_var.numpy() * -0.5)  # not the library's, which differs in its last digit
-    else:
-        # a square root and a division are exact steps
-        precision = 1.0 / np.sqrt(noise().detach().double().cpu().expand(shape).numpy())
-    mean, precision = mean.flatten().numpy() / ONE, np.tile(precision.ravel(), count)
-    return lambda edge: normal_cdf_fast((edge - mean) * precision)
+        return exp(log_var.numpy() * -0.5)  # not the library's, which differs in its last digit
+    # a square root and a division are exact steps
+    return 1.0 / np.sqrt(noise().detach().double().cpu().expand(shape).numpy())
 
 
 def _categorical(logits: Tensor, levels: int) -> Cumulative:

@@ -110,6 +110,7 @@ class Writer:
     def __init__(self) -> None:
         stream, self._model = _models()
         self._coder = stream.queue.RangeEncoder()
+        self._known: dict[int, object] = {}
 
     def put(self, symbols: np.ndarray, counts: np.ndarray) -> None:
         """Symbols (m,) that share a table of whole ``counts``; a table of one symbol costs nothing."""
@@ -122,6 +123,14 @@ class Writer:
         for symbol, key in zip(symbols.tolist(), keys.tolist(), strict=True):
             if key in models:
                 self._coder.encode(symbol, models[key])
+
+    def put_by_key(self, symbols: np.ndarray, keys: np.ndarray, counts: dict[int, np.ndarray]) -> None:
+        """Symbols with the table of their keys, in the order of these; a table is made once."""
+        for key, which in by_key(keys):
+            if len(counts[key]) > 1:
+                if key not in self._known:
+                    self._known[key] = table(self._model, counts[key])
+                self._coder.encode(symbols[which].astype(np.int32), self._known[key])
 
     def bytes(self) -> bytes:
         return self._coder.get_compressed().astype("<u4").tobytes()
@@ -148,6 +157,21 @@ class Reader:
         except AssertionError as error:
             raise ValueError("its coded symbols are impossible.") from error
 
+    def take_by_key(self, keys: np.ndarray, counts: dict[int, np.ndarray]) -> np.ndarray:
+        """Symbols with the table of their keys, as :meth:`Writer.put_by_key` put them.
+
+        Raises ValueError where a table is lacking.
+        """
+        found = np.zeros(len(keys), np.int64)
+        for key, which in by_key(keys):
+            if key not in counts:
+                raise ValueError("it lacks a table.")
+            if len(counts[key]) > 1:
+                if key not in self._known:
+                    self._known[key] = table(self._model, counts[key])
+                found[which] = self._decoded(self._known[key], len(which))
+        return found
+
     def take_one(self, key: int, counts: np.ndarray) -> int:
         """One symbol; the table of a key is made once."""
         if len(counts) < 2:
@@ -155,6 +179,14 @@ class Reader:
         if key not in self._known:
             self._known[key] = table(self._model, counts)
         return int(self._decoded(self._known[key]))
+
+
+def by_key(keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Which symbols have which key, in the order of keys."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    edges = np.flatnonzero(np.diff(ordered)) + 1
+    return [(int(keys[which[0]]), which) for which in np.split(order, edges)] if len(keys) else []
 
 
 def table(model: object, counts: np.ndarray) -> object:

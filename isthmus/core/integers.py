@@ -11,7 +11,6 @@ done in whole numbers; tables and weights stand in the file.
 
 References:
     Weinberger, Seroussi and Sapiro, LOCO-I, 2000 (contexts of activity); Robinson, SHORTEN, 1994.
-    The tokens are those of JPEG XL's hybrid integers, ISO/IEC 18181-1.
 """
 
 from __future__ import annotations
@@ -24,18 +23,29 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isthmus.core.entropy import Reader, Writer, joined, parted
+from isthmus.core.entropy import Reader, Writer, by_key, joined, parted
+from isthmus.core.tokens import (
+    MOST_LEVELS,
+    MOST_WEIGHT,
+    TOKENS,
+    WEIGHT_BITS,
+    as_small_floats,
+    inflate,
+    low_bits,
+    read_tables,
+    read_weights,
+    residuals_of,
+    small_floats,
+    token_of,
+    written_weights,
+)
 
 #: Numbers are within this of their column's base, so that no product of 64 bits overflows.
 MOST = 1 << 32
-#: What is expected is a number of so many bits behind the point; weights have so many.
-HINT_BITS, _WEIGHT_BITS = 8, 14
+#: What is expected is a number of so many bits behind the point.
+HINT_BITS = 8
 _UNIT = 1 << HINT_BITS
-_MOST_WEIGHT = (1 << 17) - 1
 _MOST_HINT = 1 << 40
-#: Residuals below this have a token each; beyond, four to an octave.
-_DIRECT = 64
-_TOKENS = _DIRECT + 4 * 40
 #: Contexts of activity: half octaves from an eighth of a step on.
 _ACTIVITIES = 64
 _EDGES = np.array([math.isqrt(1024 << k) for k in range(_ACTIVITIES - 1)], np.int64)
@@ -50,8 +60,8 @@ _FEW_COLUMNS, _FEW_VALUES = 64, 512
 _HINT, _ABOVE, _MOST_CASES = -2, -3, 4096
 #: Tables of one file, and entries of all of them.
 _MOST_TABLES, _MOST_ENTRIES = 1 << 20, 1 << 24
-#: Offsets and category levels at most.
-_MOST_OFFSETS, MOST_LEVELS = 32, 4096
+#: Offsets at most.
+_MOST_OFFSETS = 32
 #: A table's entry costs some bits to write down.
 _ENTRY_BITS = 7.0
 
@@ -107,11 +117,11 @@ def _features(q: np.ndarray, columns: Columns, j: int, offsets: Sequence[int]) -
 
 def _expected(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """μ in steps of 1 / 256."""
-    total = np.full(features.shape[1], 1 << (_WEIGHT_BITS - 1), np.int64)
+    total = np.full(features.shape[1], 1 << (WEIGHT_BITS - 1), np.int64)
     for feature, weight in zip(features, weights, strict=True):
         if weight:
             total += feature * weight
-    return np.clip(total >> _WEIGHT_BITS, -4 * MOST * _UNIT, 4 * MOST * _UNIT)
+    return np.clip(total >> WEIGHT_BITS, -4 * MOST * _UNIT, 4 * MOST * _UNIT)
 
 
 def _fit(q: np.ndarray, columns: Columns, offsets: Sequence[int], shared: bool) -> np.ndarray:
@@ -135,9 +145,9 @@ def _fit(q: np.ndarray, columns: Columns, offsets: Sequence[int], shared: bool) 
         # what is left over
         left = max(squares[j] - b @ solved, counts[j] / 12, 1.0)
         finest = math.sqrt(12 * left * n_features / max(1.0, counts[j]) / max(float(np.diag(a).sum()), 1e-12))
-        digits = min(_WEIGHT_BITS, max(0, math.ceil(-math.log2(min(1.0, finest)))))
-        rounded = np.rint(solved * (1 << digits)) * (1 << _WEIGHT_BITS - digits)
-        weights[j] = np.clip(rounded, -_MOST_WEIGHT - 1, _MOST_WEIGHT + 1)
+        digits = min(WEIGHT_BITS, max(0, math.ceil(-math.log2(min(1.0, finest)))))
+        rounded = np.rint(solved * (1 << digits)) * (1 << WEIGHT_BITS - digits)
+        weights[j] = np.clip(rounded, -MOST_WEIGHT - 1, MOST_WEIGHT + 1)
     return weights if not shared else np.repeat(weights[:1], d, axis=0)
 
 
@@ -158,14 +168,14 @@ class _Walk:
 
     def context(self, j: int, mu: np.ndarray, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Activity, the distance behind the point (0 to 128), and whether residuals change their sign."""
-        usual = int(_small_floats(self.rules.scales[j : j + 1])[0])
+        usual = int(small_floats(self.rules.scales[j : j + 1])[0])
         activity = np.searchsorted(_EDGES, (self.activity * usual) >> HINT_BITS, "right")
         behind = mu - (whole << HINT_BITS)
         return activity, np.abs(behind), behind < 0
 
     def saw(self, j: int, cells: np.ndarray, mu: np.ndarray) -> None:
         """Go on with what a column of numbers really held."""
-        usual = int(_small_floats(self.rules.scales[j : j + 1])[0])
+        usual = int(small_floats(self.rules.scales[j : j + 1])[0])
         away = np.minimum(np.abs((cells << HINT_BITS) - mu), 1 << 40)
         ratio = np.minimum((away << HINT_BITS) // usual, 1 << 16)
         self.activity = np.where(self.columns.there(j), (4 * self.activity + ratio) // 5, self.activity)
@@ -302,7 +312,7 @@ class _Measured:
             before, walk_on = q[:, j], walk.activity
             q[:, j] = np.where(there, q[:, j], whole)
             away = np.abs((q[there, j] << HINT_BITS) - mu[there])
-            rules.scales[j] = _as_small_floats(np.array([1 + int(away.mean()) if len(away) else 1]))[0]
+            rules.scales[j] = as_small_floats(np.array([1 + int(away.mean()) if len(away) else 1]))[0]
             activity[:, j], behind[:, j], turned = walk.context(j, mu, whole)
             residuals[:, j] = np.where(turned, whole - q[:, j], q[:, j] - whole)
             walk.saw(j, q[:, j], mu)
@@ -312,9 +322,9 @@ class _Measured:
                 walk.index[:, j] = np.where(there, walk.level(j, before), 0)
                 parents, cost = walk.best(j)
                 as_number = _cost(
-                    _key(1, activity[there, j], behind[there, j]), _token(residuals[there, j])[0], _TOKENS
+                    _key(1, activity[there, j], behind[there, j]), token_of(residuals[there, j])[0], TOKENS
                 )
-                as_number += float(_token(residuals[there, j])[1].sum())
+                as_number += float(token_of(residuals[there, j])[1].sum())
                 if cost + 12 * len(values) < as_number:
                     rules.parents[j], walk.activity = parents, walk_on
                     q[:, j] = values[walk.index[:, j]]
@@ -323,12 +333,12 @@ class _Measured:
                     del rules.alphabets[j]
                     walk.index[:, j] = 0
         number = np.array([not walk.size(j) for j in range(d)])
-        tokens = np.where(number, _token(residuals)[0], walk.index)
+        tokens = np.where(number, token_of(residuals)[0], walk.index)
         there = np.ones((n, d), bool) if columns.present is None else columns.present
         of_numbers = there & number
         costs = []
         for contexts in range(len(_CONTEXTS)):
-            costs.append(_cost(_key(contexts, activity[of_numbers], behind[of_numbers]), tokens[of_numbers], _TOKENS))
+            costs.append(_cost(_key(contexts, activity[of_numbers], behind[of_numbers]), tokens[of_numbers], TOKENS))
         rules.contexts = int(np.argmin(costs))
         keys = np.where(number, _key(rules.contexts, activity, behind), 0)
         starts = _tables_of(walk)
@@ -341,9 +351,9 @@ class _Measured:
         rules, walk = self.walk.rules, self.walk
         tables: dict[int, np.ndarray] = {}
         there = np.ones(self.keys.shape, bool) if columns.present is None else columns.present
-        for key, which in _by_key(self.keys[there]):
-            tables[key] = _as_small_floats(np.bincount(self.tokens[there][which]))
-        counts = {key: _small_floats(table) for key, table in tables.items()}
+        for key, which in by_key(self.keys[there]):
+            tables[key] = as_small_floats(np.bincount(self.tokens[there][which]))
+        counts = {key: small_floats(table) for key, table in tables.items()}
         writer, bits = Writer(), []
         for j in range(len(columns.levels)):
             cells = columns.there(j)
@@ -351,10 +361,10 @@ class _Measured:
             if _ABOVE in rules.parents[j]:
                 writer.put_each(tokens, keys, counts)
             else:
-                for key, which in _by_key(keys):
+                for key, which in by_key(keys):
                     writer.put(tokens[which], counts[key])
             if not walk.size(j):
-                bits.append(_low_bits(self.residuals[cells, j]))
+                bits.append(low_bits(self.residuals[cells, j]))
         sizes = np.zeros(_tables_of(walk)[-1], "<u2")
         for key, table in tables.items():
             sizes[key] = len(table)
@@ -367,7 +377,7 @@ class _Measured:
         return joined([
             json.dumps([list(rules.offsets), int(self.shared), rules.contexts, parents, alphabets]).encode(),
             zlib.compress(bases.astype("<i8").tobytes(), 9),
-            zlib.compress(_written_weights(weights), 9),
+            zlib.compress(written_weights(weights), 9),
             zlib.compress(rules.scales.tobytes(), 9),
             zlib.compress(np.concatenate([np.zeros(0, np.int64), *values]).astype("<i8").tobytes(), 9),
             zlib.compress(sizes.tobytes(), 9),
@@ -386,11 +396,11 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
     head, *parts = parted(data, 9)
     offsets, shared, contexts, parents, n_values = _checked_head(head, columns)
     n_features = len(offsets) + 4
-    bases = np.frombuffer(_inflate(parts[0], 8 * d), "<i8").astype(np.int64)
-    weights = _read_weights(_inflate(parts[1], (1 + 4 * n_features) * (1 if shared else d)), n_features)
+    bases = np.frombuffer(inflate(parts[0], 8 * d), "<i8").astype(np.int64)
+    weights = read_weights(inflate(parts[1], (1 + 4 * n_features) * (1 if shared else d)), n_features)
     weights = np.repeat(weights, d, axis=0) if shared else weights
-    scales = np.frombuffer(_inflate(parts[2], d), np.uint8)
-    values = np.frombuffer(_inflate(parts[3], 8 * sum(n_values.values())), "<i8").astype(np.int64)
+    scales = np.frombuffer(inflate(parts[2], d), np.uint8)
+    values = np.frombuffer(inflate(parts[3], 8 * sum(n_values.values())), "<i8").astype(np.int64)
     ends = np.cumsum(list(n_values.values()))[:-1] if n_values else []
     alphabets = {j: one.cumsum() for j, one in zip(n_values, np.split(values, ends), strict=False)}
     walk = _Walk(columns.less(bases), _Rules(tuple(offsets), weights, scales, parents, alphabets, contexts))
@@ -400,10 +410,10 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
     starts = _tables_of(walk)
     if starts[-1] > 2 * _MOST_TABLES:
         raise ValueError("its tables are too many.")
-    sizes = np.frombuffer(_inflate(parts[4], 2 * starts[-1]), "<u2")
+    sizes = np.frombuffer(inflate(parts[4], 2 * starts[-1]), "<u2")
     if int(sizes.sum(dtype=np.int64)) > _MOST_ENTRIES:
         raise ValueError("its tables are too many.")
-    tables = _tables(_inflate(parts[5], int(sizes.sum(dtype=np.int64))), sizes)
+    tables = read_tables(inflate(parts[5], int(sizes.sum(dtype=np.int64))), sizes)
     bits, at = np.unpackbits(np.frombuffer(parts[6], np.uint8)), 0
     reader, q = Reader(parts[7]), np.zeros((n, d), np.int64)
     for j in range(d):
@@ -415,7 +425,7 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
         mu, whole = walk.expect(q, j)
         activity, behind, turned = walk.context(j, mu, whole)
         tokens = _taken(reader, tables, _key(contexts, activity, behind)[there])
-        residuals, used = _residuals(tokens, bits[at:])
+        residuals, used = residuals_of(tokens, bits[at:])
         at += used
         q[:, j] = whole
         q[there, j] += np.where(turned[there], -residuals, residuals)
@@ -425,7 +435,7 @@ def decode(data: bytes, columns: Columns) -> np.ndarray:
 
 def _taken(reader: Reader, tables: dict[int, np.ndarray], keys: np.ndarray) -> np.ndarray:
     tokens = np.zeros(len(keys), np.int64)
-    for key, which in _by_key(keys):
+    for key, which in by_key(keys):
         if key not in tables:
             raise ValueError("it lacks a table.")
         tokens[which] = reader.take(len(which), tables[key])
@@ -482,101 +492,6 @@ def _counts(values: np.ndarray) -> np.ndarray:
     return np.unique(values, return_counts=True)[1]
 
 
-def _by_key(keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Which cells have which table, in the order of tables."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    edges = np.flatnonzero(np.diff(ordered)) + 1
-    return [(int(keys[which[0]]), which) for which in np.split(order, edges)] if len(keys) else []
-
-
-# --- tokens ---------------------------------------------------------------------------------------------------
-
-
-def _token(residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Residuals → tokens, and how many low bits stand beside each, and these."""
-    u = (residuals << 1) ^ (residuals >> 63)
-    exponent = np.frexp(np.maximum(u, 1).astype(np.float64))[1].astype(np.int64) - 1
-    n_bits = np.where(u < _DIRECT, 0, exponent - 2)
-    token = np.where(u < _DIRECT, u, _DIRECT + (exponent - 6) * 4 + ((u >> n_bits) & 3))
-    return token, n_bits, u & ((1 << n_bits) - 1)
-
-
-def _low_bits(residuals: np.ndarray) -> np.ndarray:
-    """The low bits of a column's residuals, one after the other."""
-    _, n_bits, low = _token(residuals)
-    few = n_bits > 0
-    if not few.any():
-        return np.zeros(0, bool)
-    n_bits, low = n_bits[few], low[few]
-    places = np.arange(int(n_bits.max()))[::-1]
-    return ((low[:, None] >> places) & 1).astype(bool)[places < n_bits[:, None]]
-
-
-def _residuals(tokens: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, int]:
-    """Tokens and the bits behind them → residuals, and how many bits these took."""
-    exponent = np.where(tokens < _DIRECT, 0, (tokens - _DIRECT) // 4 + 6)
-    n_bits = np.maximum(exponent - 2, 0)
-    used = int(n_bits.sum())
-    if used > len(bits):
-        raise ValueError("its low bits end too early.")
-    u = np.where(tokens < _DIRECT, tokens, (4 + ((tokens - _DIRECT) & 3)) << n_bits)
-    few = n_bits > 0
-    if used:
-        places = np.arange(int(n_bits.max()))[::-1]
-        low = np.zeros((int(few.sum()), len(places)), np.int64)
-        low[places < n_bits[few, None]] = bits[:used]
-        u[few] |= (low << places).sum(1)
-    return (u >> 1) ^ -(u & 1), used
-
-
-# --- small floats, tables, sections ---------------------------------------------------------------------------
-
-
-def _as_small_floats(counts: np.ndarray) -> np.ndarray:
-    """Counts as bytes, four bits of mantissa each: what is above 0 stays above it, and order stays."""
-    counts = np.minimum(counts.astype(np.int64), 31 << 14)
-    exponent = np.maximum(np.frexp(np.maximum(counts, 1).astype(np.float64))[1].astype(np.int64) - 5, 0)
-    mantissa = (counts + (1 << exponent >> 1)) >> exponent
-    over = mantissa == 32
-    exponent, mantissa = exponent + over, np.where(over, 16, mantissa)
-    return np.where(exponent > 0, 16 * exponent + mantissa, mantissa).clip(0, 255).astype(np.uint8)
-
-
-def _small_floats(data: np.ndarray) -> np.ndarray:
-    v = data.astype(np.int64)
-    return np.where(v < 32, v, (16 + (v & 15)) << np.maximum((v >> 4) - 1, 0))
-
-
-def _written_weights(weights: np.ndarray) -> bytes:
-    """Weights (d, features) without the zeros at their ends, their first bytes first."""
-    every = np.bitwise_or.reduce(weights, axis=1) | 1 << _WEIGHT_BITS
-    zeros = np.frexp((every & -every).astype(np.float64))[1].astype(np.int64) - 1
-    short = (weights >> zeros[:, None]).astype("<i4")
-    turned = (short << 1) ^ (short >> 31)  # so that small ones have zeros before them whatever their sign
-    return zeros.astype(np.uint8).tobytes() + turned.T.copy().view(np.uint8).reshape(-1, 4).T.tobytes()
-
-
-def _read_weights(data: bytes, n_features: int) -> np.ndarray:
-    d = len(data) // (1 + 4 * n_features)
-    zeros = np.minimum(np.frombuffer(data[:d], np.uint8), _WEIGHT_BITS).astype(np.int64)
-    planes = np.frombuffer(data[d:], np.uint8).reshape(4, -1).T
-    turned = np.ascontiguousarray(planes).view("<u4").astype(np.int64).reshape(n_features, d).T
-    weights = ((turned >> 1) ^ -(turned & 1)) << zeros[:, None]
-    return np.clip(weights, -_MOST_WEIGHT - 1, _MOST_WEIGHT + 1)
-
-
-def _tables(data: bytes, sizes: np.ndarray) -> dict[int, np.ndarray]:
-    found, at = {}, 0
-    for key in np.flatnonzero(sizes):
-        counts = _small_floats(np.frombuffer(data[at : at + int(sizes[key])], np.uint8))
-        at += int(sizes[key])
-        if len(counts) > max(_TOKENS, MOST_LEVELS) or not counts.any():
-            raise ValueError("a table of it is impossible.")
-        found[int(key)] = counts
-    return found
-
-
 def _checked_head(head: bytes, columns: Columns) -> tuple[list[int], int, int, list[list[int]], dict[int, int]]:
     d = len(columns.levels)
     match json.loads(head) if len(head) < 1 << 20 else None:
@@ -596,14 +511,3 @@ def _checked_head(head: bytes, columns: Columns) -> tuple[list[int], int, int, l
                 if good and all(j < d and not columns.levels[j] for j in sizes):
                     return offsets, shared, contexts, parents, sizes
     raise ValueError("what it says of its columns is impossible.")
-
-
-def _inflate(data: bytes, size: int) -> bytes:
-    """Exactly ``size`` bytes out of zlib's."""
-    try:
-        found = zlib.decompressobj().decompress(data, size + 1)
-    except zlib.error as error:
-        raise ValueError("a section of it cannot be unpacked.") from error
-    if len(found) != size:
-        raise ValueError("a section of it is not as long as it should be.")
-    return found

@@ -3,8 +3,8 @@ r"""Rows into few bytes and back: exactly, or with a promised error. The model s
 .. math:: \text{bits} \approx -\log_2 p(q \mid \text{what the model and the cells before expect})
 
 Every chunk of rows is coded in several ways, of which the smallest is kept and said: what the autoencoder leaves over,
-what PCA of the same size does, what earlier cells of a row do, what the row above does, bits-back where the model is
-variational, or zstd. Each is decoded again before anything is written.
+what PCA of the same size does, what earlier cells of a row do, what the row above does, what the steps before do in
+recordings, bits-back where the model is variational, or zstd. Each is decoded again before anything is written.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.core import waves
 from isthmus.core.arithmetic import ONE
-from isthmus.core.bits_back import BitsBack
 from isthmus.core.entropy import joined, parted
-from isthmus.core.exact import NotExact
 from isthmus.core.integers import Columns, decode, encode
-from isthmus.core.likelihoods import Categorical
 from isthmus.data.container import MAX_CELLS, Chunk, Container, pack, unpack, write
 from isthmus.data.listing import watched
 from isthmus.data.rows import Rows
@@ -33,6 +31,7 @@ from isthmus.tasks.base import Result
 from isthmus.tasks.besides import Beside, besides
 from isthmus.tasks.codes import Returned
 from isthmus.tasks.foresight import Foresight
+from isthmus.tasks.given_back import given_back
 from isthmus.tasks.packing import (
     STATES,
     Cells,
@@ -44,15 +43,18 @@ from isthmus.tasks.packing import (
     safe_names,
     to_cells,
 )
+from isthmus.tasks.runs import Runs
 
 if TYPE_CHECKING:
     from isthmus.model import Model
     from isthmus.tasks.compress_large import Packing
 
 #: How a chunk may be coded; the number is its first byte in the file.
-WAYS = ("zstd", "columns", "rows", "autoencoder", "PCA", "bits-back")
+WAYS = ("zstd", "columns", "rows", "autoencoder", "PCA", "bits-back", "waves")
+#: Columns that are told by the steps before them at most: each is walked by itself.
+_MOST_WAVES = 16
 #: Steps of a code to try: so many to its deviation.
-_FINENESS = (1, 2, 4, 8, 16, 32)
+_FINENESS, _MIDDLE = (1, 2, 4, 8, 16, 32), 2
 #: Cells, and rows at least, that ways are tried on before those near the best are taken for all of the chunk.
 _TRIAL, _LEAST_TRIAL, _NEAR = 100_000, 256, 1.1
 _LEVEL = 19
@@ -143,7 +145,8 @@ def compress(
         from isthmus.tasks.compress_large import Packing
 
         return Packing(model, rows, max_error, chunk_rows, compare)
-    data = opened(rows, model.modality)
+    runs = Runs.of(rows)
+    data = opened(rows, model.modality) if runs is None else runs.data
     together = model.modality.kind == "image" or "global" in getattr(_scaling(model), "kinds", [])
     form = form_of(data, max_error, together or model.modality.kind == "series")
     width = max(1, len(form.columns))
@@ -154,21 +157,25 @@ def compress(
         step = min(step, int(chunk_rows))
     coder = _Coder(model, form)
     chunks, ways, largest, zstd = [], Counter[str](), 0.0, 0
-    n_chunks = -(-len(rows) // step)
-    for some in watched(rows.chunks(step), f"{rows.origin}: coded and read back", "chunks", n_chunks, every=1):
-        part = _slice(data, sum(n for n, _ in chunks), step)
+    n = len(data)
+    cuts = runs.cuts(step) if runs else [(begin, min(begin + step, n)) for begin in range(0, n, step)]
+    for begin, end in watched(cuts, f"{rows.origin}: coded and read back", "chunks", len(cuts), every=1):
+        part = _slice(data, begin, end - begin)
         cells = to_cells(part, form)
+        some = rows.replace(kind="steps", data=part, names=None, beside={}) if runs else rows._slice(begin, end - begin)
+        if runs or model.on_recordings:
+            coder.lengths = runs.within(begin, end) if runs else [end - begin]
         way, coded, plain = coder.encode(cells, some)
-        again = coder.decode(coded, len(some))
-        largest = max(largest, _checked(part, from_cells(again, form, len(some)), form))
+        again = coder.decode(coded, end - begin)
+        largest = max(largest, _checked(part, from_cells(again, form, end - begin), form))
         ways[way] += 1
         zstd += plain
-        chunks.append((len(some), coded))
-    names = None if rows.names is None else list(rows.names)
+        chunks.append((end - begin, coded))
+    names = None if rows.names is None or runs else list(rows.names)
     header = {
-        "codec": "rows", "model": model.fingerprint, "kind": model.modality.kind, "rows": len(rows),
+        "codec": "rows", "model": model.fingerprint, "kind": model.modality.kind, "rows": n,
         "cells_per_row": width, "raw_bytes": int(data.nbytes), "form": form.to_json(), "names": names,
-        "origin": rows.origin, "max_error": max_error,
+        "origin": rows.origin, "max_error": max_error, **({"runs": runs.to_json()} if runs else {}),
     }  # fmt: skip
     packed = pack(header, chunks)
     unpack(packed)  # what would be refused when it is read is refused now
@@ -176,13 +183,15 @@ def compress(
     promised = {name: error_of(s) for name, s in steps.items()}
     if form.shape is not None and len(set(promised.values())) == 1:
         promised = {"every number": next(iter(promised.values()))}
-    remarks = [f"the model predicts nothing here: {coder.why}"] if coder.why else []
+    remarks = [f"the model predicts nothing here: {coder.why}"] if coder.why and not runs else []
     if max_error is None and any(column.how == "raw" for column in form.columns):
         remarks.append("numbers with fractions are kept to the last bit, which models cannot predict: "
                        "max_error=1% (--max-error 1%) makes far smaller files")  # fmt: skip
     beside = besides(data, form, coder.lay, zstd, max_error is None) if compare else []
+    if compare and runs and max_error is None and (flac := runs.flac()):
+        beside.append(flac)
     return Packed(
-        packed, len(rows), int(data.nbytes), dict(ways), promised or None, largest if promised else None, beside,
+        packed, n, int(data.nbytes), dict(ways), promised or None, largest if promised else None, beside,
         sum(t.numel() * t.element_size() for t in model.net.state_dict().values()), remarks,
     )  # fmt: skip
 
@@ -213,7 +222,10 @@ class Inspected:
             hows = Counter(column.how for column in form.columns)
             what = f"a table of {len(form.columns)} columns: " + ", ".join(f"{n} {how}" for how, n in hows.items())
         else:
-            what = f"rows of {' x '.join(map(str, form.shape))} numbers ({form.columns[0].dtype})"
+            size = " x ".join(map(str, form.shape)) or "single"
+            what = f"rows of {size} numbers ({form.columns[0].dtype})"
+        if "runs" in header:
+            what = f"{len(header['runs'].get('lengths', ()))} recordings, {what}"
         n = len(self.container.chunks)
         steps = [error_of(column.step) for column in form.columns if column.step is not None]
         error = "none: every cell as it was" if not steps else (
@@ -248,6 +260,17 @@ def _form_in(container: Container) -> Form:
     return form
 
 
+def _runs_in(container: Container) -> Runs | None:
+    if "runs" not in container.header:
+        return None
+    try:
+        return Runs.from_json(container.header["runs"], container.rows)
+    except ValueError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{container.origin} is damaged: {error} Copy or download it again.") from error
+
+
 def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
     """A file that compress wrote (its path, or its bytes) → the rows that went into it.
 
@@ -267,6 +290,7 @@ def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
         )
     form = _form_in(container)
     names = safe_names(header.get("names"), container.rows)
+    runs = _runs_in(container)
     coder = _Coder(model, form, room=_ROOM * header["raw_bytes"] + _MORE)
     pieces, kept, lost, at = [], [], [], 0
     n = len(container.chunks)
@@ -278,6 +302,10 @@ def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
         at += chunk.rows
     remark = _told(container, lost, salvage, bool(pieces))
     back = _joined(pieces, form)
+    if runs is not None:
+        back, names, torn = runs.back(back, [(begin, end) for _, begin, end in kept])
+        back = back[0] if len(back) == 1 and names is not None else back
+        return Returned(back, names, remark=f"{remark}; {torn}" if remark and torn else remark)
     if names is not None:
         names = tuple(name for _, begin, end in kept for name in names[begin:end])
     if model.modality.kind == "text" and form.shape is None:
@@ -396,9 +424,11 @@ class _Coder:
         self.foresight = Foresight(model, form)
         self.offsets = _offsets(form, len(self.levels))
         self.fineness: dict[str, int] = {}
+        #: how long the runs of recordings are in the chunk that is coded; None where rows do not follow each other
+        self.lengths: list[int] | None = None
         #: the ways that were near the best on some rows of the first chunk; the others are not tried again
         self.near: list[str] = []
-        self.bits_back, self.order, reason = _bits_back(model, form)
+        self.bits_back, reason = given_back(model, form)
         nothing = self.bits_back is None and "autoencoder" not in self.foresight.ways
         self.why = f"{self.foresight.why}; {reason}" if nothing and self.levels else ""
 
@@ -477,10 +507,12 @@ class _Coder:
         ways: dict[str, Callable[[Cells, Rows], bytes]] = {"columns": lambda cells, _: self._columns(cells)}
         if len(rows) > 2:
             ways["rows"] = lambda cells, _: self._columns(cells, down=True)
+        if self.lengths is not None and 0 < self.levels.count(0) <= _MOST_WAVES:
+            ways["waves"] = lambda cells, _: self._waves(cells)
         for way in self.foresight.ways:
             ways[way] = lambda cells, rows, way=way: self._foreseen(way, cells, rows)
-        if self.bits_back is not None and not cells.states.any():
-            ways["bits-back"] = lambda cells, _: self._given_back(cells)
+        if self.bits_back is not None:
+            ways["bits-back"] = lambda cells, _: self.bits_back.encode(cells)
         return ways
 
     def _columns(self, cells: Cells, *, down: bool = False) -> bytes:
@@ -493,14 +525,40 @@ class _Coder:
                 raise ValueError("rows with holes have no differences")
         return encode(q, self._what(cells.states), self.offsets)
 
+    def _waves(self, cells: Cells) -> bytes:
+        assert self.lengths is not None
+        number, rest = np.array(self.levels) == 0, b""
+        # of the rows that a way is tried on, runs end where these do
+        ends = np.minimum(np.cumsum(self.lengths), len(cells.q))
+        if not number.all():
+            levels = tuple(level for level in self.levels if level)
+            present = cells.states[:, ~number] == 0
+            rest = encode(cells.q[:, ~number], Columns(len(present), levels, None if present.all() else present))
+        lengths = np.diff(ends, prepend=0).tolist()
+        return joined([waves.encode(_carried(cells.q[:, number], cells.states[:, number]), lengths), rest])
+
     def _foreseen(self, way: str, cells: Cells, rows: Rows) -> bytes:
         z = self.foresight.codes(way, rows)
         if way not in self.fineness:
             most = min(len(rows), self._trial)
             few = Cells(cells.q[:most], cells.states[:most], cells.kept, {})
-            sizes = {m: len(self._with_code(way, few, z[:most], m)) for m in _FINENESS}
-            self.fineness[way] = min(sizes, key=lambda m: sizes[m])
+            best = self._finest(way, few, z[:most])
+            if most == len(rows):
+                return best
         return self._with_code(way, cells, z, self.fineness[way])
+
+    def _finest(self, way: str, cells: Cells, z: np.ndarray) -> bytes:
+        """Find the step of codes from which finer and coarser ones are longer, and what it gives."""
+        found = {at: self._with_code(way, cells, z, _FINENESS[at]) for at in (_MIDDLE, _MIDDLE + 1)}
+        step = 1 if len(found[_MIDDLE + 1]) < len(found[_MIDDLE]) else -1
+        at = _MIDDLE + max(step, 0)
+        while 0 <= at + step < len(_FINENESS):
+            found[at + step] = self._with_code(way, cells, z, _FINENESS[at + step])
+            if len(found[at + step]) >= len(found[at]):
+                break
+            at += step
+        self.fineness[way] = _FINENESS[at]
+        return found[at]
 
     def _with_code(self, way: str, cells: Cells, z: np.ndarray, fineness: int) -> bytes:
         steps = np.clip(np.rint(z.std(0) * ONE / fineness), 1, 1 << 24).astype(np.int64)
@@ -509,12 +567,6 @@ class _Coder:
         hints = self.foresight.hints(way, codes * steps)
         rest = encode(cells.q, self._what(cells.states, hints), self.offsets)
         return joined([steps.astype("<i4").tobytes(), written, rest])
-
-    def _given_back(self, cells: Cells) -> bytes:
-        q = cells.q[:, self.order]
-        if q.min(initial=0) < 0 or q.max(initial=0) >= self.bits_back.levels:
-            raise ValueError("the rows are beyond the levels")
-        return self.bits_back.encode(q)
 
     def _body(self, way: str, body: bytes, n: int, states: np.ndarray) -> np.ndarray:
         if way == "zstd":
@@ -525,12 +577,20 @@ class _Coder:
                 number = np.array(self.levels) == 0
                 q[:, number] = q[:, number].cumsum(0)
             return q
+        if way == "waves":
+            coded, rest = parted(body, 2)
+            q, number = np.zeros((n, len(self.levels)), np.int64), np.array(self.levels) == 0
+            if not 0 < number.sum() <= _MOST_WAVES:
+                raise ValueError("such columns are not told by the steps before them")
+            q[:, number] = waves.decode(coded, n, int(number.sum()))
+            if not number.all():
+                levels, present = tuple(level for level in self.levels if level), states[:, ~number] == 0
+                q[:, ~number] = decode(rest, Columns(n, levels, None if present.all() else present))
+            return q
         if way == "bits-back":
             if self.bits_back is None:
                 raise ValueError("this model gives no bits back")
-            q = np.empty((n, len(self.levels)), np.int64)
-            q[:, self.order] = self.bits_back.decode(body, n)
-            return q
+            return self.bits_back.decode(body, n, states)
         if way not in self.foresight.ways:
             raise ValueError(f"this model has no {way} for such rows")
         steps_bytes, written, rest = parted(body, 3)
@@ -555,6 +615,14 @@ class _Coder:
         return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(data)
 
 
+def _carried(q: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """With what was last there in place of what is missing."""
+    if not states.any():
+        return q
+    at = np.where(states == 0, np.arange(len(q))[:, None], 0)
+    return np.take_along_axis(q, np.maximum.accumulate(at, axis=0), axis=0)
+
+
 def _size(code: Callable[[Cells, Rows], bytes], cells: Cells, rows: Rows) -> float:
     try:
         return len(code(cells, rows))
@@ -572,33 +640,6 @@ def _offsets(form: Form | None, k: int) -> tuple[int, ...]:
     else:
         near = list(range(1, 13))
     return tuple(sorted({offset for offset in near if 0 < offset < k}))
-
-
-def _bits_back(model: Model, form: Form) -> tuple[BitsBack | None, np.ndarray, str]:
-    """The model as a lossless coder of these rows; the order of its entries among the rows' columns; or why not."""
-    k, modality = len(form.columns), model.modality
-    order = np.arange(k)
-    whole = all(c.how == "number" and c.step is None for c in form.columns) and k == math.prod(model.net.shape)
-    if form.shape is None or not whole:
-        return None, order, "its rows are no arrays of whole numbers"
-    levels = 0
-    if modality.kind == "image" and np.dtype(form.columns[0].dtype) == modality.dtype:
-        channels, height, width = model.net.shape
-        order = order.reshape(height, width, channels).transpose(2, 0, 1).ravel()
-        levels = int(modality.high) + 1
-    elif modality.kind == "array":
-        scaling = modality.scaling
-        kinds, far = set(scaling.kinds), {*scaling.center, *np.mod(scaling.spread, 1)}
-        if not any(far) and kinds <= {"global", "none"} and len(set(scaling.spread)) == 1:
-            levels = int(scaling.spread[0]) + 1
-            if type(model.net.likelihood) is Categorical:
-                levels = model.net.likelihood.levels if kinds == {"none"} else 0
-    if not 2 <= levels <= 1 << 16:
-        return None, order, "its rows are not scaled from whole levels"
-    try:
-        return BitsBack(model.net, levels), order, ""
-    except NotExact as reason:
-        return None, order, str(reason)
 
 
 # --- zstd -----------------------------------------------------------------------------------------------------

@@ -47,13 +47,15 @@ def elbo_bits(net, rows, levels, draws=20):
             code = net.bottleneck(net.encoded(net.features(x)))
             z = code.aux["mu"] + torch.randn_like(code.aux["mu"]) * (code.aux["log_var"] / 2).exp()
             p = net.decode(z)
+            # far from the mean a law is surer than a coder can be: there every level keeps a little
             if net.spec.likelihood.kind == "gaussian":
                 law = torch.distributions.Normal(p.mean.double(), p.variance.double().sqrt())
                 half = 0.5 / (levels - 1)
                 top = torch.where(x >= 1, 1.0, law.cdf(x + half))
                 mass = top - torch.where(x <= 0, 0.0, law.cdf(x - half))
-                # far from the mean a gaussian is surer than a coder can be: every level keeps a little
                 nats = (mass + (1 / levels - mass) * 2**-16).log().flatten(1).sum(1)
+            elif net.spec.likelihood.kind == "pixels":
+                nats = (p.log_probs(x).double().exp() * (1 - 2**-16) + 2**-16 / levels).log().flatten(1).sum(1)
             else:
                 nats = p.log_prob(x)
             total += float((code.rate - nats).mean()) / draws

@@ -10,11 +10,6 @@ from hypothesis import given, settings
 from isthmus.core.integers import (
     MOST,
     Columns,
-    _as_small_floats,
-    _low_bits,
-    _residuals,
-    _small_floats,
-    _token,
     decode,
     encode,
 )
@@ -71,19 +66,6 @@ def test_a_category_is_told_by_others_and_by_the_cell_above():
     # and numbers of few values are such categories too
     numbers = Columns(len(q), (0, 0, 0))
     assert len(encode(q * 977 - 12_345, numbers)) < 1.1 * len(data) + 500
-
-
-def test_tokens_and_small_floats():
-    values = np.concatenate([np.arange(-300, 300), np.array([2**40, -(2**40), 12_345_678, -1])])
-    tokens = _token(values)[0]
-    back, used = _residuals(tokens, _low_bits(values))
-    assert np.array_equal(back, values)
-    assert used == _token(values)[1].sum()
-    counts = np.arange(1, 300_000, 7)
-    near = _small_floats(_as_small_floats(counts))
-    assert (np.abs(near / counts - 1) < 1 / 30).all()
-    assert (np.diff(near) >= 0).all()
-    assert _small_floats(_as_small_floats(np.zeros(1, np.int64))) == 0
 
 
 def test_numbers_too_far_apart_are_refused():

@@ -17,7 +17,8 @@ from isthmus.data.container import MAGIC, pack, unpack
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
-from isthmus.tasks.compress import WAYS, Inspected, compress, decompress
+from isthmus.tasks.compress import WAYS, Inspected, _Coder, compress, decompress
+from isthmus.tasks.packing import form_of, to_cells
 
 QUICK = Plan(epochs=4, validation=0.1)
 
@@ -52,6 +53,29 @@ def people(n=600, seed=0):
         "empty": pa.nulls(n),
         "constant": pa.array([1.5] * n),
     })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Tables that two numbers nobody sees tell of."""
+
+    def made(n, seed=0):
+        chance = np.random.default_rng(seed)
+        hidden = chance.normal(size=(n, 2))
+        often = np.random.default_rng(7).normal(size=(2, 40))
+        yes = chance.random((n, 40)) < 1 / (1 + np.exp(-3 * hidden @ often))
+        colour = np.array(["red", "green", "blue"])[
+            np.digitize(hidden[:, 0] + 0.3 * chance.normal(size=n), [-0.5, 0.5])
+        ]
+        return pa.table({
+            **{f"q{j}": pa.array(yes[:, j], mask=chance.random(n) < 0.03) for j in range(38)},
+            **{f"q{j}": yes[:, j].astype("i8") for j in (38, 39)},
+            "colour": pa.array(colour.tolist(), mask=chance.random(n) < 0.05),
+            "marks": pa.array(np.rint(20 + 5 * hidden[:, 1] + chance.normal(size=n)).astype("i4")),
+            "weight": pa.array(70 + 9 * hidden[:, 0] + chance.normal(size=n), mask=chance.random(n) < 0.1),
+        })  # fmt: skip
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +229,63 @@ def test_a_file_reads_alike_wherever_it_is_read(series, pictures, tmp_path):
             torch.set_num_threads(threads)
 
 
+def test_a_variational_table_gives_bits_back(answers):
+    """Answers of yes and no, categories, marks and missing cells, of which a few numbers tell: no other way is smaller,
+    and what the model has never seen comes back too.
+    """
+    rows = answers(3000, seed=1)
+    model = Model.fit(answers(3000), "variational", latent_dim=2, warm_start=None,
+                      plan=Plan(epochs=10, validation=0.1, batch_size=64, learning_rate=3e-3))  # fmt: skip
+    packed = compress(model, rows, max_error="0.05", compare=False)
+    assert packed.ways == {"bits-back": 1}
+    back = decompress(model, packed).rows
+    for name in rows.column_names:
+        assert back[name].is_null().equals(rows[name].is_null()), name
+        if name != "weight":
+            assert back[name].equals(rows[name]), name
+    away = np.abs(back["weight"].to_numpy() - rows["weight"].to_numpy())
+    assert np.nanmax(away) <= 0.05
+    # a category that is new, numbers far outside, and two that are new at once
+    place = rows.column_names.index("colour")
+    odd = rows.set_column(place, "colour", pa.array(["new", "newer", None, *rows["colour"].to_pylist()[3:]]))
+    place = rows.column_names.index("marks")
+    odd = odd.set_column(place, "marks", pa.array([10**6, -(10**6), *rows["marks"].to_pylist()[2:]]))
+    packed = compress(model, odd, max_error="0.05", compare=False)
+    assert packed.ways == {"bits-back": 1}
+    again = decompress(model, packed).rows
+    assert again["colour"].equals(odd["colour"])
+    assert again["marks"].equals(odd["marks"])
+    coder = _Coder(model, form_of(rows, "0.05"))
+    cells = to_cells(rows, coder.form)
+    data, threads = coder.bits_back.encode(cells), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with torch.backends.mkldnn.flags(enabled=False):
+            other = _Coder(model, coder.form).bits_back
+            assert np.array_equal(other.decode(data, len(rows), cells.states), np.where(cells.states, 0, cells.q))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.filterwarnings("ignore:TF32")
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "float32"])
+def test_variational_arrays_of_any_whole_numbers_give_bits_back(dtype):
+    """Also 16 bits, of which some are below 0, and numbers on a grid."""
+    chance = np.random.default_rng(0)
+    code = chance.normal(size=(3000, 2))
+    rows = code @ chance.normal(size=(2, 12)) * 900 + 60 * chance.normal(size=(3000, 12))
+    rows = (rows + 20_000 * (dtype == "uint16")).astype(dtype)
+    plan = Plan(epochs=15, validation=0.1, batch_size=64, learning_rate=3e-3)
+    model = Model.fit(rows, "variational", latent_dim=2, plan=plan)
+    coder = _Coder(model, form_of(rows, "0.5"))
+    cells = to_cells(rows, coder.form)
+    data = coder.bits_back.encode(cells)
+    assert np.array_equal(coder.bits_back.decode(data, len(rows), cells.states), cells.q)
+    assert len(data) < 0.97 * len(coder._columns(cells))
+    back = decompress(model, compress(model, rows[:50], max_error="0.5", compare=False)).rows
+    assert np.abs(back.astype(float) - rows[:50]).max() <= 0.5
+
+
 def test_another_model_is_told_apart(series, table):
     packed = compress(series, waves(60), max_error="1%", compare=False)
     with pytest.raises(FileError, match="another model"):
@@ -321,6 +402,6 @@ def test_from_the_command_line(table, tmp_path, capsys):
 
 def test_every_way_has_a_number_of_its_own():
     """The first byte of a chunk: these stand in files, so they stay."""
-    assert WAYS == ("zstd", "columns", "rows", "autoencoder", "PCA", "bits-back")
+    assert WAYS == ("zstd", "columns", "rows", "autoencoder", "PCA", "bits-back", "waves")
     assert MAGIC == b"\x89ISZ\r\n\x1a\n"
     assert struct.calcsize("<8sII") == 16
