@@ -35,7 +35,12 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write.")
 @click.option("--recipe", default="plain", show_default=True, help="A named composition (isthmus recipes).")
-@click.option("--for", "job", metavar="TASK", help="What the model is for: denoise chooses parts and training for it.")
+@click.option(
+    "--for",
+    "job",
+    metavar="TASK",
+    help="What the model is for: denoise, or compress (pictures), which chooses parts and training.",
+)
 @click.option(
     "--noise", help="For denoise: what is added to clean pictures (gaussian:25), blind, or own: they are noisy."
 )
@@ -217,7 +222,8 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     if checkpoint.exists():
         voice.say(f"interrupted: the same command with --resume goes on from {checkpoint}")
     if job:
-        voice.say(f"next: isthmus {said['job']} {_quoted(output)} NEW_ROWS -o FOLDER")
+        where = "FILE.isz" if said["job"] == "compress" else "FOLDER"
+        voice.say(f"next: isthmus {said['job']} {_quoted(output)} NEW_ROWS -o {where}")
     else:
         voice.say(f"next: isthmus detect {_quoted(output)} NEW_ROWS -o scored.csv")
     voice.told(

@@ -27,7 +27,7 @@ from isthmus.core.networks.dense import MLP, Head, Linear
 
 #: Activations are kept within ±2¹⁵, which is 2²⁷ steps; weights have 16 bits behind the point, or fewer where rows of
 #: them are so heavy that sums would leave the exact range.
-_LIMIT = float(1 << 27)
+LIMIT = float(1 << 27)
 _WEIGHT_BITS = 16
 _EXACT = float(1 << 52)
 
@@ -41,10 +41,10 @@ class NotExact(ValueError):
 
 def fixed(x: Tensor) -> Tensor:
     """Real numbers as whole numbers of steps, float64."""
-    return (x.double() * ONE + 0.5).floor().clamp(-_LIMIT, _LIMIT)
+    return (x.double() * ONE + 0.5).floor().clamp(-LIMIT, LIMIT)
 
 
-class _Product:
+class Product:
     """One linear map: weights (out, in) and a bias, in whole numbers."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
@@ -55,7 +55,7 @@ class _Product:
         while True:
             self.weight = (weight * float(1 << self.bits) + 0.5).floor()
             # a sum of whole numbers: exact as long as it is below what is asked of it
-            if float(self.weight.abs().sum(1).max()) * _LIMIT < _EXACT:
+            if float(self.weight.abs().sum(1).max()) * LIMIT < _EXACT:
                 break
             self.bits -= 1
             if self.bits < 4:
@@ -69,11 +69,11 @@ class _Product:
     def __call__(self, a: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
         total = a @ self.transposed + self.bias
-        return (total * 2.0**-self.bits + 0.5).floor().clamp(-_LIMIT, _LIMIT)
+        return (total * 2.0**-self.bits + 0.5).floor().clamp(-LIMIT, LIMIT)
 
 
 def _dense(layer: nn.Module) -> Step:
-    return _Product(layer.weight, layer.bias)
+    return Product(layer.weight, layer.bias)
 
 
 def activate(name: str, a: Tensor) -> Tensor:
@@ -105,14 +105,14 @@ def exact_head(head: Head) -> Step:
     return lambda a: product(a.flatten(1)).reshape(-1, *head.out_shape)
 
 
-def _patches(a: Tensor, product: _Product, size: int, stride: int, padding: int, shape: tuple[int, int]) -> Tensor:
+def _patches(a: Tensor, product: Product, size: int, stride: int, padding: int, shape: tuple[int, int]) -> Tensor:
     """A convolution as a product of patches, so that no library replaces its sums by others."""
     columns = F.unfold(a, size, stride=stride, padding=padding)
     return product(columns.transpose(1, 2)).transpose(1, 2).reshape(len(a), -1, *shape)
 
 
 def _conv(layer: nn.Conv2d) -> Step:
-    product = _Product(layer.weight.flatten(1), layer.bias)
+    product = Product(layer.weight.flatten(1), layer.bias)
     (size, _), (stride, _), (padding, _) = layer.kernel_size, layer.stride, layer.padding
 
     def step(a: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def _conv(layer: nn.Conv2d) -> Step:
 
 def _transposed_conv(layer: nn.ConvTranspose2d) -> Step:
     """The same with zeros between the entries, and the kernel turned round."""
-    product = _Product(layer.weight.flip(2, 3).transpose(0, 1).flatten(1), layer.bias)
+    product = Product(layer.weight.flip(2, 3).transpose(0, 1).flatten(1), layer.bias)
     (size, _), (stride, _), (padding, _) = layer.kernel_size, layer.stride, layer.padding
 
     def step(a: Tensor) -> Tensor:
@@ -194,4 +194,4 @@ def chained(*steps: Step) -> Step:
 
 def linear_map(weight: Tensor, bias: Tensor) -> Step:
     """``weight`` (out, in) and ``bias`` (out,) in whole numbers."""
-    return _Product(weight, bias)
+    return Product(weight, bias)

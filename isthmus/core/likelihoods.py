@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isthmus.core.graded import Graded
 from isthmus.core.joint import Joint
 from isthmus.core.networks.dense import Head
 from isthmus.core.parts import Body, Distribution, Likelihood, Shape, Trace, one_of
@@ -542,6 +543,7 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
     "gaussian": Gaussian,
+    "graded": Graded,
     "joint": Joint,
     "mixed": Mixed,
     "multinomial": Multinomial,

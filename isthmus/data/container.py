@@ -2,6 +2,8 @@
 
 .. math:: file = magic, version, n, \\quad n\\ bytes\\ of\\ JSON, CRC, \\quad the\\ chunks' bytes, CRC
 
+A single picture has a shorter head: *magic, version, model, CRC*, and its one chunk.
+
 A chunk whose CRC32 does not match is lost and named; the others come back. Reading trusts nothing: sizes are held
 against the file before anything is allocated, and rows against what a chunk may hold.
 """
@@ -28,6 +30,10 @@ MAX_CELLS = 1 << 20
 #: Raw bytes, and cells, for a byte of file, beyond ``SMALL``: else a small file could ask for all the memory. Rows that
 #: are more even than that are written with so much room.
 MAX_RATIO, SMALL = 1000, 16 << 20
+
+#: A file of one picture has a short head: magic, version, the beginning of the model's name, CRC32; then its chunk.
+ONE_PICTURE = 2
+_SHORT = struct.Struct("<8sB4sI")
 
 _AGAIN = "Copy or download it again."
 _HEAD = struct.Struct("<8sII")
@@ -107,6 +113,12 @@ def write_from(
     return size
 
 
+def pack_one(model: str, chunk: bytes) -> bytes:
+    """A file of one picture, whose head is so short that it counts for little beside a thumbnail."""
+    named = bytes.fromhex(model[:8])
+    return _SHORT.pack(MAGIC, ONE_PICTURE, named, zlib.crc32(named + chunk)) + chunk
+
+
 def write(path: str | os.PathLike[str], data: bytes) -> None:
     """Put a packed file at ``path``, whole or not at all."""
     write_atomic(path, lambda file: file.write(data) and None)
@@ -141,6 +153,8 @@ def _unpack(data: bytes, origin: str) -> Container:
         near = sum(a == b for a, b in zip(data[:8], MAGIC, strict=False)) >= 5
         what = "is damaged at its start" if near else "is not a file that isthmus compress wrote"
         raise FileError(f"{origin} {what}. {_AGAIN if near else 'Name a file that ends in .isz.'}")
+    if data[len(MAGIC) : len(MAGIC) + 1] == bytes([ONE_PICTURE]):
+        return _one_picture(data, origin)
     if len(data) < _HEAD.size:
         raise ValueError("it was cut short.")
     _, version, n = _HEAD.unpack_from(data)
@@ -168,6 +182,17 @@ def _unpack(data: bytes, origin: str) -> Container:
     elif zlib.crc32(data[:begin]) != _SUM.unpack_from(data, begin)[0]:
         remarks.append(f"{origin} does not match its checksum")
     return Container(header, tuple(chunks), data, origin, tuple(remarks))
+
+
+def _one_picture(data: bytes, origin: str) -> Container:
+    if len(data) < _SHORT.size:
+        raise ValueError("it was cut short.")
+    _, _, model, crc = _SHORT.unpack_from(data)
+    chunk = data[_SHORT.size :]
+    if zlib.crc32(model + chunk) != crc:
+        raise ValueError("it does not match its checksum: it was cut short, or changed.")
+    header = {"codec": "pictures", "model": model.hex(), "rows": 1, "cells_per_row": 0, "raw_bytes": 0}
+    return Container(header, (Chunk(1, _SHORT.size, len(chunk), zlib.crc32(chunk)),), data, origin, ())
 
 
 def _listed(said: Any) -> list[list[int]]:

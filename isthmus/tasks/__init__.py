@@ -19,8 +19,11 @@ TASKS: dict[str, Task] = {
     "shift": Task("isthmus.tasks.between:shift", "Give rows what others have: the difference of mean codes."),
     "traverse": Task("isthmus.tasks.between:traverse", "Show what each number of the code does, from low to high."),
     "fidelity": Task("isthmus.tasks.fidelity:fidelity", "Say how close drawn rows come to real ones."),
-    "compress": Task("isthmus.tasks.compress:compress", "Write rows in few bytes, exactly or with a promised error."),
-    "decompress": Task("isthmus.tasks.compress:decompress", "Bring back the rows that compress wrote."),
+    "compress": Task(
+        "isthmus.tasks.compress:compress", "Write rows in few bytes, exactly or with a promised error; or pictures.",
+        fits="isthmus.tasks.learn_compress:Compressing",
+    ),
+    "decompress": Task("isthmus.tasks.compress:decompress", "Bring back what compress wrote."),
     "probe": Task("isthmus.tasks.probe:probe", "Say for which models, and since how many labels, codes are worth it."),
     "columns": Task("isthmus.tasks.columns:columns", "Say which columns the code can do without, and why."),
     "predict": Task(

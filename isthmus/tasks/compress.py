@@ -43,6 +43,14 @@ from isthmus.tasks.packing import (
     safe_names,
     to_cells,
 )
+from isthmus.tasks.pictures_packed import (
+    BackPictures,
+    InspectedPictures,
+    PackedPictures,
+    compress_pictures,
+    decompress_pictures,
+    packs_pictures,
+)
 from isthmus.tasks.runs import Runs
 
 if TYPE_CHECKING:
@@ -129,18 +137,39 @@ class Packed(Result):
 
 
 def compress(
-    model: Model, rows: Any, *, max_error: str | None = None, chunk_rows: int | None = None, compare: bool = True
-) -> Packed | Packing:
+    model: Model,
+    rows: Any,
+    *,
+    max_error: str | None = None,
+    quality: int | None = None,
+    bpp: float | None = None,
+    chunk_rows: int | None = None,
+    compare: bool = True,
+) -> Packed | PackedPictures | Packing:
     """Rows → a file of few bytes, which this model reads on any machine. Of rows that are read in stretches a chunk is
     written as soon as it is coded, so nothing is done before it is known where to.
+
+    A model that was fitted ``--for compress`` takes pictures of any size, with a loss.
 
     Args:
         max_error: the largest error of any number: 0.01 in the column's units, 1% of its spread, or price=0.5,1%
             for single columns; without it all comes back exactly.
+        quality: of pictures, from 1 (small) to 100 (near); 50 where nothing is said.
+        bpp: the most bits per pixel that each picture may take; it gets the best quality that is no longer.
         chunk_rows: rows that are lost together where the file is damaged; by default about a million cells.
-        compare: hold the size against zstd, xz, Parquet, PNG and WebP.
+        compare: hold the size against zstd, xz, Parquet, PNG and WebP; of pictures against JPEG, WebP and AVIF that
+            come as near.
     """
     rows = model.open(rows)
+    if packs_pictures(model):
+        if max_error is not None or chunk_rows is not None:
+            raise SpecError("Pictures take quality or bpp, and are a chunk each: leave max_error and chunk_rows out.")
+        return compress_pictures(model, rows, quality=quality, bpp=bpp, compare=compare)
+    if quality is not None or bpp is not None:
+        raise SpecError(
+            "quality and bpp are for pictures, and this model is none for them: isthmus fit PICTURES --for compress. "
+            "For rows say max_error (--max-error)."
+        )
     if rows.large:
         from isthmus.tasks.compress_large import Packing
 
@@ -206,8 +235,10 @@ class Inspected:
     damaged: int
 
     @classmethod
-    def of(cls, source: Any) -> Inspected:
+    def of(cls, source: Any) -> Inspected | InspectedPictures:
         container = unpack(source)
+        if container.header["codec"] == "pictures":
+            return InspectedPictures.of(container)
         ways, damaged = Counter[str](), 0
         for chunk in container.chunks:
             data = container.read(chunk)
@@ -271,26 +302,28 @@ def _runs_in(container: Container) -> Runs | None:
         raise FileError(f"{container.origin} is damaged: {error} Copy or download it again.") from error
 
 
-def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
+def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned | BackPictures:
     """A file that compress wrote (its path, or its bytes) → the rows that went into it.
 
     Args:
         salvage: bring back the rows of undamaged chunks where others are damaged, instead of refusing the file.
     """
-    if isinstance(packed, Packed):
+    if isinstance(packed, Packed | PackedPictures):
         packed = packed.data
     container = unpack(packed)
     header = container.header
-    if header["codec"] != "rows":
+    if header["codec"] not in ("rows", "pictures"):
         raise FileError(f"{container.origin} uses the codec {header['codec'][:30]!r}, which this isthmus lacks.")
-    if header["model"] != model.fingerprint:
+    # the short head of a single picture has the beginning of it
+    if not header["model"] or not model.fingerprint.startswith(header["model"]):
         raise FileError(
             f"{container.origin} was compressed with another model (it begins {header['model'][:12]}, this one "
             f"{model.fingerprint[:12]}). Bring the model file that compressed it."
         )
-    form = _form_in(container)
     names = safe_names(header.get("names"), container.rows)
-    runs = _runs_in(container)
+    if header["codec"] == "pictures":
+        return decompress_pictures(container, model, names, lambda *lost: _told(lost[0], lost[1], salvage, lost[2]))
+    form, runs = _form_in(container), _runs_in(container)
     coder = _Coder(model, form, room=_ROOM * header["raw_bytes"] + _MORE)
     pieces, kept, lost, at = [], [], [], 0
     n = len(container.chunks)

@@ -69,7 +69,7 @@ def known_jobs() -> list[str]:
     """The tasks that a model can be fitted for.
 
     >>> known_jobs()
-    ['denoise']
+    ['denoise', 'compress']
     """
     return [name for name, task in TASKS.items() if task.fits]
 

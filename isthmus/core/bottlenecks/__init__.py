@@ -4,6 +4,7 @@ from isthmus.core.bottlenecks.adaptive import Adaptive
 from isthmus.core.bottlenecks.binary import Binary
 from isthmus.core.bottlenecks.fsq import FSQ
 from isthmus.core.bottlenecks.gaussian import Gaussian
+from isthmus.core.bottlenecks.hyperprior import Hyperprior
 from isthmus.core.bottlenecks.jumprelu import JumpReLU
 from isthmus.core.bottlenecks.open import Open
 from isthmus.core.bottlenecks.plain import Plain
@@ -19,6 +20,7 @@ BOTTLENECKS: dict[str, type[Bottleneck]] = {
     "binary": Binary,
     "fsq": FSQ,
     "gaussian": Gaussian,
+    "hyperprior": Hyperprior,
     "jumprelu": JumpReLU,
     "open": Open,
     "plain": Plain,

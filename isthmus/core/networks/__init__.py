@@ -8,6 +8,7 @@ from isthmus.core.networks.dictionary import Dictionary
 from isthmus.core.networks.fourier import Fourier
 from isthmus.core.networks.recurrent import RecurrentDecoder, RecurrentEncoder
 from isthmus.core.networks.temporal import TemporalDecoder, TemporalEncoder
+from isthmus.core.networks.transform import TransformDecoder, TransformEncoder
 from isthmus.core.networks.transformer import TransformerDecoder, TransformerEncoder
 from isthmus.core.networks.unet import UDecoder, UEncoder
 from isthmus.core.parts import Body
@@ -20,6 +21,7 @@ ENCODERS: dict[str, type[Body]] = {
     "mlp": MLP,
     "recurrent": RecurrentEncoder,
     "temporal": TemporalEncoder,
+    "transform": TransformEncoder,
     "transformer": TransformerEncoder,
     "unet": UEncoder,
 }
@@ -31,6 +33,7 @@ DECODERS: dict[str, type[Body]] = {
     "mlp": MLP,
     "recurrent": RecurrentDecoder,
     "temporal": TemporalDecoder,
+    "transform": TransformDecoder,
     "transformer": TransformerDecoder,
     "unet": UDecoder,
 }
