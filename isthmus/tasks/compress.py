@@ -26,6 +26,7 @@ from isthmus.core.exact import NotExact
 from isthmus.core.integers import Columns, decode, encode
 from isthmus.core.likelihoods import Categorical
 from isthmus.data.container import MAX_CELLS, Chunk, Container, pack, unpack, write
+from isthmus.data.large import too_large
 from isthmus.data.listing import watched
 from isthmus.data.rows import Rows
 from isthmus.errors import FileError, SpecError
@@ -47,7 +48,7 @@ from isthmus.tasks.packing import (
 
 if TYPE_CHECKING:
     from isthmus.model import Model
-    from isthmus.tasks.compress_large import Packing
+    from isthmus.tasks.compress_large import Packing, Unpacking
 
 #: How a chunk may be coded; the number is its first byte in the file.
 WAYS = ("zstd", "columns", "rows", "autoencoder", "PCA", "bits-back")
@@ -248,8 +249,9 @@ def _form_in(container: Container) -> Form:
     return form
 
 
-def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
-    """A file that compress wrote (its path, or its bytes) → the rows that went into it.
+def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned | Unpacking:
+    """A file that compress wrote (its path, or its bytes) → the rows that went into it; a table that memory should not
+    hold is written chunk by chunk.
 
     Args:
         salvage: bring back the rows of undamaged chunks where others are damaged, instead of refusing the file.
@@ -268,6 +270,10 @@ def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned:
     form = _form_in(container)
     names = safe_names(header.get("names"), container.rows)
     coder = _Coder(model, form, room=_ROOM * header["raw_bytes"] + _MORE)
+    if form.shape is None and model.modality.kind == "table" and too_large(header["raw_bytes"], None):
+        from isthmus.tasks.compress_large import Unpacking
+
+        return Unpacking(container, coder, form, salvage)
     pieces, kept, lost, at = [], [], [], 0
     n = len(container.chunks)
     for number, chunk in enumerate(watched(container.chunks, f"{container.origin}: read", "chunks", n, every=1)):
