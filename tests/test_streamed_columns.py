@@ -11,7 +11,7 @@ from isthmus.conditions import with_condition
 from isthmus.data.container import unpack
 from isthmus.data.large import hashed
 from isthmus.data.targets import with_target
-from isthmus.errors import DataError
+from isthmus.errors import DataError, FileError
 from isthmus.fitting import feed, split
 from isthmus.model import Model
 from isthmus.spec import Plan
@@ -58,7 +58,7 @@ def small(monkeypatch):
     monkeypatch.setattr("isthmus.fitting._BUFFER", 1 << 14)
     monkeypatch.setattr("isthmus.data.large._MOST", 600)
     monkeypatch.setattr("isthmus.data.large._MOST_HELD", 100)
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
 
 
 def fit(source, stream=True, plan=PLAN, **options):
@@ -179,7 +179,7 @@ def test_labels_are_looked_at_before_anything_is_scored(model, folder, monkeypat
 
 @pytest.mark.parametrize("label", ["label", "grade"])
 def test_heads_as_in_memory(model, folder, tmp_path, monkeypatch, label):
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     large, whole = both(folder)
     heads = [fit_head(model, rows, label, fine_tune=False) for rows in (large, whole)]
     assert all(torch.equal(a, b) for a, b in zip(*(one.head.state_dict().values() for one in heads), strict=True))
@@ -320,6 +320,25 @@ def test_compressed_as_in_memory(model, folder, tmp_path, max_error):
         files = [unpack(tmp_path / name) for name in ("a.isz", "b.isz")]
         assert [one.crc for one in files[0].chunks] == [one.crc for one in files[1].chunks], "byte for byte"
     assert len(list(tmp_path.iterdir())) == 2, "and nothing half written"
+
+
+def test_what_memory_should_not_hold_comes_back_in_chunks(model, folder, tmp_path, monkeypatch):
+    compress(model, open_rows(folder, stream=False), chunk_rows=500, compare=False).save(tmp_path / "a.isz")
+    whole = decompress(model, tmp_path / "a.isz").rows
+    monkeypatch.setattr("isthmus.data.large.free_memory", lambda: 1000)
+    back = decompress(model, tmp_path / "a.isz")
+    back.save(tmp_path / "b.parquet")
+    assert pq.read_table(tmp_path / "b.parquet").equals(whole)
+    assert back.summary() == ["1,600 rows came back"]
+    data = bytearray((tmp_path / "a.isz").read_bytes())
+    data[-30] ^= 1
+    (tmp_path / "a.isz").write_bytes(data)
+    with pytest.raises(FileError, match=r"100 of 1,600 rows are lost, 1,500 to 1,599"):
+        decompress(model, tmp_path / "a.isz").save(tmp_path / "c.parquet")
+    rest = decompress(model, tmp_path / "a.isz", salvage=True)
+    rest.save(tmp_path / "c.parquet")
+    assert pq.read_table(tmp_path / "c.parquet").equals(whole.slice(0, 1500))
+    assert "100 of 1,600 rows are lost" in rest.summary()[1]
 
 
 def test_rows_where_as_in_memory(folder):

@@ -291,7 +291,48 @@ def detect_speed(detector: str | None, settings: Settings) -> Measured:
     )  # fmt: skip
 
 
+def counting(settings: Settings) -> Measured:
+    """Seconds of counting what all rows hold, before a fit ÷ seconds of reading the same files in stretches."""
+    from isthmus import open_rows
+
+    folder, n = folder_of(settings.pick(0.25, 0.02))
+
+    def read() -> dict[str, Any]:
+        rows, begin = open_rows(folder, stream=True), perf_counter()
+        assert sum(len(some) for some in rows.chunks(GROUP)) == n
+        return {"seconds": perf_counter() - begin}
+
+    def count() -> dict[str, Any]:
+        rows, begin = open_rows(folder, stream=True), perf_counter()
+        assert rows.data.census()["c0"].n == n
+        return {"seconds": perf_counter() - begin}
+
+    read()
+    result = paired(lambda _: count(), lambda _: read(), repeats=settings.pick(5, 1), key="seconds")
+    shutil.rmtree(folder)
+    return Measured(result.ratio, result.runs, f"made up, {n:,} × 30 mixed columns", settings.seed)
+
+
+def compress_memory(settings: Settings) -> Measured:
+    """Peak memory of `compress`, of which chunks are coded one by one."""
+    runs = []
+    for gigabytes in settings.pick((0.03, 0.12), (0.01, 0.02)):
+        folder, n = folder_of(gigabytes)
+        model, out = data.scratch("packing.isthmus"), data.scratch("packed.isz")
+        command("fit", folder, "-o", model, "--stream", "--quiet", *SMALL_NET, *NATS)
+        said = ("--max-error", "1%", "--no-compare", "--stream", "--quiet")
+        runs.append({"gigabytes": gigabytes, "rows": n, **command("compress", model, folder, "-o", out, *said)})
+        shutil.rmtree(folder)
+    peaks = [run["memory_mb"] for run in runs]
+    told = ", ".join(f"{run['rows']:,} rows: {run['memory_mb']:.0f} MB" for run in runs)
+    return Measured(round(max(peaks) / min(peaks), 4), runs, "made up, 30 mixed columns", settings.seed,
+                    memory_mb=max(peaks), note=told)  # fmt: skip
+
+
 FIGURES = {
+    "counting": Figure("seconds of counting over all rows ÷ of reading them", counting, Bar(at_most=1)),
+    "compress_memory": Figure("peak memory of compress, the largest size ÷ the smallest", compress_memory,
+                              Bar(at_most=1.15)),
     "fit_memory": Figure("peak memory of fit, the largest size ÷ the smallest", partial(memory, "fit", True),
                          Bar(at_most=1.15)),
     "fit_peak": Figure("peak memory of fit, GB", partial(memory, "fit", False), Bar(at_most=1.5)),

@@ -6,7 +6,6 @@ counted while its types are learned, and a column of more than ``MOST`` values i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -135,30 +134,25 @@ def counted(column: pa.ChunkedArray) -> Counted:
     return tally.told()
 
 
-def of_statistics(tally: Tally, groups: Iterable[Any], *, ordered: bool = True) -> bool:
-    """Take in what the footer of a Parquet file says of a column's chunks, ranges where cells are ``ordered``; False,
+def of_statistics(tally: Tally, chunk: Any, *, ordered: bool = True) -> bool:
+    """Take in what the footer of a Parquet file says of a column's chunk, a range where cells are ``ordered``; False,
     and nothing taken, where it does not say.
 
     Statistics know nothing of NaN: of floats cells are missing that are null.
     """
-    said = []
-    for chunk in groups:
-        try:
-            found = chunk.statistics
-            if found is None or not found.has_null_count:
-                return False
-            if not ordered:
-                said.append((chunk.num_values, found.null_count, None, None))
-            elif found.has_min_max:
-                said.append((chunk.num_values, found.null_count, found.min, found.max))
-            elif found.null_count == chunk.num_values:
-                said.append((chunk.num_values, found.null_count, None, None))
-            else:
-                return False
-        except (ImportError, ValueError, OverflowError, NotImplementedError):  # nanoseconds that Python has no type for
+    try:
+        found = chunk.statistics
+        if found is None or not found.has_null_count:
             return False
-    for n, missing, low, high in said:
-        tally.bounds(n, missing, low, high)
+        if not ordered or found.null_count == chunk.num_values:
+            low = high = None
+        elif found.has_min_max:
+            low, high = found.min, found.max
+        else:
+            return False
+        tally.bounds(chunk.num_values, found.null_count, low, high)
+    except (ImportError, ValueError, OverflowError, NotImplementedError):  # nanoseconds that Python has no type for
+        return False
     return True
 
 

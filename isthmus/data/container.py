@@ -53,13 +53,31 @@ class Chunk:
     crc: int
 
 
+class OnDisk:
+    """The bytes of a file, read where they are asked for; of one that was cut short meanwhile there are fewer."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = path
+        with open_file(path) as file:
+            self._size = os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, where: slice) -> bytes:
+        begin, end, _ = where.indices(self._size)
+        with open_file(self.path) as file:
+            file.seek(begin)
+            return file.read(max(0, end - begin))
+
+
 @dataclass(frozen=True)
 class Container:
     """What a file says of itself, and its bytes. ``remarks`` is what is wrong and could be told."""
 
     header: dict[str, Any]
     chunks: tuple[Chunk, ...]
-    data: bytes
+    data: bytes | OnDisk
     origin: str
     remarks: tuple[str, ...]
 
@@ -138,8 +156,7 @@ def unpack(source: str | os.PathLike[str] | bytes) -> Container:
     if isinstance(source, bytes):
         data, origin = source, "the compressed rows"
     else:
-        with open_file(source) as file:
-            data, origin = file.read(), str(Path(source))
+        data, origin = OnDisk(source), str(Path(source))
     try:
         return _unpack(data, origin)
     except ValueError as error:
@@ -148,8 +165,16 @@ def unpack(source: str | os.PathLike[str] | bytes) -> Container:
         raise FileError(f"{origin} is damaged: {error} {_AGAIN}") from error
 
 
-def _unpack(data: bytes, origin: str) -> Container:
-    if not data.startswith(MAGIC):
+def _crc(data: bytes | OnDisk, end: int) -> int:
+    """Of all bytes before ``end``."""
+    crc = 0
+    for begin in range(0, end, _COPIED):
+        crc = zlib.crc32(data[begin : min(end, begin + _COPIED)], crc)
+    return crc
+
+
+def _unpack(data: bytes | OnDisk, origin: str) -> Container:
+    if data[: len(MAGIC)] != MAGIC:
         near = sum(a == b for a, b in zip(data[:8], MAGIC, strict=False)) >= 5
         what = "is damaged at its start" if near else "is not a file that isthmus compress wrote"
         raise FileError(f"{origin} {what}. {_AGAIN if near else 'Name a file that ends in .isz.'}")
@@ -157,11 +182,11 @@ def _unpack(data: bytes, origin: str) -> Container:
         return _one_picture(data, origin)
     if len(data) < _HEAD.size:
         raise ValueError("it was cut short.")
-    _, version, n = _HEAD.unpack_from(data)
+    _, version, n = _HEAD.unpack(data[: _HEAD.size])
     end = _HEAD.size + n
     if n > MAX_HEADER_BYTES or end + _SUM.size > len(data):
         raise ValueError("it was cut short, or its start is wrong.")
-    if zlib.crc32(data[:end]) != _SUM.unpack_from(data, end)[0]:
+    if zlib.crc32(data[:end]) != _SUM.unpack(data[end : end + _SUM.size])[0]:
         raise ValueError("its header does not match its checksum.")
     if version != VERSION:  # behind the checksum: a flipped bit is no newer version
         raise FileError(
@@ -179,7 +204,7 @@ def _unpack(data: bytes, origin: str) -> Container:
     if begin + _SUM.size != len(data):
         short = "was cut short" if len(data) < begin + _SUM.size else "goes on after its end"
         remarks.append(f"{origin} {short}: {begin + _SUM.size:,} bytes expected, {len(data):,} found")
-    elif zlib.crc32(data[:begin]) != _SUM.unpack_from(data, begin)[0]:
+    elif _crc(data, begin) != _SUM.unpack(data[begin : begin + _SUM.size])[0]:
         remarks.append(f"{origin} does not match its checksum")
     return Container(header, tuple(chunks), data, origin, tuple(remarks))
 

@@ -129,10 +129,12 @@ class DataSet(Large):
 
     def _count(self, file: _File, tallies: Mapping[str, Tally]) -> None:
         """Count the cells of one file: what its footer says, and by reading the other columns."""
-        tallies = file.told(tallies)
-        for part in range(len(file.counts)) if tallies else ():
-            for piece in self._guarded(file, part, list(tallies)):
-                for name, tally in tallies.items():
+        for part in range(len(file.counts)):
+            # a column that has too many values by now is not read on
+            if not (left := file.told(part, tallies)):
+                continue
+            for piece in self._guarded(file, part, list(left)):
+                for name, tally in left.items():
                     tally.add(piece[name])
 
     def _guarded(self, file: _File, part: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -318,14 +320,16 @@ class _File(Stamped, ABC):
         for piece in self.read(part):
             yield piece.select(list(columns))
 
-    def told(self, tallies: Mapping[str, Tally]) -> dict[str, Tally]:
-        """Count what is known without reading; the columns that have to be read."""
-        return dict(tallies)
+    def told(self, part: int, tallies: Mapping[str, Tally]) -> Mapping[str, Tally]:
+        """Count what is known of a block without reading it; the columns that have to be read."""
+        return tallies
 
 
 class _Parquet(_File):
     what, kind_name = "row group", "Parquet"
     _footers: ClassVar[dict[Path, Any]] = {}
+    #: Where each column stands among the leaves of the footer's schema.
+    _places: dict[str, int] | None = None
 
     def look(self) -> None:
         import pyarrow.parquet as pq
@@ -345,38 +349,40 @@ class _Parquet(_File):
         self._footers[self.path] = meta
 
     def read(self, part: int) -> Iterator[pa.Table]:
-        yield from self.cells(part, self.schema.names)
+        yield from self._batches(part, self.schema.names)
 
     def cells(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+        # texts as their dictionary and places in it, which is how they are written, and quick to count
+        yield from self._batches(part, columns, [name for name in columns if _is_text(self.schema.field(name).type)])
+
+    def _batches(self, part: int, columns: Sequence[str], texts: Sequence[str] = ()) -> Iterator[pa.Table]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         with self.open() as file:
             # a buffered stream, so that a long column of one row group is never in memory as a whole
             whole = pq.ParquetFile(
-                file, metadata=self._footers.get(self.path), buffer_size=_READ, page_checksum_verification=True
-            )
+                file, metadata=self._footers.get(self.path), buffer_size=_READ, read_dictionary=list(texts),
+                page_checksum_verification=True,
+            )  # fmt: skip
             self._keep(whole.metadata)
             for batch in whole.iter_batches(AT_ONCE, row_groups=[part], columns=list(columns)):
                 yield pa.Table.from_batches([batch])
 
-    def told(self, tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+    def told(self, part: int, tallies: Mapping[str, Tally]) -> Mapping[str, Tally]:
         import pyarrow.parquet as pq
 
         if (meta := self._footers.get(self.path)) is None:
             with self.open() as file:
                 meta = pq.ParquetFile(file).metadata
             self._keep(meta)
-        places: dict[str, int] = {}
-        for j in range(meta.num_columns):
-            # the leaves of nested columns have paths
-            places[meta.schema.column(j).path] = j
-        groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
-        left = {}
+        if self._places is None:  # the leaves of nested columns have paths
+            self._places = {meta.schema.column(j).path: j for j in range(meta.num_columns)}
+        group, left = meta.row_group(part), {}
         for name, tally in tallies.items():
-            chunks = [group.column(places[name]) for group in groups] if name in places else None
+            chunk = group.column(self._places[name]) if name in self._places else None
             text = _is_text(self.schema.field(name).type)
-            if chunks is None or tally.counts or not of_statistics(tally, chunks, ordered=not text):
+            if chunk is None or tally.counts or not of_statistics(tally, chunk, ordered=not text):
                 left[name] = tally
         return left
 

@@ -24,6 +24,7 @@ from isthmus.core.arithmetic import ONE
 from isthmus.core.entropy import joined, parted
 from isthmus.core.integers import Columns, decode, encode
 from isthmus.data.container import MAX_CELLS, Chunk, Container, pack, unpack, write
+from isthmus.data.large import too_large
 from isthmus.data.listing import watched
 from isthmus.data.rows import Rows
 from isthmus.errors import FileError, SpecError
@@ -55,7 +56,7 @@ from isthmus.tasks.runs import Runs
 
 if TYPE_CHECKING:
     from isthmus.model import Model
-    from isthmus.tasks.compress_large import Packing
+    from isthmus.tasks.compress_large import Packing, Unpacking
 
 #: How a chunk may be coded; the number is its first byte in the file.
 WAYS = ("zstd", "columns", "rows", "autoencoder", "PCA", "bits-back", "waves")
@@ -302,8 +303,9 @@ def _runs_in(container: Container) -> Runs | None:
         raise FileError(f"{container.origin} is damaged: {error} Copy or download it again.") from error
 
 
-def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned | BackPictures:
-    """A file that compress wrote (its path, or its bytes) → the rows that went into it.
+def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned | BackPictures | Unpacking:
+    """A file that compress wrote (its path, or its bytes) → the rows that went into it; a table that memory should not
+    hold is written chunk by chunk.
 
     Args:
         salvage: bring back the rows of undamaged chunks where others are damaged, instead of refusing the file.
@@ -325,6 +327,10 @@ def decompress(model: Model, packed: Any, *, salvage: bool = False) -> Returned 
         return decompress_pictures(container, model, names, lambda *lost: _told(lost[0], lost[1], salvage, lost[2]))
     form, runs = _form_in(container), _runs_in(container)
     coder = _Coder(model, form, room=_ROOM * header["raw_bytes"] + _MORE)
+    if form.shape is None and model.modality.kind == "table" and too_large(header["raw_bytes"], None):
+        from isthmus.tasks.compress_large import Unpacking
+
+        return Unpacking(container, coder, form, salvage)
     pieces, kept, lost, at = [], [], [], 0
     n = len(container.chunks)
     for number, chunk in enumerate(watched(container.chunks, f"{container.origin}: read", "chunks", n, every=1)):

@@ -1,4 +1,4 @@
-"""Compress rows that are read in stretches: a chunk is coded and written, and the next is read.
+"""Compress rows that are read in stretches, and bring back more than memory should hold: a chunk after the other.
 
 What a column is kept as is told by the counts of all rows (:mod:`isthmus.data.census`), so it is what it would be in
 memory; a promise in per cent is of the spread of some rows that stand for all.
@@ -9,17 +9,19 @@ from __future__ import annotations
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from isthmus.data import container
 from isthmus.data.container import MAX_CELLS
+from isthmus.data.growing import Growing
 from isthmus.data.rows import Rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.tasks.base import Result
 from isthmus.tasks.besides import besides
-from isthmus.tasks.compress import Packed, _checked, _Coder, _scaling
+from isthmus.tasks.codes import first_rows
+from isthmus.tasks.compress import Packed, _checked, _Coder, _read, _scaling, _told
 from isthmus.tasks.packing import Column, Form, _form, error_of, form_of, from_cells, promised, to_cells
 
 if TYPE_CHECKING:
@@ -124,6 +126,61 @@ class Packing(Result):
             b"", len(rows), raw, dict(ways), told or None, largest if told else None, beside, weight, remarks
         )
         return header, listed
+
+
+class Unpacking(Result):
+    """Rows of a compressed table, brought back chunk by chunk when :meth:`save` says where to."""
+
+    def __init__(self, packed: container.Container, coder: _Coder, form: Form, salvage: bool):
+        self.packed, self.coder, self.form, self.salvage = packed, coder, form, salvage
+        self.n = 0
+        self.remark: str | None = None
+        self.begin, self.remarks, self.first = 0, list[str](), list[str]()
+        #: Called behind each chunk with the rows that are done.
+        self.watch: Callable[[int], Any] = lambda n: None
+
+    def __len__(self) -> int:
+        return self.packed.rows
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rows, a table for each chunk; chunks that are damaged are passed over where that was asked for."""
+        lost, at = [], 0
+        for number, chunk in enumerate(self.packed.chunks):
+            found = _read(self.packed, chunk, self.coder, self.form)
+            at += chunk.rows
+            if found is None:
+                lost.append((number, at - chunk.rows, at))
+                _told(self.packed, lost, self.salvage, any_left=True)
+                continue
+            self.n += len(found)
+            yield found
+            self.watch(at)
+        self.remark = _told(self.packed, lost, self.salvage, any_left=self.n > 0)
+
+    def save(self, path: Path, *, resume: bool = False) -> list[Path]:
+        """Write the rows to a ``.parquet``, ``.csv`` or ``.tsv`` while they come back."""
+        if resume:
+            raise SpecError("What comes back is written from its beginning: no --resume.")
+        self.n = 0
+        with Growing(Path(path), "decompress") as out:
+            for table in self:
+                out.add(table, {})
+        return [Path(path)]
+
+    def run(self) -> Unpacking:
+        """Bring all rows back, and keep none."""
+        for table in self:
+            self.first = self.first or first_rows(table)
+        return self
+
+    def glimpse(self) -> list[str]:
+        return self.first
+
+    def summary(self) -> list[str]:
+        return [f"{self.n:,} rows came back", *([f"! {self.remark}"] if self.remark else [])]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": self.n, **({"remark": self.remark} if self.remark else {})}
 
 
 class _Elsewhere:

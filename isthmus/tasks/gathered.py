@@ -44,9 +44,10 @@ class Gathered:
         """
         import pyarrow as pa
 
-        whole = column.combine_chunks()
-        whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
-        encoded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+        if pa.types.is_dictionary(column.type):  # which may know of cells that are not there
+            column = column.cast(column.type.value_type)
+        encoded = column.combine_chunks().dictionary_encode()
+        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
         cells = [*encoded.dictionary.to_pylist(), None]
         # NaN is unlike itself, and would be new every time
         cells = [None if cell != cell else cell for cell in cells]

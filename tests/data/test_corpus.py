@@ -95,7 +95,7 @@ def test_a_text_that_streams_scores_and_encodes_as_in_memory(tmp_path, monkeypat
     monkeypatch.setattr("isthmus.data.large._LEAST", 80)
     monkeypatch.setattr("isthmus.data.large._MOST_HELD", 60)
     monkeypatch.setattr("isthmus.fitting._BUFFER", 1 << 13)
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 16)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 16)
     documents, path, options = made(300), tmp_path / f"a.{kind}", {}
     if kind == "txt":
         path.write_text("\n".join(documents))

@@ -31,7 +31,7 @@ def small(monkeypatch):
     monkeypatch.setattr("isthmus.modalities.long._MARK", 90)
     monkeypatch.setattr("isthmus.modalities.long._BLOCK", 1 << 12)
     monkeypatch.setattr("isthmus.modalities.long._LARGE_BLOCK", 1 << 14)
-    monkeypatch.setattr("isthmus.model.chunk_rows", lambda net: 70)
+    monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 70)
 
 
 def signal(n, seed=0):
