@@ -27,6 +27,7 @@ from isthmus.tasks.codes import encode, reconstruct
 from isthmus.tasks.compare import compare
 from isthmus.tasks.detect import detect
 from isthmus.tasks.health import health
+from isthmus.tasks.sweep import _Remarks
 
 PLAN = Plan(epochs=3, batch_size=32, patience=None, seed=3)
 QUICK = {"detector": "likelihood", "encoder": {"widths": [16]}, "decoder": {"widths": [16]}}
@@ -401,3 +402,17 @@ def test_memory_is_flat(tmp_path):
     print(fits, finds)
     assert fits[1] / fits[0] < 1.15
     assert finds[1] / finds[0] < 1.15
+
+
+def test_remarks_on_stretches_add_up():
+    told = _Remarks({})
+    told.add(
+        ["3 cells of 'x 2 cells' are new: a, b", "1 of 1,000 documents looked at hold no word.", "so are 60% of it"]
+    )
+    told = _Remarks(json.loads(json.dumps(told.heard)))
+    told.add(["4 cells of 'x 2 cells' are new: c", "2 of 376 documents looked at hold no word.", "so are 7% of it"])
+    assert told.told() == [
+        "7 cells of 'x 2 cells' are new: a, b",
+        "3 of 1,376 documents looked at hold no word.",
+        "so are 60% of it",
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -18,143 +18,21 @@ import numpy as np
 
 from isthmus.data.large import Large, enough, hashed
 from isthmus.data.rows import Rows
-from isthmus.data.tracks import LargeTrack, Track, Tracks, sliced
+from isthmus.data.tracks import LargeTrack, Tracks, sliced
 from isthmus.data.windows import Recorded, Windows, starts
 from isthmus.errors import DataError
-from isthmus.modalities.recording import (
-    APART,
-    BETWEEN,
-    ON,
-    Layout,
-    Told,
-    check_twice,
-    on_grid,
-    stamps_of,
-    step_of,
-    usually,
-)
+from isthmus.modalities.clock import Clock, usual_step
+from isthmus.modalities.recording import Layout
+from isthmus.modalities.stamps import Told, on_grid, step_of
 
-#: Rows between the stamps that are remembered, to find others.
-_MARK = 4096
 #: Steps that the period is looked for in, and pieces that these are of.
 _LOOKED, _PIECES = 20_000, 16
 #: A cell of time, which is held out or not as a whole, is so many windows long.
 _CELL = 4
 #: Bytes of windows that are read together: where any stretch is read as cheaply, and where rows come in groups.
 _BLOCK, _LARGE_BLOCK = 1 << 22, 1 << 24
-#: Distances between stamps that tell which are ordinary.
-_ORDINARY = 1 << 20
 #: Numbers of windows that come out of a block at once.
 _AT_ONCE = 1 << 22
-
-
-class Clock:
-    """The stamps of one recording, which rise; of every few thousand rows the first is remembered.
-
-    ``breaks`` are the rows at which it begins anew behind a very long gap, each with the steps before and at it.
-    """
-
-    def __init__(self, track: Track, layout: Layout, told: Told):
-        """
-        Raises:
-            DataError: time runs backwards, or many stamps are there twice.
-        """
-        assert layout.step is not None
-        assert layout.time is not None
-        self._time, self._step, self._name = layout.time, layout.step, track.name
-        self.even, self.n, self._first = True, 0, None
-        marks, self._rows, breaks, twice, last = list[float](), list[int](), [], 0, math.nan
-        closest, widest = math.inf, 0.0
-        for numbers, self._unit in _rising(track, layout.time):
-            self._first = numbers[0] if self._first is None else self._first
-            at = self._steps(numbers)
-            apart = np.diff(at, prepend=last)
-            self.even = self.even and bool((np.abs(at - np.round(at)) <= ON).all())
-            twice += int((apart == 0).sum())
-            breaks += [(self.n + i, at[i] - apart[i], at[i]) for i in np.flatnonzero(apart > APART).tolist()]
-            told.wide(self._name, self.n, apart, layout.step)
-            ordinary = apart[(apart > 0) & (apart <= BETWEEN)]
-            closest, widest = min(closest, ordinary.min(initial=math.inf)), max(widest, ordinary.max(initial=0.0))
-            marks += at[::_MARK].tolist()
-            self._rows += range(self.n, self.n + len(at), _MARK)
-            self.n, last = self.n + len(at), float(at[-1])
-        check_twice(twice, self.n, track.name)
-        told.twice += twice
-        if not self.even:
-            told.odd(closest * layout.step, widest * layout.step)
-        self._marks, self.end = self._rounded(np.array(marks)), float(self._rounded(last))
-        rounded = ((row, float(self._rounded(before)), float(self._rounded(at))) for row, before, at in breaks)
-        self.breaks = [one for one in rounded if one[2] - one[1] > APART]
-
-    def of(self, table: Any) -> np.ndarray:
-        """Where some of the rows stand, in steps since the first."""
-        return self._rounded(self._steps(stamps_of(table, self._time, self._name)[0]))
-
-    def around(self, begin: float, end: float) -> tuple[int, int]:
-        """Rows among which all are that stand from step ``begin`` to step ``end``."""
-        low = int(np.searchsorted(self._marks, begin, side="left")) - 1
-        high = int(np.searchsorted(self._marks, end, side="right"))
-        return self._rows[max(low, 0)], self._rows[high] if high < len(self._rows) else self.n
-
-    def _steps(self, numbers: np.ndarray) -> np.ndarray:
-        steps: np.ndarray = (numbers - self._first) * self._unit / self._step
-        return steps
-
-    def _rounded(self, at: Any) -> Any:
-        return np.round(at) if self.even else at
-
-
-def _rising(track: Track, time: str) -> Iterator[tuple[np.ndarray, float]]:
-    """The stamps of a recording as they are kept, some at a time, and what one of their units is.
-
-    Raises:
-        DataError: time runs backwards.
-    """
-    last, row = None, 0
-    for table in track.runs():
-        numbers, unit = stamps_of(table, time, track.name)
-        before = numbers[:1] if last is None else np.array([last], numbers.dtype)
-        if (back := np.flatnonzero(np.diff(numbers, prepend=before) < 0)).size:
-            raise DataError(
-                f"Time runs backwards at row {row + int(back[0]):,} of {track.name}, which is read in stretches and so "
-                f"needs its rows in the order of {time!r}. Sort it by that column, or read it whole if memory allows: "
-                "--no-stream (stream=False)."
-            )
-        yield numbers, unit
-        last, row = numbers[-1], row + len(numbers)
-
-
-def _usual_step(tracks: Sequence[Track], layout: Layout, origin: str) -> float:
-    """Seconds from step to step, as :class:`~isthmus.modalities.recording.Layout` has it in memory; which distances
-    are ordinary is told by the first ones.
-    """
-    assert layout.time is not None
-    first, n, usual, total, count = list[np.ndarray](), 0, 0.0, 0.0, 0
-    for track in tracks:
-        last: Any = None
-        for numbers, unit in _rising(track, layout.time):
-            apart = np.diff(numbers) if last is None else np.diff(numbers, prepend=np.array([last], numbers.dtype))
-            last, apart = numbers[-1], apart[apart > 0] * unit
-            if n < _ORDINARY:
-                first.append(apart)
-                n += len(apart)
-                if n >= _ORDINARY:
-                    usual, total, count = _ordinary(np.concatenate(first))
-                continue
-            near = apart[usually(apart, usual)]
-            total, count = total + float(near.sum()), count + len(near)
-    if not n:
-        raise layout.timeless(origin)
-    if n < _ORDINARY:
-        usual, total, count = _ordinary(np.concatenate(first))
-    return total / count
-
-
-def _ordinary(apart: np.ndarray) -> tuple[float, float, int]:
-    """The usual distance, the sum of the ordinary ones, and their number."""
-    usual = float(np.median(apart))
-    near = apart[usually(apart, usual)]
-    return usual, float(near.sum()), len(near)
 
 
 @dataclass(frozen=True)
@@ -208,7 +86,7 @@ class Grid:
         if rates := {item.rate for item in some if hasattr(item, "rate")}:
             layout.step = step_of(rates, rows.origin)
         elif layout.time is not None:
-            layout.step = _usual_step(tracks.tracks, layout, rows.origin)
+            layout.step = usual_step(tracks.tracks, layout, rows.origin)
         grid = cls(tracks, layout)
         lengths = [piece.steps for piece in grid.pieces]
         which = {*np.linspace(0, len(lengths) - 1, _PIECES).astype(int).tolist(), int(np.argmax(lengths))}
@@ -219,7 +97,7 @@ class Grid:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is unusual about the stamps and the pieces."""
-        return (*self._told.lines(self.layout), *self.layout.short([piece.steps for piece in self.pieces]))
+        return (*self._told.lines(self.layout.step), *self.layout.short([piece.steps for piece in self.pieces]))
 
     def _pieces_of(self, i: int) -> Iterator[Piece]:
         track, clock = self.tracks.tracks[i], self.clocks[i]

@@ -153,21 +153,26 @@ class Sweep(Result):
 class _Remarks:
     """What is unusual about rows, said once, with numbers that add up."""
 
-    def __init__(self, heard: Mapping[str, list[int | str]]) -> None:
+    def __init__(self, heard: Mapping[str, list[Any]]) -> None:
         self.heard = dict(heard)
 
     def add(self, said: list[str]) -> None:
         for remark in said:
-            # the first number counts cells or rows; names of columns stand in quotes and are left alone
-            parts = re.split(r"((?<![\w'.])\d[\d,]*(?= (?:cell|row|of)))", remark, maxsplit=1)
-            key = parts[0] + parts[2].split(":")[0] if len(parts) == 3 else remark
-            n = int(parts[1].replace(",", "")) if len(parts) == 3 else 0
-            before, first = self.heard.get(key, (0, remark))
-            self.heard[key] = [int(before) + n, first]
+            found = _COUNTS.search(remark)
+            counts = [] if found is None else [int(n.replace(",", "")) for n in found.groups() if n]
+            # shares differ from stretch to stretch, and so does what stands behind a colon
+            key = _COUNTS.sub("#", remark, count=1).split(":")[0] if counts else remark
+            key = re.sub(r"\d+ ?%", "%", key)
+            before, first = self.heard.get(key, ([0] * len(counts), remark))
+            self.heard[key] = [[a + b for a, b in zip(before, counts, strict=True)], first]
 
     def told(self) -> list[str]:
         said = []
-        for n, first in self.heard.values():
-            text = re.sub(r"((?<![\w'.])\d[\d,]*(?= (?:cell|row|of)))", f"{n:,}", str(first), count=1)
-            said.append(text if n else str(first))
+        for counts, first in self.heard.values():
+            both = " of ".join(f"{n:,}" for n in counts)
+            said.append(_COUNTS.sub(lambda _, both=both: both, first, count=1) if counts else first)
         return said
+
+
+#: How many cells, rows or documents, and of how many; names of columns stand in quotes and are left alone.
+_COUNTS = re.compile(r"(?<![\w'.])(\d[\d,]*)(?: of (\d[\d,]*))?(?= (?:cell|row|of|document))")

@@ -28,7 +28,7 @@ def small(monkeypatch):
     """Stretches, blocks and marks that a test's few steps are larger than."""
     monkeypatch.setattr("isthmus.data.tracks.AT_ONCE", 700)
     monkeypatch.setattr("isthmus.data.large.AT_ONCE", 700)
-    monkeypatch.setattr("isthmus.modalities.long._MARK", 90)
+    monkeypatch.setattr("isthmus.modalities.clock._MARK", 90)
     monkeypatch.setattr("isthmus.modalities.long._BLOCK", 1 << 12)
     monkeypatch.setattr("isthmus.modalities.long._LARGE_BLOCK", 1 << 14)
     monkeypatch.setattr("isthmus.scorer.chunk_rows", lambda net: 70)
