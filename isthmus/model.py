@@ -382,7 +382,8 @@ class Model:
         """Rows → the rows that come back through the isthmus, as they were brought."""
         rows = self.open(source)
         size = max(self.scorer.chunk, _GIVEN_BACK // int(np.prod(self.net.shape)) + 1) if self.modality.sparse else None
-        return self._raw(self._chunks_of(self.modality.samples(rows), self.scorer.mean, size=size), rows)
+        found = self._chunks_of(self.modality.samples(rows), lambda b: (self.scorer.mean(b),), size=size)
+        return self._raw((mean for (mean,) in found), rows)
 
     def score(self, source: Any) -> np.ndarray:
         """How strange each row is to the model's detector, float64 (n,): higher is stranger.
@@ -415,19 +416,16 @@ class Model:
         Of sparse rows the entries are a ``scipy.sparse`` array, and nothing is said to be expected.
         """
 
-        def explain(b: Mapping[str, Tensor]) -> Tensor:
+        def explain(b: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
             found = self.scorer.surprise(b)
-            told = [found.entries.flatten(1), found.rest[:, None]]
-            if expected:
-                told.append((self.scorer.mean(b) if found.expected is None else found.expected).flatten(1))
-            return torch.cat(told, dim=1)
+            if not expected:
+                return found.entries, found.rest
+            return found.entries, found.rest, self.scorer.mean(b) if found.expected is None else found.expected
 
         if self.modality.sparse:
             return self._few_contributions(source)
-        found = self._over(source, explain)
-        n = int(np.prod(self.net.shape))
-        entries, rest = found[:, :n].reshape(-1, *self.net.shape), found[:, n]
-        return entries, rest, found[:, n + 1 :].reshape(-1, *self.net.shape) if expected else None
+        entries, rest, *mean = self._all_over(source, explain)
+        return entries, rest, mean[0] if expected else None
 
     def _few_contributions(self, source: Any) -> tuple[Any, np.ndarray, None]:
         """The same of sparse rows: what is not there brings nothing, and what is expected of each of ten thousand words
@@ -609,29 +607,38 @@ class Model:
         self, source: Any, function: Callable[[Mapping[str, Tensor]], Tensor], *, steered: bool = True
     ) -> np.ndarray:
         """Apply ``function`` to rows in chunks that fit anywhere; the one way that rows take at use."""
-        samples, whole, at = self.modality.samples(self.open(source)), torch.zeros(0), 0
+        found = self._all_over(source, lambda b: (function(b),), steered=steered)
+        return found[0] if found else np.zeros(0, np.float32)
+
+    def _all_over(
+        self, source: Any, function: Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]], *, steered: bool = True
+    ) -> list[np.ndarray]:
+        """The same of a function that finds several things of each row."""
+        samples, at = self.modality.samples(self.open(source)), 0
+        whole: list[Tensor] = []
         for found in self._chunks_of(samples, function, steered=steered):
             if not at:  # small arrays that stay, between large ones that go, would keep the place of these taken
-                whole = found.new_empty(len(samples), *found.shape[1:])
-            whole[at : at + len(found)] = found
-            at += len(found)
-        return whole.numpy()
+                whole = [t.new_empty(len(samples), *t.shape[1:]) for t in found]
+            for all_, t in zip(whole, found, strict=True):
+                all_[at : at + len(t)] = t
+            at += len(found[0])
+        return [t.numpy() for t in whole]
 
     def _chunks_of(
         self,
         samples: Rows,
-        function: Callable[[Mapping[str, Tensor]], Tensor],
+        function: Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]],
         *,
         steered: bool = True,
         size: int | None = None,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[tuple[Tensor, ...]]:
         size = size or self.scorer.chunk
         with torch.inference_mode(), self.scorer.threads():
             for chunk in samples.chunks(8 * size):
                 for b in in_order(tensors_of(chunk, self.modality, self.conditions, steered=steered), size):
                     n = len(b["x"])
                     b = self._completed({k: _filled(t).to(self.device) for k, t in b.items()})
-                    yield function(b)[:n].cpu()
+                    yield tuple(t[:n].cpu() for t in function(b))
 
     def _completed(self, b: Batch) -> Batch:
         """Windows with gaps, where the network never saw any: what is missing becomes what it makes of the rest."""
@@ -767,4 +774,5 @@ def _filled(t: Tensor) -> Tensor:
     a row alone gives what it gives among a few, to the last bit on most processors.
     """
     missing = _FEW - len(t)
-    return t if missing <= 0 else torch.cat([t, t.new_zeros(missing, *t.shape[1:])])
+    # of what is added nothing is missing
+    return t if missing <= 0 else torch.cat([t, t.new_full((missing, *t.shape[1:]), t.dtype == torch.bool)])

@@ -291,6 +291,8 @@ class Mixed(Likelihood):
 
     numeric: Tensor
     boolean: Tensor
+    category: Tensor
+    begins: Tensor
     order: Tensor
     level_counts: Tensor
 
@@ -321,7 +323,10 @@ class Mixed(Likelihood):
         counts = torch.tensor([float(k) if k > 1 else math.inf for k in self.levels])
         self.register_buffer("level_counts", counts, persistent=False)
         order = torch.tensor([*numeric, *boolean, *self.categorical], dtype=torch.long).argsort()
-        for name, index in (("numeric", numeric), ("boolean", boolean)):
+        begins = [where.start for where in self.of_levels]
+        for name, index in (
+            ("numeric", numeric), ("boolean", boolean), ("category", self.categorical), ("begins", begins)
+        ):  # fmt: skip
             self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
         self.register_buffer("order", order, persistent=False)
         self.head, self.noise = Head(in_shape, self.features_shape), _Noise((len(numeric),), sigma, per)
@@ -330,11 +335,14 @@ class Mixed(Likelihood):
         return Columns(self.head(h), self.noise(), self)
 
     def represent(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        parts = [x[:, self.numeric], x[:, self.boolean]]
-        for i in self.categorical:
-            one_hot = F.one_hot(x[:, i].long(), self.levels[i]).to(x)
-            parts.append(one_hot if visible is None else one_hot * visible[:, i, None])
-        return torch.cat(parts, dim=1)
+        features = x.new_zeros(len(x), *self.features_shape)
+        features[:, self.of_numeric] = x[:, self.numeric]
+        features[:, self.of_boolean] = x[:, self.boolean]
+        if self.categorical:
+            there = x.new_ones(()) if visible is None else visible[:, self.category].to(x)
+            where = x[:, self.category].long() + self.begins
+            features.scatter_(1, where, there.expand(where.shape))
+        return features
 
     def sensible(self, shown: Tensor, x: Tensor) -> Tensor:
         return torch.where(_is_level(shown, self.level_counts), shown, x)

@@ -13,10 +13,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from isthmus.data.footers import Footer
+from isthmus.data.parquet import write_parquet
 from isthmus.errors import FileError
 from isthmus.files import write_atomic
 
@@ -122,6 +124,36 @@ class Growing:
         return found
 
 
+class Behind:
+    """``with Behind(function) as call``: what is called runs in a thread, while the next is made; calls keep their
+    order, and one that fails says so at the next or at the end.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+        self._coming: Future[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="isthmus-write")
+        return self
+
+    def __call__(self, *said: Any) -> None:
+        self._wait()
+        self._coming = self._thread.submit(self.function, *said)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: Any) -> None:
+        try:
+            if kind is None:
+                self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def _wait(self) -> None:
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.result()
+
+
 class _Csv:
     """Lines below one header."""
 
@@ -154,10 +186,8 @@ class _Parquet:
             self.footer = Footer.read(base64.b64decode(said)[:-8])
 
     def body(self, table: pa.Table, at: int) -> bytes:
-        import pyarrow.parquet as pq
-
         out = io.BytesIO()
-        pq.write_table(table, out, row_group_size=max(1, len(table)))
+        write_parquet(table, out, row_group_size=max(1, len(table)))
         rows, footer = Footer.of_file(out.getvalue(), at or 4)
         if self.footer is None:
             self.footer = footer

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from isthmus.data.parquet import write_parquet
 from isthmus.errors import FileError
 from isthmus.files import write_atomic
 
@@ -101,9 +102,7 @@ def _csv(delimiter: str) -> Callable[[Any, BinaryIO], None]:
 
 
 def _parquet(rows: Any, file: BinaryIO) -> None:
-    from pyarrow import parquet
-
-    parquet.write_table(as_table(rows), file)
+    write_parquet(as_table(rows), file)
 
 
 def _feather(rows: Any, file: BinaryIO) -> None:

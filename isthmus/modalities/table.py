@@ -49,12 +49,17 @@ class Table(Modality):
         used = [column for column in self.columns if column.width]
         #: The columns that are used, in the order of their entries: those that one law speaks of together go first.
         self.used = [c for c in used if not c.alone] + [c for c in used if c.alone]
+        self._by_name = {column.name: column for column in self.used}
         ends = np.cumsum([0, *(column.width for column in self.used)]).tolist()
         self.places = [slice(a, b) for a, b in pairwise(ends)]
         self.scaling = Scaling(**scaling)
         self.seen = list(seen)
         #: The entries that are scaled.
         self.scaled = [place.start for c, place in zip(self.used, self.places, strict=True) if c.scaled]
+        #: The same as slices of them and of all entries, which are quicker than places.
+        breaks = [i for i in range(1, len(self.scaled)) if self.scaled[i] != self.scaled[i - 1] + 1]
+        edges = [0, *breaks, len(self.scaled)] if self.scaled else []
+        self._runs = [(slice(a, b), slice(self.scaled[a], self.scaled[a] + b - a)) for a, b in pairwise(edges)]
         if len(self.scaling) != len(self.scaled):
             raise SpecError(f"{len(self.scaled)} entries are scaled, and the scaling is of {len(self.scaling)}.")
 
@@ -142,7 +147,7 @@ class Table(Modality):
         return [(column.name, place) for column, place in zip(self.used, self.places, strict=True)]
 
     def told(self, name: str, observed: Any, expected: Any) -> tuple[str, str] | None:
-        return next(column for column in self.used if column.name == name).told(observed, expected)
+        return self._by_name[name].told(observed, expected)
 
     def to_tensors(self, rows: Rows) -> dict[str, Tensor]:
         n, d = len(rows), self.shape[0]
@@ -168,7 +173,9 @@ class Table(Modality):
                 for i, j in enumerate(self.scaled):
                     column = cells[of[j]]
                     raw[:, i] = column[part] if column.ndim == 1 else column[part, 0]
-                x[part, self.scaled] = self.scaling.forward(raw)
+                y = self.scaling.forward(raw)
+                for here, there in self._runs:
+                    x[part, there] = y[:, here]
             for j, k in others:
                 column = cells[k]
                 x[part, j] = column[part] if column.ndim == 1 else column[part, j - self.places[k].start]
@@ -233,7 +240,7 @@ class Table(Modality):
             raw = plain(table[column.name])
             if isinstance(column, Sentences):
                 remarks += column.remarks(raw)
-            elif not column.alone:
+            elif not column.alone and not column.silent(raw.type):
                 _cells(column, raw, rows, remarks)
         return remarks + self._changes(table)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from isthmus.data.growing import Growing
+from isthmus.data.growing import Behind, Growing
 from isthmus.data.rows import Rows
 from isthmus.errors import DataError, SpecError
 from isthmus.tasks.base import Result
@@ -106,16 +107,17 @@ class Sweep(Result):
             if resume:
                 raise SpecError("--resume goes on with a table: say -o FILE.parquet, not a folder.")
             leaves = self._leaving(path)
-            with Growing(leaves.table, self._mark()) as out:
+            with Growing(leaves.table, self._mark()) as out, Behind(out.add) as add:
                 for found, state in self._from(0, {"tally": self._blank, "remarks": {}}):
                     leaves.add(found)
-                    out.add(self._plain(found), state)
+                    add(self._plain(found), copy.deepcopy(state))
             return [leaves.table, *leaves.written, leaves.finish()]
-        with Growing(path, self._mark(), resume=resume) as out:
+        with Growing(path, self._mark(), resume=resume) as out, Behind(out.add) as add:
             self.begin = out.n_rows
             before = out.state or {"tally": self._blank, "remarks": {}}
             for found, state in self._from(out.n_rows, before):
-                out.add(self._plain(found), state)
+                # a copy, because the next stretch changes it while it is written
+                add(self._plain(found), copy.deepcopy(state))
         return [Path(path)]
 
     def run(self) -> Tally:

@@ -306,3 +306,19 @@ def test_a_channel_has_one_sigma_of_all_that_is_there():
     likelihood.calibrate(torch.where(observed, errors, 0.0), observed, torch.zeros(400, 2, 50))
     assert likelihood.noise().shape == (2, 1)
     torch.testing.assert_close(likelihood.noise().sqrt()[:, 0], torch.tensor([1.0, 3.0]), rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("levels", [[0, 3, 1, 5], [4, 2], [0, 1]])
+def test_mixed_rows_are_shown_one_hot(levels):
+    g = torch.Generator().manual_seed(0)
+    x = torch.stack(
+        [torch.randint(k, (50,), generator=g).float() if k > 1 else torch.rand(50, generator=g) for k in levels], 1
+    )
+    there = torch.rand(50, len(levels), generator=g) < 0.7
+    for visible in (None, there):
+        parts = [x[:, j, None] for wanted in (0, 1) for j, k in enumerate(levels) if k == wanted]
+        for j, k in enumerate(levels):
+            if k > 1:
+                one_hot = torch.nn.functional.one_hot(x[:, j].long(), k).float()
+                parts.append(one_hot if visible is None else one_hot * visible[:, j, None])
+        assert torch.equal(mixed(levels).represent(x, visible), torch.cat(parts, 1))

@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 
 from isthmus.data import growing
 from isthmus.data.footers import Footer
-from isthmus.data.growing import Growing
+from isthmus.data.growing import Behind, Growing
 from isthmus.errors import FileError
 
 
@@ -160,3 +161,30 @@ def test_formats_that_cannot_grow(tmp_path):
 def test_a_full_disk_is_told(tmp_path):
     with pytest.raises(FileError, match="Cannot write"), Growing(tmp_path / "no" / "x.csv", "mark"):
         pass
+
+
+def test_what_is_called_behind_keeps_its_order_and_says_what_failed():
+    done = []
+
+    def late(i):
+        time.sleep(0.01 if i == 0 else 0)
+        if i == 3:
+            raise OSError("full")
+        done.append(i)
+
+    with Behind(late) as call:
+        for i in range(3):
+            call(i)
+    assert done == [0, 1, 2]
+    with pytest.raises(OSError, match="full"), Behind(late) as call:
+        call(3)
+
+    # what ended the work is told, and what was begun is done
+    def stopped():
+        with Behind(late) as call:
+            call(4)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert done == [0, 1, 2, 4]

@@ -128,6 +128,10 @@ class Column(ABC):
     def numbers(self, raw: pa.Array, origin: str, remarks: list[str], folder: str | None = None) -> np.ndarray:
         """Cells → entries (n,) or (n, width), NaN where missing, not yet scaled. Tells what was unusual."""
 
+    def silent(self, type_: pa.DataType) -> bool:
+        """Whether :meth:`numbers` has nothing to tell of cells of this type, whatever they hold."""
+        return False
+
     @abstractmethod
     def cells(self, values: np.ndarray) -> pa.Array:
         """Entries (n, width), scaled back → cells."""

@@ -68,6 +68,11 @@ class Date(Column):
         moments = self._seconds(raw, origin)
         return np.column_stack([moments, *self._turned(moments)]) if self.cycles else moments
 
+    def silent(self, type_: pa.DataType) -> bool:
+        import pyarrow as pa
+
+        return pa.types.is_temporal(type_)
+
     def cells(self, values: np.ndarray) -> pa.Array:
         return from_numbers(values[:, 0], arrow_type(self.dtype))
 

@@ -65,6 +65,11 @@ class Numeric(Column):
             return parsed(self, raw, origin, remarks, _number_or_nan, "numbers")
         return read_numbers(self, raw, origin)
 
+    def silent(self, type_: pa.DataType) -> bool:
+        import pyarrow as pa
+
+        return pa.types.is_floating(type_) or pa.types.is_integer(type_)
+
     def cells(self, values: np.ndarray) -> pa.Array:
         return from_numbers(values[:, 0], arrow_type(self.dtype))
 
@@ -83,7 +88,8 @@ def read_numbers(column: Column, raw: pa.Array, origin: str) -> np.ndarray:
         )
     if raw.null_count == 0 and not pa.types.is_boolean(type_) and not pa.types.is_decimal(type_):
         return raw.to_numpy(zero_copy_only=False)
-    return raw.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    # whole numbers beyond 2⁵³ are rounded, as they are in a column without gaps
+    return raw.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
 def parsed(

@@ -14,7 +14,7 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError
 from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.cells import Cells
-from isthmus.modalities.columns import COLUMNS
+from isthmus.modalities.columns import COLUMNS, Column
 from isthmus.modalities.columns.date import CYCLES
 from isthmus.modalities.table import Table
 from isthmus.model import Model, open_model
@@ -337,3 +337,21 @@ def model_detect(model, rows):
 def test_a_kind_that_does_not_exist():
     with pytest.raises(SpecError, match="Did you mean 'hashed'"):
         fitted(every_kind(), kinds={"user": "hashd"})
+
+
+def test_columns_that_are_called_silent_have_nothing_to_tell():
+    """Rows that are read in stretches are asked for what is unusual, and these need not be read for it."""
+    cells = [pa.array([1.5, None, float("nan"), float("inf"), 1e308]), pa.array([3, None, -(2**62)]),
+             pa.array([0, None, 2**40], pa.timestamp("s")), pa.array([0, None, 9000], pa.date32())]  # fmt: skip
+    asked = 0
+    for name, kind in COLUMNS.items():
+        for raw in cells:
+            if name in ("numeric", "date"):
+                column = kind("x", str(raw.type))
+                if column.silent(raw.type):
+                    remarks = []
+                    column.numbers(raw, "the rows", remarks)
+                    assert not remarks
+                    asked += 1
+        assert name not in ("boolean", "categorical", "hashed") or kind.silent is Column.silent
+    assert asked == 4
