@@ -6,7 +6,7 @@ r"""Numbers along time ⇄ bytes: what the steps before tell is taken off, by we
 The weights a are found by least squares and stand in the file; e is what they leave over, and w begins at nothing and
 follows the signal as it goes (normalised least mean squares), which the reader does too. What is left over then costs
 what is usual where the last steps were as far off. All of it is in whole numbers. Long runs are cut into stretches that
-are coded side by side.
+are coded side by side, each in its own unit: recordings of 8 bits in 16 are not rare.
 
 References:
     Robinson, SHORTEN, 1994; Coalson, FLAC, 2001 (linear prediction, of which the weights stand in the file).
@@ -46,10 +46,13 @@ _UNIT = 1 << HINT_BITS
 _OWN, _OTHER, _LEARNING = 24, 4, 16
 #: Columns that tell of each other: this many before.
 _NEAR = 2
-#: The learning weights' bits behind the point, η = 2^−this, and the bits of what they look at.
-_POINT, _SLOW, _WIDE, _MOST_SHIFT = 16, 7, 18, 34
+#: The learning weights' bits behind the point, η = 2^− one of these, the bits of what they look at, and how far that is
+#: shifted at most.
+_POINT, _PACES, _WIDE, _MOST_SHIFT = 16, (3, 5, 7), 18, 34
 #: Stretches are so many steps, between these, so that about this many are side by side.
 _SHORT, _LONG, _BESIDE = 2048, 1 << 14, 96
+#: Steps of stretches that are tried to see how fast to learn.
+_TRIED = 1000
 #: Activities in half octaves, from an eighth of a step on.
 _ACTIVITIES = 64
 _EDGES = np.array([math.isqrt(1024 << k) for k in range(_ACTIVITIES - 1)], np.int64)
@@ -84,9 +87,13 @@ def encode(q: np.ndarray, lengths: Sequence[int]) -> bytes:
     if steps and int(np.abs(apart).max()) >= MOST:
         raise ValueError("numbers are too far apart")
     cuts = stretches(lengths)
+    units = _units(apart, cuts)
+    for (begin, end), (unit, first) in zip(cuts, units, strict=True):
+        apart[begin:end] = (apart[begin:end] - first) // unit
     weights, shifts = _fit(apart, cuts)
+    pace = _pace(apart, cuts, weights, shifts)
     tokens, keys, bits = [], [], []
-    walk = _Walk(cuts, weights, shifts)
+    walk = _Walk(cuts, weights, shifts, pace)
     for places, j in walk.places():
         mu, key, turned = walk.expect(places, j)
         cells = apart[places, j]
@@ -104,8 +111,9 @@ def encode(q: np.ndarray, lengths: Sequence[int]) -> bytes:
     for key, table in written.items():
         sizes[key] = len(table)
     return joined([
-        json.dumps([columns, shared, list(map(int, lengths))], separators=(",", ":")).encode(),
+        json.dumps([columns, shared, pace, list(map(int, lengths))], separators=(",", ":")).encode(),
         zlib.compress(np.concatenate([bases, shifts]).astype("<i8").tobytes(), 9),
+        zlib.compress(units.astype("<i8").tobytes(), 9),
         zlib.compress(written_weights(weights), 9),
         zlib.compress(sizes.tobytes(), 9),
         zlib.compress(b"".join(written[key].tobytes() for key in sorted(written)), 9),
@@ -116,25 +124,29 @@ def encode(q: np.ndarray, lengths: Sequence[int]) -> bytes:
 
 def decode(data: bytes, steps: int, columns: int) -> np.ndarray:
     """The whole numbers (steps, columns) again. Raises ValueError for what no :func:`encode` wrote."""
-    head, *parts = parted(data, 6 + 1)
+    head, ends_bytes, units_bytes, *parts = parted(data, 8)
     match json.loads(head) if len(head) < 1 << 24 else None:
-        case [int(said), int(shared), list(lengths)] if said == columns and shared in _SHARED:
+        case [int(said), int(shared), int(pace), list(lengths)] if (said, shared in _SHARED) == (columns, True):
             pass
         case _:
             raise ValueError("what it says of its runs is impossible.")
-    if not all(type(n) is int and 0 <= n <= steps for n in lengths) or sum(lengths) != steps:
+    if pace not in _PACES or not all(type(n) is int and 0 <= n <= steps for n in lengths) or sum(lengths) != steps:
         raise ValueError("its runs are not as long as its rows.")
-    ends = np.frombuffer(inflate(parts[0], 16 * columns), "<i8").astype(np.int64)
+    ends = np.frombuffer(inflate(ends_bytes, 16 * columns), "<i8").astype(np.int64)
+    cuts = stretches(lengths)
+    units = np.frombuffer(inflate(units_bytes, 16 * len(cuts) * columns), "<i8").reshape(len(cuts), 2, columns)
+    if (units[:, 0] < 1).any() or (np.abs(units) > 2 * MOST).any():
+        raise ValueError("its units are impossible.")
     bases, shifts = ends[:columns], ends[columns:]
     n_features = _features(columns)
-    weights = read_weights(inflate(parts[1], (1 + 4 * n_features) * columns), n_features)
+    weights = read_weights(inflate(parts[0], (1 + 4 * n_features) * columns), n_features)
     if ((shifts < 0) | (shifts > _MOST_SHIFT)).any():
         raise ValueError("its scales are impossible.")
-    sizes = np.frombuffer(inflate(parts[2], 2 * _KEYS), "<u2")
-    tables = read_tables(inflate(parts[3], int(sizes.sum(dtype=np.int64))), sizes)
-    bits, at = np.unpackbits(np.frombuffer(parts[4], np.uint8)), 0
-    reader, q = Reader(parts[5]), np.zeros((steps, columns), np.int64)
-    walk = _Walk(stretches(lengths), weights, shifts)
+    sizes = np.frombuffer(inflate(parts[1], 2 * _KEYS), "<u2")
+    tables = read_tables(inflate(parts[2], int(sizes.sum(dtype=np.int64))), sizes)
+    bits, at = np.unpackbits(np.frombuffer(parts[3], np.uint8)), 0
+    reader, q = Reader(parts[4]), np.zeros((steps, columns), np.int64)
+    walk = _Walk(cuts, weights, shifts, pace)
     for places, j in walk.places():
         mu, key, turned = walk.expect(places, j)
         residuals, used = residuals_of(reader.take_by_key(key // shared, tables), bits[at:])
@@ -143,7 +155,21 @@ def decode(data: bytes, steps: int, columns: int) -> np.ndarray:
         cells = np.clip(cells, -2 * MOST, 2 * MOST)  # what was written is within; what was forged must not overflow
         q[places, j] = cells
         walk.saw(cells, mu, j)
+    for (begin, end), (unit, first) in zip(cuts, units, strict=True):
+        q[begin:end] = q[begin:end] * unit + first
     return q + bases
+
+
+def _units(q: np.ndarray, cuts: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Of every stretch and column what all its numbers are multiples of, beyond a first: (stretches, 2, columns)."""
+    found = np.ones((len(cuts), 2, q.shape[1]), np.int64)
+    found[:, 1] = 0
+    for i, (begin, end) in enumerate(cuts):
+        unit = np.gcd.reduce(np.diff(q[begin:end], axis=0), axis=0) if end - begin > 1 else found[i, 0]
+        many = unit > 1
+        found[i, 0, many] = unit[many]
+        found[i, 1, many] = q[begin, many] % unit[many]
+    return found
 
 
 def _features(columns: int) -> int:
@@ -158,6 +184,7 @@ class _Walk:
     cuts: list[tuple[int, int]]
     weights: np.ndarray  # (columns, features)
     shifts: np.ndarray  # (columns,): how far what is left over is shifted for the learning weights
+    pace: int
 
     def __post_init__(self) -> None:
         n, k = len(self.cuts), len(self.weights)
@@ -220,13 +247,29 @@ class _Walk:
         wrong = np.clip(left - self.more, -(1 << _WIDE), 1 << _WIDE)
         before = self.left[j, :n]
         power = (before * before).sum(1) + (1 << 12)
-        self.learning[j, :n] += ((before * wrong[:, None]) << _POINT - _SLOW) // power[:, None]
+        self.learning[j, :n] += ((before * wrong[:, None]) << _POINT - self.pace) // power[:, None]
         np.clip(self.learning[j, :n], -(1 << _POINT + 3), 1 << _POINT + 3, out=self.learning[j, :n])
         self.left[j, :n, 1:] = before[:, :-1].copy()
         self.left[j, :n, 0] = left
         away = np.minimum(np.abs((cells << HINT_BITS) - mu), 1 << 44)
         self.fast[j, :n] += (away - self.fast[j, :n]) >> 3
         self.slow[j, :n] += (away - self.slow[j, :n]) >> 5
+
+
+def _pace(q: np.ndarray, cuts: Sequence[tuple[int, int]], weights: np.ndarray, shifts: np.ndarray) -> int:
+    """How fast to learn: found on some of the stretches, or their beginnings."""
+    some = [(a, min(b, a + _TRIED)) for a, b in cuts[:: max(1, len(cuts) // 16)]]
+    costs = {}
+    for pace in _PACES:
+        walk, cost = _Walk(some, weights, shifts, pace), 0.0
+        for places, j in walk.places():
+            mu, _, _ = walk.expect(places, j)
+            cells = q[places, j]
+            # the beginning is the same for all
+            cost += float(np.log2(1.0 + np.abs((cells << HINT_BITS) - mu) / _UNIT).sum()) if walk.step > _OWN else 0.0
+            walk.saw(cells, mu, j)
+        costs[pace] = cost
+    return min(costs, key=lambda pace: costs[pace])
 
 
 def _fit(q: np.ndarray, cuts: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -120,7 +120,7 @@ def _places(model: Model, form: Form) -> list[tuple[Any, Any]]:
     width = int(np.prod(model.net.shape))
     if len(form.columns) != width or form.coded != list(range(width)) or any(c.n_levels for c in form.columns):
         raise NotExact("its rows have other columns")
-    steps = np.array([column.step or 1.0 for column in form.columns])
+    steps = np.array([column.unit for column in form.columns])
     if kind == "image":
         channels, height, wide = model.net.shape
         order = np.arange(width).reshape(channels, height, wide).transpose(1, 2, 0).ravel()
@@ -149,7 +149,7 @@ def _of_table(modality: Any, likelihood: Any, form: Form) -> Iterator[tuple[int,
         ours = modality.used[j]
         if ours.kind == "numeric" and not column.n_levels:
             place = numeric.index(j)
-            yield i, _number(place, modality.scaling, column.step or 1.0)
+            yield i, _number(place, modality.scaling, column.unit)
         elif ours.kind == "boolean" and mixed is not None:
             place = mixed.of_boolean.start + coins.index(j)
             yield i, _coin(place, 1 if column.n_levels else 1 << HINT_BITS)

@@ -66,7 +66,7 @@ class Levels:
 def _levels(model: Model, form: Form) -> Levels:
     k, modality = len(form.columns), model.modality
     order = np.arange(k)
-    whole = all(c.how == "number" and c.step is None for c in form.columns) and k == math.prod(model.net.shape)
+    whole = all(c.how == "number" and c.unit == 1 for c in form.columns) and k == math.prod(model.net.shape)
     if form.shape is None or not whole:
         raise NotExact("its rows are no arrays of whole numbers")
     levels = 0
@@ -145,7 +145,7 @@ def _fields(model: Model, form: Form) -> tuple[list[int], Fields]:
         entries = np.arange(width).reshape(modality.channels, modality.steps).T.ravel()
         which = np.tile(np.arange(modality.channels), modality.steps)
     each = tuple(Field(int(entry), 0, slice(int(entry), int(entry) + 1)) for entry in entries)
-    steps = np.array([column.step or 1.0 for column in form.columns])
+    steps = np.array([column.unit for column in form.columns])
     return list(range(width)), Fields(each, _scaled(modality.scaling, which, steps))
 
 
@@ -174,7 +174,7 @@ def _of_table(model: Model, form: Form) -> tuple[list[int], Fields]:
         ours.append(i)
         each.append(Field(place.start, found.laws[0], told[place.start], None if number else _reader(found, column)))
         which.append(modality.scaled.index(place.start) if number else 0)
-        steps.append(column.step or 1.0)
+        steps.append(column.unit)
     return ours, Fields(tuple(each), _scaled(modality.scaling, np.array(which, np.int64), np.array(steps)))
 
 
@@ -189,8 +189,7 @@ def _reader(ours: Any, column: Column) -> Any:
             if column.dtype == "bool":
                 cells = pa.array(np.asarray(values) == 1)
         else:
-            numbers = values if column.step is None else values * column.step
-            cells = pa.array(numbers)
+            cells = pa.array(values if column.unit == 1 else values * column.unit)
         return np.nan_to_num(np.asarray(ours.numbers(cells, "the rows", []), np.float64))
 
     return read

@@ -5,7 +5,8 @@ r"""Rows ⇄ whole numbers: what of a cell is kept, and the error that is promis
 
 The grid is fixed before anybody predicts anything, so the promise rests on it alone. Whole numbers, categories, dates,
 yes and no, and missing cells come back as they were; every cell that would break the promise (by the last digits of
-its type) is kept as it is.
+its type) is kept as it is. Numbers that somebody wrote with a few decimals (12.99) are whole numbers too, of
+hundredths: dividing by 100 gives the same bits as reading the text did.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ _MOST_LEVELS = 1024
 _SAMPLE = 200_000
 #: The length of a text that is missing.
 _NO_TEXT = (1 << 32) - 1
+#: Decimals that numbers may have been written with, and the share of them that has to be so.
+_DECIMALS, _WRITTEN = 6, 0.99
+_PER = tuple(10**k for k in range(_DECIMALS + 1))
+#: Arrow's and NumPy's names of their types.
+_FLOATS = ("float", "double", "float32", "float64")
 #: What stands in place of a number.
 NULL, NAN, INFINITE, MINUS_INFINITE, AS_IT_IS = 1, 2, 3, 4, 5
 STATES = 6
@@ -40,7 +46,8 @@ class Column:
     """How one column is kept.
 
     ``how`` is ``"number"`` (on a grid of ``step``, or exact where that is None), ``"level"`` (one of ``levels``),
-    ``"raw"`` (its bytes) or ``"text"``. ``dtype`` is NumPy's or Arrow's name of its type.
+    ``"raw"`` (its bytes) or ``"text"``. ``dtype`` is NumPy's or Arrow's name of its type. Exact numbers with decimals
+    are whole ones, of which ``per`` make one.
     """
 
     name: str
@@ -48,6 +55,12 @@ class Column:
     how: str
     step: float | None = None
     levels: tuple[str, ...] = ()
+    per: int = 0
+
+    @property
+    def unit(self) -> float:
+        """What a whole number counts."""
+        return self.step if self.step is not None else 1.0 / (self.per or 1)
 
     @property
     def n_levels(self) -> int:
@@ -55,7 +68,8 @@ class Column:
         return max(1, len(self.levels)) if self.how == "level" else 0
 
     def to_json(self) -> list[Any]:
-        return [self.name, self.dtype, self.how, self.step, list(self.levels)]
+        said = [self.name, self.dtype, self.how, self.step, list(self.levels)]
+        return [*said, self.per] if self.per else said
 
 
 @dataclass(frozen=True)
@@ -102,10 +116,12 @@ class Form:
 
 def _column(said: Any) -> Column:
     match said:
-        case [str(name), str(dtype), "number" | "level" | "raw" | "text" as how, step, list(levels)]:
-            good = step is None or (isinstance(step, float | int) and 0 < step < 1e300)
+        case [str(name), str(dtype), "number" | "level" | "raw" | "text" as how, step, list(levels), *rest]:
+            good = rest == [] or (len(rest) == 1 and rest[0] in _PER and step is None and how == "number")
+            good = good and (not rest or dtype in _FLOATS)
+            good = good and (step is None or (isinstance(step, float | int) and 0 < step < 1e300))
             if good and all(isinstance(level, str) for level in levels) and len(levels) <= _MOST_LEVELS:
-                return Column(name, dtype, how, step if step is None else float(step), tuple(levels))
+                return Column(name, dtype, how, step if step is None else float(step), tuple(levels), *rest)
     raise ValueError("a column of it is impossible.")
 
 
@@ -183,10 +199,12 @@ def form_of(data: Any, max_error: Any, together: bool = False) -> Form:
         steps = _steps(flat, names, errors, together)
         shape, dtype = data.shape[1:], data.dtype.name
         exact = data.dtype.kind in "iu" and data.dtype != np.uint64
+        per = 0 if errors is not None or data.dtype.name not in _FLOATS else _per(flat)
+        exact = exact or per > 0
         if data.dtype.kind == "b":
             return Form(shape, tuple(Column(n, dtype, "level", None, ("false", "true")) for n in names))
         return Form(shape, tuple(
-            Column(name, dtype, "number" if exact or step is not None else "raw", None if exact else step)
+            Column(name, dtype, "number" if exact or step is not None else "raw", None if exact else step, (), per)
             for name, step in zip(names, steps, strict=True)
         ))  # fmt: skip
     errors = promised(max_error, data.column_names)
@@ -233,6 +251,38 @@ def _step(said: str | None, deviation: float) -> float | None:
     return step if 1e-290 < step < 1e290 else None
 
 
+def _per(values: np.ndarray) -> int:
+    """How many whole numbers make one, where nearly all numbers were written with a few decimals; else 0."""
+    bits = values[np.isnan(values)].view(f"u{values.dtype.itemsize}")
+    if not values.size or (bits != np.array(np.nan, values.dtype).view(bits.dtype)).any():  # a NaN that says something
+        return 0
+    few = values.ravel()[:: max(1, values.size // _SAMPLE)]
+    for per in _PER:
+        if all((_in_parts(some, per)[1] == 0).mean() >= _WRITTEN for some in (few, values)):
+            return per
+    return 0
+
+
+def _in_parts(values: np.ndarray, per: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers as whole ones of which ``per`` make one, and where these do not give the same bits."""
+    wide = values.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        at = np.rint(wide * per)
+        holds = np.isfinite(at) & (np.abs(at) < MOST // 4)
+        q = np.where(holds, at, 0.0).astype(np.int64)
+        back = off_parts(q, per, values.dtype)
+        holds &= (back == values) & (np.signbit(back) == np.signbit(values))
+    states = np.where(holds, 0, AS_IT_IS).astype(np.uint8)
+    states[np.isnan(wide)] = NAN
+    states[np.isposinf(wide)], states[np.isneginf(wide)] = INFINITE, MINUS_INFINITE
+    return np.where(holds, q, 0), states
+
+
+def off_parts(q: np.ndarray, per: int, dtype: np.dtype) -> np.ndarray:
+    """Whole numbers of which ``per`` make one, as numbers of the type that they had."""
+    return (q / float(per)).astype(dtype)
+
+
 def error_of(step: float) -> float:
     """The error that a step promises."""
     return step / 2 / (1 - _MARGIN)
@@ -252,7 +302,8 @@ def _form(name: str, raw: Any, errors: Mapping[str, str] | None, n: int | None =
         step = None if errors is None else _step(
             errors.get(name, errors.get("")), float(_deviations(np.asarray(wide)[:, None])[0])
         )  # fmt: skip
-        return Column(name, said, "raw" if step is None else "number", step)
+        per = _per(np.asarray(raw.drop_null().to_numpy())) if step is None and said != "halffloat" else 0
+        return Column(name, said, "raw" if step is None and not per else "number", step, (), per)
     if pa.types.is_integer(type_) or pa.types.is_temporal(type_):
         ticks = _whole(raw, type_)
         if ticks is None:
@@ -326,6 +377,9 @@ def _array_cells(flat: np.ndarray, form: Form) -> Cells:
     coded = form.coded
     side = {j: _shuffled(flat[:, j]) for j, column in enumerate(form.columns) if column.how == "raw"}
     values = flat if len(coded) == flat.shape[1] else flat[:, coded]
+    if coded and form.columns[coded[0]].per:
+        q, states = _in_parts(values, form.columns[coded[0]].per)
+        return Cells(q, states, values.T[states.T == AS_IT_IS].astype(np.float64), side)
     if not coded or form.columns[coded[0]].step is None:
         return Cells(values.astype(np.int64), np.zeros(values.shape, np.uint8), np.zeros(0), side)
     steps = np.array([form.columns[j].step for j in coded])
@@ -355,6 +409,10 @@ def off_grid(q: np.ndarray, steps: Any, dtype: np.dtype) -> np.ndarray:
         return (q * steps).astype(dtype)
 
 
+def _off(q: np.ndarray, column: Column, dtype: np.dtype) -> np.ndarray:
+    return off_parts(q, column.per, dtype) if column.per else off_grid(q, column.step, dtype)
+
+
 def _table_cells(raw: Any, column: Column) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import pyarrow as pa
 
@@ -372,6 +430,11 @@ def _table_cells(raw: Any, column: Column) -> tuple[np.ndarray, np.ndarray, np.n
         places = np.array([number[level] for level in encoded.dictionary.to_pylist()] + [0], np.int64)
         q = places[encoded.indices.fill_null(len(places) - 1).to_numpy(zero_copy_only=False)]
         return q, null.astype(np.uint8) * NULL, np.zeros(0)
+    if column.per:
+        values = raw.to_numpy(zero_copy_only=False)
+        q, states = _in_parts(values, column.per)
+        states[null] = NULL
+        return q, states, values[states == AS_IT_IS].astype(np.float64)
     if column.step is None:
         q = _whole(raw, raw.type).fill_null(0).to_numpy(zero_copy_only=False)
         return q.astype(np.int64), null.astype(np.uint8) * NULL, np.zeros(0)
@@ -405,11 +468,11 @@ def from_cells(cells: Cells, form: Form, n: int) -> Any:
             else:
                 levels = pa.array(column.levels or ("",), pa.large_string())
                 given.append(levels.take(pa.array(np.clip(q, 0, len(levels) - 1), mask=null)).cast(type_))
-        elif column.step is None:
+        elif column.step is None and not column.per:
             ticks = pa.array(q, mask=null)
             given.append((ticks.cast(pa.int32()) if type_.bit_width == 32 else ticks).cast(type_))
         else:
-            values = off_grid(q, column.step, np.dtype(type_.to_pandas_dtype())).astype(np.float64)
+            values = _off(q, column, np.dtype(type_.to_pandas_dtype())).astype(np.float64)
             values, at = _restored(values, states, cells.kept, at)
             given.append(pa.array(values, mask=null).cast(type_))
     return pa.table(given, names=[column.name for column in form.columns])
@@ -422,10 +485,13 @@ def _array_of(cells: Cells, form: Form, n: int) -> np.ndarray:
     coded = form.coded
     if coded:
         steps = [form.columns[j].step for j in coded]
-        if steps[0] is None:
+        if steps[0] is None and not form.columns[coded[0]].per:
             values = cells.q
         else:
-            values = off_grid(cells.q, np.array(steps), dtype).astype(np.float64)
+            per = form.columns[coded[0]].per
+            values = (off_parts(cells.q, per, dtype) if per else off_grid(cells.q, np.array(steps), dtype)).astype(
+                float
+            )
             flat, _ = _restored(values.T, cells.states.T, cells.kept, 0)
             values = flat.T
         out[:, coded] = values.astype(dtype)
