@@ -82,7 +82,6 @@ def test_few_rows_and_surprising_ones_come_back_too():
         assert np.array_equal(coder.decode(coder.encode(odd), len(odd)), odd)
 
 
-@pytest.mark.filterwarnings("ignore:TF32")
 @pytest.mark.parametrize("body", ["mlp", "conv"])
 def test_the_bytes_are_the_same_however_they_are_made(body):
     net, rows, levels = given("pixels", 40, body=body)

@@ -38,7 +38,6 @@ def test_it_is_the_network_in_fixed_point(case):
 
 
 # the context manager looks at a setting for Intel's graphics cards
-@pytest.mark.filterwarnings("ignore:TF32")
 @pytest.mark.parametrize("case", range(len(BODIES)))
 def test_nothing_moves_a_bit(case):
     """Batches, threads, the library, the order of the inputs and of the memory."""

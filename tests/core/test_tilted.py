@@ -116,7 +116,6 @@ def test_few_rows_none_at_all_and_far_ones_come_back():
         assert np.array_equal(back[there], rows[there])
 
 
-@pytest.mark.filterwarnings("ignore:TF32")
 def test_the_bytes_are_the_same_however_they_are_made():
     net, q = given(300)
     there = there_are(q, 0.1)

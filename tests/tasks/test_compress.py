@@ -231,7 +231,6 @@ def test_rows_beyond_what_the_model_saw_come_back(pictures, series):
     assert np.abs(decompress(series, compress(series, wide, max_error="1", compare=False)).rows - wide).max() <= 1
 
 
-@pytest.mark.filterwarnings("ignore:TF32")
 def test_a_file_reads_alike_wherever_it_is_read(series, pictures, tmp_path):
     """Other threads, without oneDNN, in float64, after saving and opening: the same rows from the same bytes."""
     model, images = pictures
@@ -290,7 +289,6 @@ def test_a_variational_table_gives_bits_back(answers):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.filterwarnings("ignore:TF32")
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "float32"])
 def test_variational_arrays_of_any_whole_numbers_give_bits_back(dtype):
     """Also 16 bits, of which some are below 0, and numbers on a grid."""
