@@ -486,8 +486,9 @@ def _open_tracks(
         data = DataSet([path for path, _ in tables], [name for _, name in tables], origin)
         remarks += data.remarks
         ends = np.cumsum([sum(file.counts) for file in data.files]).tolist()
+        together = int(np.median(data.counts)) if len(data.counts) else 0
         for file, begin, end in zip(data.files, [0, *ends], ends, strict=False):
-            tracks += [LargeTrack(data, file.name, begin, end)] if end > begin else []
+            tracks += [LargeTrack(data, file.name, begin, end, together)] if end > begin else []
     if not tracks:
         raise FileError(f"No recording in {origin} can be read: {skipped[-1].reason if skipped else 'all are empty'}")
     return Rows("recordings", Tracks(tracks, origin), origin, skipped=tuple(skipped), remarks=tuple(remarks))

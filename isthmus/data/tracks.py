@@ -30,8 +30,6 @@ class Track(ABC):
     n: int
     #: Numbers per row, about: the columns of a table.
     width: int
-    #: Bytes of all of it in memory.
-    n_bytes: float
     #: Rows that are read together, cheaply; 0 where any are.
     together: int = 0
     #: The large rows of which it is a part, where it is.
@@ -64,7 +62,6 @@ class SoundTrack(Track):
         with self._file.open() as file:
             found = SoundReader(file, name)
             self.n, self.width, self._form = found.n, found.channels, f"{found.channels} channel(s)"
-        self.n_bytes = 8.0 * self.n * self.width
 
     def read(self, begin: int, end: int) -> Sound:
         with self._file.open() as file:
@@ -92,7 +89,6 @@ class ArrayTrack(Track):
                 f"A recording is an array of numbers (time,) or (time, channels); {name} is {dtype} of shape {shape}."
             )
         self.n, self.width = shape[0], 1 if len(shape) == 1 else shape[1]
-        self.n_bytes = 8.0 * self.n * self.width
 
     def _map(self) -> np.ndarray:
         self._file.open().close()  # is it still the same?
@@ -114,11 +110,10 @@ class LargeTrack(Track):
 
     of: Any
 
-    def __init__(self, rows: Any, name: str, begin: int = 0, end: int | None = None):
+    def __init__(self, rows: Any, name: str, begin: int = 0, end: int | None = None, together: int | None = None):
         self.name, self.of, self._begin = name, rows, begin
         self.n, self.width = (len(rows) if end is None else end) - begin, rows.width
-        self.n_bytes = rows.n_bytes * self.n / max(1, len(rows))
-        self.together = int(np.median(rows.counts))
+        self.together = int(np.median(rows.counts)) if together is None else together
 
     def read(self, begin: int, end: int) -> Any:
         return self.of.span(self._begin + begin, self._begin + end)
@@ -159,16 +154,8 @@ class Tracks(Large):
         super().__init__([track.n for track in self.tracks])
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(track.name for track in self.tracks)
-
-    @property
     def width(self) -> int:
         return self.tracks[0].width
-
-    @property
-    def n_bytes(self) -> float:
-        return sum(track.n_bytes for track in self.tracks)
 
     def mark(self) -> str:
         whole = {id(track.of): track.of for track in self.tracks if track.of is not None}
