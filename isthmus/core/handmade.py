@@ -54,7 +54,6 @@ class HandmadeStep:
             and all(p.requires_grad and p.device.type == "cpu" for p in net.parameters())
         )
 
-    @torch.no_grad()
     def losses(
         self,
         x: Tensor,
@@ -91,7 +90,6 @@ class HandmadeStep:
             variance = variance.flatten()
             nats = ((error.square() / variance).sum() + logs) / (2 * n)
 
-        @torch.no_grad()
         def backward(_: Sequence[nn.Parameter]) -> None:
             g = error.div_(variance * n)
             if sigmoid:
@@ -109,21 +107,24 @@ class _Stage:
         self.activation = body.activation if isinstance(body, MLP) else "identity"
         self.parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
         self.head = head.layer
+        # the same memory off the tape, so that nothing is recorded and nobody has to say so at every step
+        self.values = [p.detach() for p in self.parameters]
+        self.weight, self.bias = self.head.weight.detach(), self.head.bias.detach()
         self.width = body.widths[-1] if isinstance(body, MLP) else 0  # outputs of the deep part
         self.passes = body.linear is not None
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
-        self.inputs, self.outputs = chain_forward(self.activation, x, self.parameters)
+        self.inputs, self.outputs = chain_forward(self.activation, x, self.values)
         self.h = self.outputs[-1]
-        if self.passes and self.parameters:
+        if self.passes and self.values:
             self.h = torch.cat([self.h, x], dim=1)
-        return product(self.h, self.head.weight, self.head.bias)
+        return product(self.h, self.weight, self.bias)
 
     def backward(self, g: Tensor, needs_x: bool = False) -> Tensor | None:
         """Write the gradients of all parameters; return that of x where it is needed."""
-        weight = self.head.weight
-        _store_layer(weight, self.head.bias, g, self.h)
+        weight = self.weight
+        _store_layer(self.head.weight, self.head.bias, g, self.h)
         g_x = None
         if needs_x and self.passes:  # of what the head saw, the deep part comes first, then x itself
             g_deep, g_x = _times(g, weight).tensor_split([self.width], dim=1)
@@ -133,10 +134,9 @@ class _Stage:
             _, gradient = ACTIVATIONS[self.activation]
             for i in reversed(range(len(self.inputs))):
                 g_deep = gradient(g_deep, self.inputs[i], self.outputs[i + 1])
-                below, bias = self.parameters[2 * i : 2 * i + 2]
-                _store_layer(below, bias, g_deep, self.outputs[i])
+                _store_layer(*self.parameters[2 * i : 2 * i + 2], g_deep, self.outputs[i])
                 if i or needs_x:
-                    g_deep = _times(g_deep, below)
+                    g_deep = _times(g_deep, self.values[2 * i])
             if needs_x:
                 g_x = g_deep if g_x is None else g_deep.add_(g_x)
         return g_x
