@@ -52,7 +52,10 @@ def seeded(seed: int) -> Iterator[None]:
     """Seed every generator inside, and leave the person's own as they were."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+        if devices or torch.backends.mps.is_available():
+            torch.manual_seed(seed)
+        else:  # the other one writes down where it was called from for a GPU that may come, a thousand times the work
+            torch.default_generator.manual_seed(seed)
         yield
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from isthmus.core.autoencoder import Net, visible_of
 from isthmus.core.bottlenecks.plain import Plain
 from isthmus.core.likelihoods import Gaussian
-from isthmus.core.networks.dense import ACTIVATIONS, MLP, Head, Linear, chain_backward, chain_forward, product
+from isthmus.core.networks.dense import ACTIVATIONS, MLP, Head, Linear, chain_forward, is_big, product
 from isthmus.core.objectives import ELBO, Reconstruction
 from isthmus.core.parts import Losses, Schedule
 
@@ -54,7 +54,6 @@ class HandmadeStep:
             and all(p.requires_grad and p.device.type == "cpu" for p in net.parameters())
         )
 
-    @torch.no_grad()
     def losses(
         self,
         x: Tensor,
@@ -84,14 +83,13 @@ class HandmadeStep:
         if variance is None:
             # the analytic σ²; a float, because arithmetic on scalar tensors costs as much as a layer here
             variance = max(float(torch.dot(error.view(-1), error.view(-1))) / max(entries, 1), 1e-12)
-            nats = error.new_tensor(entries / (2 * n) * (1 + math.log(2 * math.pi * variance)))
+            nats = torch.tensor(entries / (2 * n) * (1 + math.log(2 * math.pi * variance)), dtype=error.dtype)
         else:
             logs = (2 * math.pi * variance).log().flatten().expand(error.shape[1])
             logs = n * logs.sum() if target_observed is None else (target_observed.flatten(1) * logs).sum()
             variance = variance.flatten()
             nats = ((error.square() / variance).sum() + logs) / (2 * n)
 
-        @torch.no_grad()
         def backward(_: Sequence[nn.Parameter]) -> None:
             g = error.div_(variance * n)
             if sigmoid:
@@ -109,36 +107,54 @@ class _Stage:
         self.activation = body.activation if isinstance(body, MLP) else "identity"
         self.parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
         self.head = head.layer
+        # the same memory off the tape, so that nothing is recorded and nobody has to say so at every step
+        self.values = [p.detach() for p in self.parameters]
+        self.weight, self.bias = self.head.weight.detach(), self.head.bias.detach()
         self.width = body.widths[-1] if isinstance(body, MLP) else 0  # outputs of the deep part
         self.passes = body.linear is not None
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
-        self.inputs, self.outputs = chain_forward(self.activation, x, self.parameters)
+        self.inputs, self.outputs = chain_forward(self.activation, x, self.values)
         self.h = self.outputs[-1]
-        if self.passes and self.parameters:
+        if self.passes and self.values:
             self.h = torch.cat([self.h, x], dim=1)
-        return product(self.h, self.head.weight, self.head.bias)
+        return product(self.h, self.weight, self.bias)
 
     def backward(self, g: Tensor, needs_x: bool = False) -> Tensor | None:
         """Write the gradients of all parameters; return that of x where it is needed."""
-        weight = self.head.weight
-        store(weight, product(g.t(), self.h.t()))
-        store(self.head.bias, g.sum(0))
+        weight = self.weight
+        _store_layer(self.head.weight, self.head.bias, g, self.h)
         g_x = None
         if needs_x and self.passes:  # of what the head saw, the deep part comes first, then x itself
-            g_deep, g_x = product(g, weight.t()).tensor_split([self.width], dim=1)
+            g_deep, g_x = _times(g, weight).tensor_split([self.width], dim=1)
         elif self.parameters:
-            g_deep = product(g, weight[:, : self.width].t())
+            g_deep = _times(g, weight[:, : self.width])
         if self.parameters:
-            through, found = chain_backward(
-                self.activation, g_deep, self.parameters, self.inputs, self.outputs, needs_x
-            )
-            for parameter, gradient in zip(self.parameters, found, strict=True):
-                store(parameter, gradient)
-            if through is not None:
-                g_x = through if g_x is None else through.add_(g_x)
+            _, gradient = ACTIVATIONS[self.activation]
+            for i in reversed(range(len(self.inputs))):
+                g_deep = gradient(g_deep, self.inputs[i], self.outputs[i + 1])
+                _store_layer(*self.parameters[2 * i : 2 * i + 2], g_deep, self.outputs[i])
+                if i or needs_x:
+                    g_deep = _times(g_deep, self.values[2 * i])
+            if needs_x:
+                g_x = g_deep if g_x is None else g_deep.add_(g_x)
         return g_x
+
+
+def _times(g: Tensor, weight: Tensor) -> Tensor:
+    """``g @ weight``."""
+    return product(g, weight.t()) if is_big(g, weight) else torch.mm(g, weight)
+
+
+def _store_layer(weight: nn.Parameter, bias: nn.Parameter, g: Tensor, x: Tensor) -> None:
+    """The gradients of a layer's weight and bias, from that of its output g and its input x."""
+    if weight.grad is None or bias.grad is None or is_big(g.t(), x):
+        store(weight, product(g.t(), x.t()))
+        store(bias, g.sum(0))
+    else:  # of small layers every copy counts
+        torch.mm(g.t(), x, out=weight.grad)
+        torch.sum(g, 0, out=bias.grad)
 
 
 def store(parameter: Tensor, gradient: Tensor) -> None:

@@ -108,12 +108,14 @@ class Scaling:
         raw = np.asarray(values, np.float64)
         # the range of float64 itself may overflow here; the clip below ends that
         with np.errstate(over="ignore", invalid="ignore"):
-            y = (raw - self.center) / self.spread
+            y = raw - self.center
+            y /= self.spread
             if self._asinh.size:
                 y[:, self._asinh] = (np.arcsinh(y[:, self._asinh]) - self.mean[self._asinh]) / self.std[self._asinh]
             np.clip(y, -self._limit, self._limit, out=y)
-        if not np.isfinite(raw).all():
-            y[~np.isfinite(raw)] = np.nan
+        finite = np.isfinite(raw)
+        if not finite.all():
+            np.copyto(y, np.nan, where=~finite)
         return y.astype(np.float32)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:

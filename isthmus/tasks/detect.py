@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 TOP = 3
 #: Rows of which a sweep remembers why they are strange.
 _WORST = 10
+#: Cells that are numbers, and those that only look like some.
+_NUMBERS, _FLAGS = (int, float, np.number), (bool, np.bool_)
 #: Entries that are ranked at once.
 _GAINED = 1 << 22
 
@@ -89,9 +91,15 @@ class Expectation:
         """
         if self.groups is None:
             return np.where(entries == 0, 0, entries - usual)
+        # most are told of one entry, and need no sum
         starts = [place.start for _, place in self.groups]
-        found, expected = np.add.reduceat(entries, starts, axis=-1), np.add.reduceat(usual, starts)
-        return np.where(np.add.reduceat(entries != 0, starts, axis=-1, dtype=int) == 0, 0, found - expected)
+        found, expected = entries.take(starts, -1), usual.take(starts, -1)
+        there = found != 0
+        for j, (_, place) in enumerate(self.groups):
+            if place.stop - place.start > 1:
+                some = entries[..., place]
+                found[..., j], expected[j], there[..., j] = some.sum(-1), usual[place].sum(), (some != 0).any(-1)
+        return np.where(there, found - expected, 0)
 
     @property
     def tells(self) -> bool:
@@ -107,15 +115,16 @@ class Expectation:
         mean, n = torch.from_numpy(self.mean[new]), len(new)
         away = 0 if self.spread is None else torch.from_numpy(self.spread)
         raw = self.modality.from_tensors(torch.cat([mean, mean - away, mean + away]))
-        raw = raw.to_pydict() if hasattr(raw, "column_names") else raw
+        raw = raw.to_pydict() if hasattr(raw, "column_names") else np.asarray(raw).reshape(3 * n, -1)
         self._known |= {i: (raw, (k, n + k, 2 * n + k)) for k, i in enumerate(new)}
 
     def words(self, i: int, j: int, observed: Any) -> tuple[str, str]:
         """The observed cell and the expected one ± the usual deviation, as people would write them."""
         if i not in self._known:
             self.prepare([i])
-        raw, places = self._known[i]
-        expected, low, high = (self._cell(raw, place, j) for place in places)
+        raw, (at, below, above) = self._known[i]
+        column = raw[self.names[j]] if isinstance(raw, dict) else raw[:, j]
+        expected, low, high = column[at], column[below], column[above]
         if (own := self.modality.told(self.names[j], observed, expected)) is not None:
             return own
         said, wanted = told_apart(observed, expected)
@@ -125,11 +134,6 @@ class Expectation:
             if half > 0:
                 wanted += f" ± {half:.2g}"
         return said, wanted
-
-    def _cell(self, found: Any, k: int, j: int) -> Any:
-        if isinstance(found, dict):
-            return found[self.names[j]][k]
-        return np.asarray(found[k]).ravel()[j]
 
 
 @dataclass
@@ -199,19 +203,27 @@ class Detection(Result):
 
     def reasons(self, i: int) -> list[Reason]:
         """The entries that contributed most to row ``i``, strongest first; none where nothing stands out."""
+        return self._reasons(i, self._told_of(i))
+
+    def _reasons(self, i: int, gained: np.ndarray, order: np.ndarray | None = None) -> list[Reason]:
         beyond = "the course of time" if self.over_time else "the combination of columns"
         rest = float(self.rest[i] - self.usual_rest)
         at = (0, 0) if self.whole is None else self.whole.places[i]
-        return reasons(self._told_of(i), rest, self.names, lambda j: self._told(i, j), beyond, at)
+        return reasons(gained, rest, self.names, lambda j: self._told(i, j), beyond, at, order)
 
     def _strongest(self) -> np.ndarray:
         """The entries that brought most to each row (n, TOP), the strongest first."""
         n, found = len(self.scores), []
         # some rows at a time, because all rows of a sparse array at once would be dense
-        for begin in range(0, n, step := max(1, _GAINED // max(1, len(self.names)))):
+        for begin in range(0, n, step := self._step):
             gained = self._told_of(slice(begin, begin + step))
             found.append(_top(gained.reshape(len(gained), -1), TOP))
         return np.concatenate(found)
+
+    @property
+    def _step(self) -> int:
+        """Rows whose entries are looked at together."""
+        return max(1, _GAINED // max(1, int(np.prod(self.contributions.shape[1:]))))
 
     def _told(self, i: int, j: int) -> tuple[str, str]:
         assert self.expectation is not None
@@ -248,8 +260,12 @@ class Detection(Result):
         why = [None] * len(self.scores)
         flagged = np.flatnonzero(self.anomalies)
         self._look_at(flagged)
-        for i in flagged:
-            why[i] = "; ".join(map(str, self.reasons(int(i))))
+        for begin in range(0, len(flagged), step := self._step):
+            some = flagged[begin : begin + step]
+            gained = self._told_of(some)
+            ranks = np.argsort(-gained.clip(min=0), axis=1)[:, :TOP] if self.names else [None] * len(some)
+            for i, one, order in zip(some.tolist(), gained, ranks, strict=True):
+                why[i] = "; ".join(map(str, self._reasons(i, one, order)))
         found["why"] = pa.array(why, pa.string())
         # the input's own columns keep their names
         return pa.table(columns | {f"isthmus_{n}" if n in columns else n: v for n, v in found.items()})
@@ -565,10 +581,11 @@ def reasons(
     told: Callable[[int], tuple[str, str]],
     beyond: str = "the combination of columns",
     at: Sequence[int] = (0, 0),
+    order: np.ndarray | None = None,
 ) -> list[Reason]:
     """The entries that contributed most, strongest first. ``gained`` (*shape) and ``rest`` are above the usual;
     ``told`` says of entry j what it was and what was expected; ``beyond`` is what belongs to no entry; ``at`` is where
-    in a picture its first pixel stands.
+    in a picture its first pixel stands; ``order`` are the entries that gained most, where they are known.
     """
     gained = gained.clip(min=0)
     total = float(gained.sum() + max(rest, 0.0))
@@ -578,7 +595,7 @@ def reasons(
         return [_region(gained, at)] if gained.any() else []
     found = [
         Reason(names[j], *told(int(j)), float(gained[j]) / total)
-        for j in np.argsort(-gained)[:TOP]
+        for j in (np.argsort(-gained)[:TOP] if order is None else order)
         if gained[j] > 0.05 * total
     ]
     if max(rest, 0.0) > 0.05 * total:
@@ -609,7 +626,7 @@ def _n(model: Model) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+    return isinstance(value, _NUMBERS) and not isinstance(value, _FLAGS)
 
 
 def told_apart(observed: Any, expected: Any) -> tuple[str, str]:
@@ -629,9 +646,9 @@ def _word(value: Any, digits: int = 4) -> str:
     """A cell as a person would write it."""
     if value is None or value != value:
         return "missing"
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, _FLAGS):
         return str(bool(value))
-    if isinstance(value, int | float | np.number):
+    if isinstance(value, _NUMBERS):
         return f"{float(value):.{digits}g}"
     return repr(value) if isinstance(value, str) else str(value)
 

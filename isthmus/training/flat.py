@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
+
+#: AdamW as one operation. The function around it sorts tensors by device at every step, which takes small networks
+#: longer than the step itself; it is there in case a version of torch has the operation no more.
+_FUSED: Any = getattr(torch, "_fused_adamw_", None)
 
 
 class FlatGroup:
@@ -35,11 +40,15 @@ class FlatGroup:
     def step(self, learning_rate: float, clip: float | None = None) -> None:
         """One AdamW step. ``clip`` bounds the gradient to a multiple of its running mean norm."""
         if clip is not None:
-            norm = self.gradient.norm()
-            first = self.norm == 0
-            bound = torch.where(first, norm, clip * self.norm)
-            self.gradient.mul_((bound / norm.clamp(min=1e-30)).clamp(max=1.0))
-            self.norm = torch.where(first, norm, self.norm.lerp(torch.minimum(norm, bound), 0.02))
+            self._clip(clip)
+        if _FUSED is not None:
+            self.count += 1
+            _FUSED(
+                [self.values], [self.gradient], [self.mean], [self.square], [], [self.count],
+                lr=learning_rate, beta1=0.9, beta2=0.999, weight_decay=self.weight_decay, eps=1e-8,
+                amsgrad=False, maximize=False, grad_scale=None, found_inf=None,
+            )  # fmt: skip
+            return
         adamw(
             [self.values],
             [self.gradient],
@@ -56,6 +65,22 @@ class FlatGroup:
             eps=1e-8,
             maximize=False,
         )
+
+    def _clip(self, clip: float) -> None:
+        norm = self.gradient.norm()
+        if norm.device.type == "cpu":  # where a number is read at once, what would change nothing is left out
+            if not self.norm:
+                self.norm = norm
+                return
+            bound = clip * self.norm
+            if not norm <= bound:
+                self.gradient.mul_((bound / norm.clamp(min=1e-30)).clamp(max=1.0))
+            self.norm = self.norm.lerp(torch.minimum(norm, bound), 0.02)
+            return
+        first = self.norm == 0
+        bound = torch.where(first, norm, clip * self.norm)
+        self.gradient.mul_((bound / norm.clamp(min=1e-30)).clamp(max=1.0))
+        self.norm = torch.where(first, norm, self.norm.lerp(torch.minimum(norm, bound), 0.02))
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, copied."""

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from isthmus.training import flat
 from isthmus.training.flat import FlatGroup
 
 
@@ -89,3 +90,17 @@ def test_a_first_gradient_of_zero_does_not_clip_for_ever():
         group.gradient.copy_(torch.ones(3))
         group.step(1e-3, clip=2.0)
     assert float(group.gradient.norm()) > 0
+
+
+@pytest.mark.parametrize("clip", [None, 1.5])
+def test_one_operation_takes_the_steps_that_the_function_around_it_takes(monkeypatch, clip):
+    ours, theirs = net(), net()
+    groups = [FlatGroup(list(module.parameters()), 0.1) for module in (ours, theirs)]
+    for i in range(20):
+        x = torch.randn(8, 4, generator=torch.Generator().manual_seed(i)) * (30 if i == 11 else 1)
+        for group, module, operation in zip(groups, (ours, theirs), (flat._FUSED, None), strict=True):
+            backward(module, x)
+            with monkeypatch.context() as patch:
+                patch.setattr(flat, "_FUSED", operation)
+                group.step(0.01 / (i + 1), clip)
+    assert all(torch.equal(value, groups[1].state()[name]) for name, value in groups[0].state().items())

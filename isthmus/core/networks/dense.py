@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[..., Tensor]]]
     "tanh": (torch.tanh, lambda g, a, y: _aten.tanh_backward(g, y)),
     "sigmoid": (torch.sigmoid, lambda g, a, y: _aten.sigmoid_backward(g, y)),
     "silu": (nn.functional.silu, lambda g, a, y: _aten.silu_backward(g, a)),
-    "gelu": (nn.functional.gelu, lambda g, a, y: _aten.gelu_backward(g, a)),
+    "gelu": (nn.functional.gelu, lambda g, a, y: _aten.gelu_backward.default(g, a)),
 }
 
 #: Below this many multiplications the default product starts faster than oneDNN's.
@@ -50,10 +50,14 @@ _ONEDNN = _try_onednn()
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias`` off the tape, by whatever is fastest here."""
-    big = x.shape[0] * weight.numel() > _SMALL
-    if big and _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
+    if is_big(x, weight) and _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
         return torch.ops.mkldnn._linear_pointwise(_plain(x), _plain(weight), bias, "none", [], "")
-    return x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
+    return torch.mm(x, weight.t()) if bias is None else torch.addmm(bias, x, weight.t())
+
+
+def is_big(x: Tensor, weight: Tensor) -> bool:
+    """Whether their product takes so long that it does not matter how it is called."""
+    return x.shape[0] * weight.numel() > _SMALL
 
 
 def _plain(matrix: Tensor) -> Tensor:
