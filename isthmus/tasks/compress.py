@@ -135,7 +135,8 @@ def compress(
     Args:
         max_error: the largest error of any number: 0.01 in the column's units, 1% of its spread, or price=0.5,1%
             for single columns; without it all comes back exactly.
-        chunk_rows: rows that are lost together where the file is damaged; by default about a million cells.
+        chunk_rows: rows (of recordings: steps) that are lost together where the file is damaged; by default about a
+            million cells.
         compare: hold the size against zstd, xz, Parquet, PNG and WebP.
     """
     rows = model.open(rows)
@@ -218,8 +219,8 @@ class Inspected:
         else:
             size = " x ".join(map(str, form.shape)) or "single"
             what = f"rows of {size} numbers ({form.columns[0].dtype})"
-        if "runs" in header:
-            what = f"{len(header['runs'].get('lengths', ()))} recordings, {what}"
+        if (runs := _runs_in(self.container)) is not None:
+            what = f"{len(runs.lengths)} recordings, {what}"
         n = len(self.container.chunks)
         steps = [error_of(column.step) for column in form.columns if column.step is not None]
         error = "none: every cell as it was" if not steps else (
