@@ -59,6 +59,8 @@ _EDGES = np.array([math.isqrt(1024 << k) for k in range(_ACTIVITIES - 1)], np.in
 _KEYS = 2 * _ACTIVITIES
 #: Keys that share a table. Few steps pay for few tables.
 _SHARED = (1, 2, 4, 8, _KEYS)
+#: Runs beyond one a step: empty ones cost a reader time.
+_EMPTY = 1024
 #: A table's entry costs some bits to write down.
 _ENTRY_BITS = 7.0
 
@@ -130,6 +132,8 @@ def decode(data: bytes, steps: int, columns: int) -> np.ndarray:
             pass
         case _:
             raise ValueError("what it says of its runs is impossible.")
+    if len(lengths) > steps + _EMPTY:
+        raise ValueError("its runs are too many.")
     if pace not in _PACES or not all(type(n) is int and 0 <= n <= steps for n in lengths) or sum(lengths) != steps:
         raise ValueError("its runs are not as long as its rows.")
     ends = np.frombuffer(inflate(ends_bytes, 16 * columns), "<i8").astype(np.int64)

@@ -26,6 +26,9 @@ def save_rows(rows: Any, path: Path, names: Sequence[str] | None = None) -> list
     Without an ending the path is a folder, and images go into it one by one under their own ``names``.
     """
     path = Path(path)
+    one = names is not None and len(names) == 1 and not isinstance(rows, list) and getattr(rows, "ndim", 1) < 3
+    if one and not path.suffix:  # a folder of one recording
+        rows = [rows]
     if not path.suffix and isinstance(rows, list):
         return _save_recordings(rows, path, names)
     if not path.suffix:

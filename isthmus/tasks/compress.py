@@ -148,16 +148,17 @@ def compress(
     compare: bool = True,
 ) -> Packed | PackedPictures | Packing:
     """Rows → a file of few bytes, which this model reads on any machine. Of rows that are read in stretches a chunk is
-    written as soon as it is coded, so nothing is done before it is known where to.
+        written as soon as it is coded, so nothing is done before it is known where to.
 
-    A model that was fitted ``--for compress`` takes pictures of any size, with a loss.
+        A model that was fitted ``--for compress`` takes pictures of any size, with a loss.
 
-    Args:
-        max_error: the largest error of any number: 0.01 in the column's units, 1% of its spread, or price=0.5,1%
-            for single columns; without it all comes back exactly.
-        quality: of pictures, from 1 (small) to 100 (near); 50 where nothing is said.
+        Args:
+            max_error: the largest error of any number: 0.01 in the column's units, 1% of its spread, or price=0.5,1%
+                for single columns; without it all comes back exactly.
+            quality: of pictures, from 1 (small) to 100 (near); 50 where nothing is said.
         bpp: the most bits per pixel that each picture may take; it gets the best quality that is no longer.
-        chunk_rows: rows that are lost together where the file is damaged; by default about a million cells.
+        chunk_rows: rows (of recordings: steps) that are lost together where the file is damaged; by default about a
+            million cells.
         compare: hold the size against zstd, xz, Parquet, PNG and WebP; of pictures against JPEG, WebP and AVIF that
             come as near.
     """
@@ -256,8 +257,8 @@ class Inspected:
         else:
             size = " x ".join(map(str, form.shape)) or "single"
             what = f"rows of {size} numbers ({form.columns[0].dtype})"
-        if "runs" in header:
-            what = f"{len(header['runs'].get('lengths', ()))} recordings, {what}"
+        if (runs := _runs_in(self.container)) is not None:
+            what = f"{len(runs.lengths)} recordings, {what}"
         n = len(self.container.chunks)
         steps = [error_of(column.step) for column in form.columns if column.step is not None]
         error = "none: every cell as it was" if not steps else (

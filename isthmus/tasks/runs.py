@@ -19,6 +19,8 @@ from isthmus.errors import DataError
 from isthmus.tasks.besides import Beside
 from isthmus.tasks.packing import safe_names
 
+#: Runs beyond one a step: a forged file could ask for millions of empty ones.
+_EMPTY = 1024
 #: Sample formats that FLAC can hold, and bytes of samples that it is tried on.
 _FLAC, _BYTES = ("PCM_S8", "PCM_16", "PCM_24"), 24 << 20
 
@@ -111,6 +113,7 @@ class Runs:
         match said:
             case {"lengths": list(lengths), "kinds": list(kinds), "names": None | list() as names}:
                 good = all(type(n) is int and n >= 0 for n in lengths) and sum(lengths) == rows
+                good = good and len(lengths) <= rows + _EMPTY
                 kinds = kinds * len(lengths) if len(kinds) == 1 else kinds
                 if good and len(kinds) == len(lengths) and all(map(_known, kinds)):
                     return cls(None, tuple(lengths), tuple(kinds), safe_names(names, len(lengths)))

@@ -138,6 +138,15 @@ def test_forged_runs_are_refused(model, sounds):
             decompress(model, pack({**container.header, "runs": wrong}, chunks))
 
 
+def test_one_sound_comes_back_as_a_file_or_in_its_folder(model, sounds, tmp_path):
+    back = decompress(model, compress(model, sounds / "c.wav", compare=False))
+    assert back.rows.rate == 8000
+    back.save(tmp_path / "again.wav")
+    back.save(tmp_path / "folder")
+    for path in (tmp_path / "again.wav", tmp_path / "folder" / "c.wav"):
+        assert path.read_bytes() == (sounds / "c.wav").read_bytes()
+
+
 def test_from_the_command_line(model, sounds, tmp_path, capsys):
     model.save(tmp_path / "m.isthmus")
     said = ["compress", str(tmp_path / "m.isthmus"), str(sounds), "-o", str(tmp_path / "all.isz")]
