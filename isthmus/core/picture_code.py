@@ -39,7 +39,7 @@ from isthmus.core.bottlenecks.hyperprior import (
 )
 from isthmus.core.entropy import Reader, Writer
 from isthmus.core.exact import LIMIT, Product
-from isthmus.core.networks.transform import BLOCK, KNOTS, Steered, TransformDecoder, TransformEncoder, centred, hats
+from isthmus.core.networks.transform import BLOCK, KNOTS, Steered, TransformDecoder, centred, hats
 from isthmus.core.tiling import mirrored
 
 #: Qualities are whole numbers from 1 to this.
@@ -97,7 +97,7 @@ class _Conv:
         line[:, : (height + 2 * edge) * wide].view(channels, -1, wide)[:, edge : edge + height, edge : edge + width] = (
             a[0]
         )
-        total = self.product.bias[:, None].expand(-1, n).contiguous()
+        total = self.product.bias[:, None].repeat(1, n)
         for k, weight in enumerate(self.places):
             begin = k // self.side * wide + k % self.side
             total.addmm_(weight, line[:, begin : begin + n])

@@ -38,8 +38,9 @@ SHAPES = {
 U = {"encoder": Part("unet", {"widths": [8, 7]}), "bottleneck": Part("open"),
      "decoder": Part("unet", {"widths": [8, 7]})}  # fmt: skip
 #: A codec, whose code is whole steps and, beside them, the quality of the row.
-CODEC = {"encoder": Part("transform", {"width": 2}), "bottleneck": Part("hyperprior", {"width": 8}),
-         "decoder": Part("transform", {"width": 2}), "likelihood": Part("graded"), "objective": Part("elbo")}  # fmt: skip
+CODEC = {"encoder": Part("transform", {"width": 2}), "decoder": Part("transform", {"width": 2}),
+         "bottleneck": Part("hyperprior", {"width": 8}), "likelihood": Part("graded"),
+         "objective": Part("elbo")}  # fmt: skip
 #: What a part cannot do without.
 COMPANIONS = {
     "active_codes": {"bottleneck": Part("adaptive")},

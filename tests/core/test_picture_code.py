@@ -26,8 +26,12 @@ def net_of(channels=1, seed=0):
             p.add_(0.01 * torch.randn_like(p))
     net.train()
     net.start_from(x=pictures(channels))
-    for _ in range(3):
-        net.losses(x=pictures(channels))
+    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(40):
+        losses = net.losses(x=pictures(channels))
+        optimiser.zero_grad()
+        losses.groups["main"].backward()
+        optimiser.step()
         net.project()
     return net.eval()
 
