@@ -1,7 +1,9 @@
 """Bytes and pixels are those of whole numbers: what is written is read, everywhere."""
 
+import copy
 import math
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from isthmus.recipes import compose
 SMALL = {"encoder": {"width": 2}, "decoder": {"width": 2}, "bottleneck": {"width": 8, "hyper": 4, "told": 4}}
 
 
+@cache
 def net_of(channels=1, seed=0):
     """A network whose parts all do something, as if it had been trained."""
     torch.manual_seed(seed)
@@ -27,7 +30,7 @@ def net_of(channels=1, seed=0):
     net.train()
     net.start_from(x=pictures(channels))
     optimiser = torch.optim.Adam(net.parameters(), 3e-3)
-    for _ in range(40):
+    for _ in range(25):
         losses = net.losses(x=pictures(channels))
         optimiser.zero_grad()
         losses.groups["main"].backward()
@@ -71,7 +74,7 @@ def test_what_is_written_is_read(code, size):
 def test_whole_numbers_do_what_the_network_does(monkeypatch):
     """The files' pixels are those of the network in floats, and its rate is their length."""
     monkeypatch.setattr("isthmus.core.picture_code.THRIFT", 0.0)  # the nearest steps, as the network takes them
-    plain = net_of()
+    plain = copy.deepcopy(net_of())
     plain.bottleneck.counts.zero_()  # normals, as its rate is
     code = PictureCode(plain)
     net, some = code.likelihood, picture(72, 88)
@@ -122,7 +125,7 @@ def test_other_threads_and_libraries_read_the_same(code):
                     assert np.array_equal(code.decode(data, 90, 70, 70), whole)
     finally:
         torch.set_num_threads(usual)
-    other = PictureCode(net_of().double())  # made anew, in other digits
+    other = PictureCode(copy.deepcopy(net_of()).double())  # made anew, in other digits
     assert np.array_equal(other.decode(data, 90, 70, 70), whole)
 
 
