@@ -25,10 +25,21 @@ from torch.nn import functional as F
 
 from isthmus.core import arithmetic
 from isthmus.core.arithmetic import ONE
-from isthmus.core.bottlenecks.hyperprior import BEND, OFFSET, PER_UNIT, TABLES, Hyperprior, Stage, chessboard
+from isthmus.core.autoencoder import Net
+from isthmus.core.bottlenecks.hyperprior import (
+    BEND,
+    COUNTED,
+    HEIGHTS,
+    OFFSET,
+    PER_UNIT,
+    TABLES,
+    Hyperprior,
+    Stage,
+    chessboard,
+)
 from isthmus.core.entropy import Reader, Writer
 from isthmus.core.exact import LIMIT, Product
-from isthmus.core.networks.transform import BLOCK, KNOTS, Steered, TransformDecoder, TransformEncoder, centred
+from isthmus.core.networks.transform import BLOCK, KNOTS, Steered, TransformDecoder, centred, hats
 from isthmus.core.tiling import mirrored
 
 #: Qualities are whole numbers from 1 to this.
@@ -37,6 +48,10 @@ QUALITIES = 100
 _PIECE = 48
 #: Tables reach so many deviations; a symbol beyond is escaped, and no height is further away than so many steps.
 _REACH, FURTHEST = 7, 1 << 14
+#: A counted table is believed as if so many symbols more had come from the normal.
+_BELIEF = 64.0
+#: How readily the encoder takes a smaller step where it is cheaper: at 1 a nat saved counts as a nat.
+THRIFT = 0.3
 #: Bits behind the point of what lies between knots.
 _BITS = 16
 
@@ -82,7 +97,7 @@ class _Conv:
         line[:, : (height + 2 * edge) * wide].view(channels, -1, wide)[:, edge : edge + height, edge : edge + width] = (
             a[0]
         )
-        total = self.product.bias[:, None].expand(-1, n).contiguous()
+        total = self.product.bias[:, None].repeat(1, n)
         for k, weight in enumerate(self.places):
             begin = k // self.side * wide + k % self.side
             total.addmm_(weight, line[:, begin : begin + n])
@@ -178,24 +193,58 @@ def _table_numbers(log_scale: Tensor) -> np.ndarray:
     return index[0].numpy().astype(np.int64)
 
 
+class Tables:
+    """Whole counts of symbols −reach … reach, and of what lies beyond, for each of 64 deviations.
+
+    They are those of normals, and of narrow ones what was counted in training, which ``_BELIEF`` symbols of the normal
+    are added to.
+    """
+
+    def __init__(self, counts: Tensor):
+        self.counted = counts.detach().double().cpu().round().numpy()
+        self.known: dict[int, tuple[int, np.ndarray]] = {}
+
+    def __getitem__(self, number: int) -> tuple[int, np.ndarray]:
+        if number not in self.known:
+            self.known[number] = self._made(number)
+        return self.known[number]
+
+    def _made(self, number: int) -> tuple[int, np.ndarray]:
+        reach, mass = _normal(number)
+        if number < COUNTED and (total := float(self.counted[number].sum())) > 0:
+            seen = np.append(self.counted[number, : min(reach + 1, HEIGHTS - 1)], np.zeros(max(0, reach + 2 - HEIGHTS)))
+            both = np.concatenate([seen[:0:-1], seen]) * 0.5
+            both[reach] = seen[0]
+            mass = (both + mass * _BELIEF) / (total + _BELIEF)
+        return reach, np.append(np.floor(mass * (1 << 24)) + 1, 16.0)
+
+    def nats(self) -> np.ndarray:
+        """What heights cost (COUNTED, HEIGHTS), both signs alike: for the encoder's choices alone."""
+        found = np.zeros((COUNTED, HEIGHTS))
+        for number in range(COUNTED):
+            reach, counts = self[number]
+            costs = -np.log(counts / counts.sum())[reach:]
+            found[number] = costs[np.minimum(np.arange(HEIGHTS), len(costs) - 1)]
+        return found
+
+
 @cache
-def table(number: int) -> tuple[int, np.ndarray]:
-    """How far a table reaches, and its whole counts: of −reach … reach, and of what lies beyond."""
+def _normal(number: int) -> tuple[int, np.ndarray]:
+    """How far the table of a deviation reaches, and the masses of −reach … reach."""
     sigma = float(arithmetic.exp(np.array([(number - OFFSET) / PER_UNIT]))[0])
     reach = math.ceil(_REACH * sigma) + 1
     edges = (np.arange(-reach, reach + 2, dtype=np.float64) - 0.5) / sigma
     below = arithmetic.normal_cdf(edges)
-    counts = np.floor((below[1:] - below[:-1]) * (1 << 24)) + 1
-    return reach, np.append(counts, 16.0)
+    return reach, below[1:] - below[:-1]
 
 
-def _put(writer: Writer, symbols: np.ndarray, numbers: np.ndarray) -> None:
+def _put(writer: Writer, symbols: np.ndarray, numbers: np.ndarray, tables: Tables) -> None:
     """Symbols (m,) each with the table of its number; those of one table go together."""
     order = np.argsort(numbers, kind="stable")
     symbols, numbers = symbols[order], numbers[order]
     far = []
     for number, begin, end in _runs(numbers):
-        reach, counts = table(number)
+        reach, counts = tables[number]
         some = symbols[begin:end]
         outside = np.abs(some) > reach
         far.append(some[outside])
@@ -205,12 +254,12 @@ def _put(writer: Writer, symbols: np.ndarray, numbers: np.ndarray) -> None:
         writer.put((rest >> shift) & 255, np.ones(256))
 
 
-def _take(reader: Reader, numbers: np.ndarray) -> np.ndarray:
+def _take(reader: Reader, numbers: np.ndarray, tables: Tables) -> np.ndarray:
     order = np.argsort(numbers, kind="stable")
     found = np.empty(len(numbers), np.int64)
     outside = np.zeros(len(numbers), bool)
     for number, begin, end in _runs(numbers[order]):
-        reach, counts = table(number)
+        reach, counts = tables[number]
         some = reader.take(end - begin, counts)
         found[begin:end], outside[begin:end] = some - reach, some > 2 * reach
     m = int(outside.sum())
@@ -234,21 +283,42 @@ class ExactHyperprior:
         self.part = part
         self.up, self.up_again = _of(part.up), _of(part.up_again)
         self.stages = [_Stage(stage) for stage in part.stages]
+        self.tables = Tables(part.counts)
+        self.nats = self.tables.nats()
 
-    def encode(self, y: Tensor, z: Tensor, quality: int) -> tuple[bytes, Tensor]:
-        """Coefficients (1, n, h, w) and their hyper-code → bytes, and the coefficients that come back, fixed point."""
+    def _chosen(self, apart: np.ndarray, numbers: np.ndarray, price: np.ndarray) -> np.ndarray:
+        """Whole steps (n, m) for what is apart from the mean: the nearest, or the next towards it where that saves more
+        nats than its error is worth, ``price`` (n, 1) for a whole step of error.
+        """
+        near = np.rint(apart).astype(np.int64)
+        less = near - np.sign(near)
+        error = np.square(apart - less) - np.square(apart - near)
+        narrow = np.minimum(numbers, COUNTED - 1)
+        cost = self.nats[narrow, np.minimum(np.abs(near), HEIGHTS - 1)]
+        saved = cost - self.nats[narrow, np.minimum(np.abs(less), HEIGHTS - 1)]
+        worth = (numbers < COUNTED) & (np.abs(near) < HEIGHTS - 1) & (error * price < THRIFT * saved)
+        return np.where(worth, less, near)
+
+    def encode(self, y: Tensor, z: Tensor, quality: int, price: np.ndarray) -> tuple[bytes, Tensor]:
+        """Coefficients (1, n, h, w) and their hyper-code → bytes, and the coefficients that come back, fixed point.
+
+        ``price`` (n,) is what a whole step of squared error is worth, in nats.
+        """
         writer = Writer()
         z = z.double().round().clamp(-FURTHEST, FURTHEST)
-        _put(writer, z.numpy().astype(np.int64).ravel(), self._hyper_numbers(z.shape, quality))
+        _put(writer, z.numpy().astype(np.int64).ravel(), self._hyper_numbers(z.shape, quality), self.tables)
         y = y.double().clamp(-FURTHEST, FURTHEST)
 
         def code(channels: slice, where: np.ndarray, mean: Tensor, numbers: np.ndarray) -> np.ndarray:
-            apart = (y[0, channels] - mean[0] / ONE).round().numpy().astype(np.int64)[:, where]
-            _put(writer, apart.ravel(), numbers[:, where].ravel())
-            return apart
+            apart = (y[0, channels] - mean[0] / ONE).numpy()[:, where]
+            symbols = self._chosen(apart, numbers[:, where], price[channels, None])
+            _put(writer, symbols.ravel(), numbers[:, where].ravel(), self.tables)
+            return symbols
 
         found = self._walk(z, quality, y.shape[2:], code)
-        return writer.bytes().rstrip(b"\0"), found
+        data = writer.bytes()
+        # zeros at the end of the last word need not be written
+        return data[: max(len(data) - 3, len(data.rstrip(b"\0")))], found
 
     def decode(self, data: bytes, height: int, width: int, quality: int) -> Tensor:
         """The coefficients (1, n, height, width) that :meth:`encode` found, in fixed point.
@@ -258,11 +328,12 @@ class ExactHyperprior:
         """
         reader = Reader(data + bytes(-len(data) % 4))
         shape = (1, self.part.hyper, -(-height // 4), -(-width // 4))
-        z = torch.from_numpy(_take(reader, self._hyper_numbers(shape, quality)).astype(np.float64)).reshape(shape)
+        z = _take(reader, self._hyper_numbers(shape, quality), self.tables)
+        z = torch.from_numpy(z.astype(np.float64)).reshape(shape)
 
         def code(channels: slice, where: np.ndarray, mean: Tensor, numbers: np.ndarray) -> np.ndarray:
             some = numbers[:, where]
-            return _take(reader, some.ravel()).reshape(some.shape)
+            return _take(reader, some.ravel(), self.tables).reshape(some.shape)
 
         return self._walk(z, quality, (height, width), code)
 
@@ -302,13 +373,14 @@ class PictureCode:
     """The three together: grey levels (h, w, channels) ⇄ bytes, at a quality from 1 to 100.
 
     Args:
-        encoder, bottleneck, decoder: the parts of a network that was trained for it.
+        net: one that was trained for it (the recipe ``codec``).
     """
 
     #: Pixels around a piece that its coefficients may depend on.
     margin = 64
 
-    def __init__(self, encoder: TransformEncoder, bottleneck: Hyperprior, decoder: TransformDecoder):
+    def __init__(self, net: Net):
+        encoder, bottleneck, decoder, self.likelihood = net.encoder, net.bottleneck, net.decoder, net.likelihood
         self.encoder, self.hyper, self.decoder = encoder, ExactHyperprior(bottleneck), ExactDecoder(decoder)
         self.channels = encoder.channels
 
@@ -334,7 +406,10 @@ class PictureCode:
     def encode(self, picture: np.ndarray, quality: int) -> bytes:
         """Grey levels (h, w, channels), uint8 → bytes."""
         with torch.inference_mode():
-            return self.hyper.encode(*self.coefficients(picture, quality), quality)[0]
+            q = torch.tensor([quality_of(quality)])
+            steps = (hats(q) @ self.decoder.body.log_step)[0].exp().double().numpy()
+            price = np.square(steps) / (2 * float(self.likelihood.sigma(q)) ** 2)
+            return self.hyper.encode(*self.coefficients(picture, quality), quality, price)[0]
 
     def decode(self, data: bytes, height: int, width: int, quality: int) -> np.ndarray:
         """Bytes → grey levels (height, width, channels), uint8.

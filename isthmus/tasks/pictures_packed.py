@@ -96,7 +96,7 @@ class PictureCoder:
         if not packs_pictures(model):
             raise FileError("It holds pictures, and this model is none that compresses them. Bring the one that did.")
         net = model.net
-        self.code = PictureCode(net.encoder, net.bottleneck, net.decoder)
+        self.code = PictureCode(net)
         self.work = sum(p.numel() for p in net.parameters())
 
     def encode(self, picture: Whole, quality: int | None, bpp: float | None) -> tuple[bytes, np.ndarray]:

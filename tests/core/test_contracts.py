@@ -32,10 +32,15 @@ NEEDED = {
 SHAPES = {
     "blind_spot": (2, 9, 7), "conv": (2, 9, 7), "jpeg": (2, 16, 8), "neighbours": (2, 16, 8), "patches": (2, 9, 7),
     "recurrent": (2, 12), "spans": (2, 12), "temporal": (2, 12), "transformer": (2, 9, 7), "unet": (2, 16, 8),
+    **dict.fromkeys(("graded", "hyperprior", "transform"), (1, 16, 24)),
 }  # fmt: skip
 #: A picture's way down and up, whose code is everything that was found on the way.
 U = {"encoder": Part("unet", {"widths": [8, 7]}), "bottleneck": Part("open"),
      "decoder": Part("unet", {"widths": [8, 7]})}  # fmt: skip
+#: A codec, whose code is whole steps and, beside them, the quality of the row.
+CODEC = {"encoder": Part("transform", {"width": 2}), "decoder": Part("transform", {"width": 2}),
+         "bottleneck": Part("hyperprior", {"width": 8}), "likelihood": Part("graded"),
+         "objective": Part("elbo")}  # fmt: skip
 #: What a part cannot do without.
 COMPANIONS = {
     "active_codes": {"bottleneck": Part("adaptive")},
@@ -45,6 +50,7 @@ COMPANIONS = {
     "jumprelu": {"bottleneck": Part("jumprelu", {"bandwidth": 2.0})},
     "neighbours": U,  # shown pictures of half the size
     "unet": U,
+    **dict.fromkeys(("graded", "hyperprior", "transform"), CODEC),
     "kl": {"bottleneck": Part("relu")},
     "revival": {"bottleneck": Part("relu"), "decoder": Part("dictionary")},
     "total_correlation": {"bottleneck": Part("gaussian")},
@@ -240,7 +246,7 @@ def test_a_missing_option_is_named(name):
         net_of("likelihood", name, likelihood=Part(name))
 
 
-@pytest.mark.parametrize("name", BOTTLENECKS)
+@pytest.mark.parametrize("name", [n for n in BOTTLENECKS if n != "hyperprior"])  # that takes maps alone
 def test_bottlenecks(name):
     bottleneck = make(BOTTLENECKS, "bottleneck", part(name), (8,), 3)
     h = torch.randn(N, 8)
@@ -267,7 +273,7 @@ ROUNDED = ("binary", "fsq", "spherical", "vq")
 #: Bottlenecks whose codes are never below 0: no linear map is a start for them.
 RECTIFIED = ("batch_topk", "jumprelu", "relu", "sigmoid", "topk")
 #: Bottlenecks without a layer of their own.
-BARE = ("open",)
+BARE = ("hyperprior", "open")
 
 
 @pytest.mark.parametrize("name", [n for n in BOTTLENECKS if n not in (*ROUNDED, *RECTIFIED, *BARE)])
@@ -279,7 +285,7 @@ def test_a_linear_start_is_that_linear_map(name):
     torch.testing.assert_close(bottleneck.mode(body(x)), x @ weight.T + bias)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", [n for n in LIKELIHOODS if n != "graded"])  # that takes a picture and its quality
 class TestLikelihoods:
     def given(self, name, shape=(6,)):
         likelihood = make(LIKELIHOODS, "likelihood", part(name), (5,), shape)

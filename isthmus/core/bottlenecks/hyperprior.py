@@ -40,6 +40,9 @@ STAGES = ((1, 2), (5, 2), (15, 2), (43, 1))
 TELLING = 6
 #: Deviations that have a table: exp((i − 20) / 8) for i = 0 … 63, in steps.
 PER_UNIT, OFFSET, TABLES = 8, 20, 64
+#: Of the narrow ones it is counted in training how often each height occurs: normals are not what they quite are.
+#: Heights from 0 up, of both signs, and what lies beyond; counts are forgotten with this half-life, in steps.
+COUNTED, HEIGHTS, _HALF_LIFE = 32, 34, 150
 #: Large coefficients tell little more than larger ones.
 BEND = 2.0
 
@@ -71,10 +74,10 @@ class Stage(nn.Module):
 
     def forward(self, known: Tensor, telling: Tensor | None, at: Tensor) -> tuple[Tensor, Tensor]:
         h = F.relu(self.one(laid(known)) + (at @ self.steer)[:, :, None, None])
-        mean, log_scale = self.three(F.relu(self.two(h))).float().chunk(2, dim=1)
+        mean, log_scale = self.three(F.relu(self.two(h))).to(self.log_scale.dtype).chunk(2, dim=1)
         if self.line is not None and telling is not None:
             with torch.autocast(known.device.type, enabled=False):  # heights of many steps need all their digits
-                mean = mean + self.line(telling.float())
+                mean = mean + self.line(telling.to(mean.dtype))
         return mean, log_scale + (at @ self.log_scale)[:, :, None, None]
 
 
@@ -104,6 +107,8 @@ class Hyperprior(Bottleneck):
             stages.append(Stage(known, line, of_it, steps, width))
             before += of_it
         self.stages = nn.ModuleList(stages)
+        self.register_buffer("counts", torch.zeros(COUNTED, HEIGHTS))
+        self._seen: Tensor | None = None
         with torch.no_grad():  # the mean height of a block is near that of its four neighbours
             for i in range(self.colours):
                 for row, column in ((0, 1), (1, 0), (1, 2), (2, 1)):
@@ -121,6 +126,13 @@ class Hyperprior(Bottleneck):
             stage.log_scale.copy_(found[begin : begin + stage.n] - steps[:, None])
             begin += stage.n
 
+    @torch.no_grad()
+    def project(self) -> None:
+        """Count the heights of the step that was taken."""
+        if self._seen is not None:
+            self.counts.mul_(0.5 ** (1 / _HALF_LIFE)).add_(self._seen)
+            self._seen = None
+
     def forward(self, h: Tensor) -> Code:
         y, q = h[:, :-1], h[:, -1, 0, 0]
         with reduced(h.device, self.training):
@@ -134,13 +146,14 @@ class Hyperprior(Bottleneck):
         """Coefficients (B, n, h, w) → the hyper-code before it is rounded (B, hyper, ⌈h / 4⌉, ⌈w / 4⌉)."""
         telling = y[:, : TELLING * self.colours] / 8
         h = F.relu(self.down(laid(torch.cat([bent(y), telling], dim=1))))
-        return 2 * self.down_again(h).float()
+        return 2 * self.down_again(h).to(y.dtype)
 
     def _pass(self, y: Tensor, at: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
         z = self.hyper_code(y)
         scale = (at @ self.hyper_scale)[:, :, None, None]
         nats = _nats(_disturbed(z, noise), scale).flatten(1).sum(1)
-        told = F.pixel_shuffle(self.up_again(F.relu(self.up(_rounded(z)))), 4).float()
+        seen = [_counted(z, scale)] if noise else []
+        told = F.pixel_shuffle(self.up_again(F.relu(self.up(_rounded(z)))), 4).to(y.dtype)
         told = told[:, :, : y.shape[2], : y.shape[3]]
         light = chessboard(y)
         found: list[Tensor] = []
@@ -159,10 +172,14 @@ class Hyperprior(Bottleneck):
                 log_scale = log_scale * dark + scale_light * light
             apart = own - mean
             nats = nats + _nats(_disturbed(apart, noise), log_scale).flatten(1).sum(1)
+            if noise:
+                seen.append(_counted(apart, log_scale))
             here = mean + _rounded(apart)
             found.append(here)
             heights.append(here)
             begin += stage.n
+        if noise:
+            self._seen = torch.stack(seen).sum(0)
         return torch.cat(found, dim=1), nats
 
     def _asked(
@@ -178,7 +195,7 @@ class Hyperprior(Bottleneck):
         known = [told, *map(bent, found)]
         telling = list(found)
         if own is not None and there is not None:
-            known += [bent(own), there.expand(len(own), 1, *own.shape[2:])]
+            known += [bent(own), there.expand(own.shape[0], 1, *own.shape[2:])]
             telling.append(own)
         line = None
         if stage.line is not None:
@@ -202,6 +219,15 @@ def _rounded(x: Tensor) -> Tensor:
 
 def _disturbed(x: Tensor, noise: bool) -> Tensor:
     return x + torch.rand_like(x) - 0.5 if noise else x.round()
+
+
+@torch.no_grad()
+def _counted(x: Tensor, log_scale: Tensor) -> Tensor:
+    """How often heights occur (COUNTED, HEIGHTS), by the table that they are coded with."""
+    number = (log_scale.expand_as(x) * PER_UNIT + (OFFSET + 0.5)).floor().clamp(0, TABLES - 1).long()
+    height = x.round().abs().clamp(max=HEIGHTS - 1).long()
+    found = torch.bincount((number * HEIGHTS + height).flatten(), minlength=TABLES * HEIGHTS)
+    return found.reshape(TABLES, HEIGHTS)[:COUNTED].to(x)
 
 
 def _nats(x: Tensor, log_scale: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class Steered(nn.Module):
 class TransformEncoder(Body):
     """Pictures (B, C, H, W) from 0 to 1 → coefficients in steps (B, 64 C, H / 8, W / 8), and their quality as a plane.
 
-    In training every row has a quality of its own, drawn evenly; outside it they are spread over the batch.
+    In training every row has a quality of its own, drawn evenly; outside it that in the middle.
     """
 
     stride = BLOCK
@@ -92,14 +92,14 @@ class TransformEncoder(Body):
         self.down = nn.Conv2d(4 * mid, wide, 1)
         self.late = nn.ModuleList([Steered(wide), Steered(wide)])
         self.tail = nn.Conv2d(wide, n, 1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        _hushed(self.tail)
         self.out_shape = (n + 1, height // BLOCK, side // BLOCK)
 
     def forward(self, x: Tensor) -> Tensor:
-        n = len(x)
-        within = torch.rand(n, device=x.device) if self.training else torch.full((n,), 0.5, device=x.device)
-        q = (torch.arange(n, device=x.device) + within) / n
+        n = x.shape[0]
+        q = x.new_full((n,), 0.5)
+        if self.training:  # one from each n-th, so that a batch has all of them
+            q = (torch.arange(n, device=x.device) + torch.rand_like(q)) / n
         y = self.analyse(x, q)
         return torch.cat([y, q[:, None, None, None].expand(n, 1, *y.shape[2:])], dim=1)
 
@@ -112,7 +112,7 @@ class TransformEncoder(Body):
             h = self.down(laid(F.pixel_unshuffle(h, 2)))
             for block in self.late:
                 h = block(h, at)
-            beside = self.tail(h).float()
+            beside = self.tail(h).to(x.dtype)
         return (y + beside / 8) * (at @ self.log_gain).exp()[:, :, None, None]
 
     def extra_repr(self) -> str:
@@ -142,8 +142,7 @@ class TransformDecoder(Body):
         self.seen = nn.Conv2d(4 * self.channels, low, 3, padding=1)
         self.last = nn.ModuleList([Steered(low), Steered(low), Steered(low)])
         self.tail = nn.Conv2d(low, 4 * self.channels, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        _hushed(self.tail)
         self.out_shape = Finished((self.channels + 1, height, side))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -161,12 +160,19 @@ class TransformDecoder(Body):
             h = F.pixel_shuffle(self.up_again(h), 2) + self.seen(laid(4 * F.pixel_unshuffle(linear, 2)))
             for block in self.last:
                 h = block(h, at)
-            beside = F.pixel_shuffle(self.tail(h), 2).float()
+            beside = F.pixel_shuffle(self.tail(h), 2).to(z.dtype)
         x = linear + beside / 8 + 0.5
-        return torch.cat([x, q[:, None, None, None].expand(len(x), 1, *x.shape[2:])], dim=1)
+        return torch.cat([x, q[:, None, None, None].expand(x.shape[0], 1, *x.shape[2:])], dim=1)
 
     def extra_repr(self) -> str:
         return f"width={self.width}"
+
+
+def _hushed(conv: nn.Conv2d) -> None:
+    """Begin with next to nothing, which a gradient still passes."""
+    with torch.no_grad():
+        conv.weight.mul_(0.01)
+        conv.bias.zero_()
 
 
 def log_steps() -> Tensor:
@@ -182,7 +188,7 @@ def centred(start: Tensor, shift: Tensor) -> Tensor:
 def whole_digits(x: Tensor, kernel: Tensor) -> Tensor:
     """A convolution in float32 whatever the networks beside it are in: a height has more digits than eight bits."""
     with torch.autocast(x.device.type, enabled=False):
-        return F.conv2d(x.float(), kernel, padding=1)
+        return F.conv2d(x.to(kernel.dtype), kernel, padding=1)
 
 
 def laid(h: Tensor) -> Tensor:
