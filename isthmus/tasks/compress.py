@@ -148,19 +148,19 @@ def compress(
     compare: bool = True,
 ) -> Packed | PackedPictures | Packing:
     """Rows → a file of few bytes, which this model reads on any machine. Of rows that are read in stretches a chunk is
-        written as soon as it is coded, so nothing is done before it is known where to.
+    written as soon as it is coded, so nothing is done before it is known where to.
 
-        A model that was fitted ``--for compress`` takes pictures of any size, with a loss.
+    A model that was fitted ``--for compress`` takes pictures of any size, with a loss.
 
-        Args:
-            max_error: the largest error of any number: 0.01 in the column's units, 1% of its spread, or price=0.5,1%
-                for single columns; without it all comes back exactly.
-            quality: of pictures, from 1 (small) to 100 (near); 50 where nothing is said.
-        bpp: the most bits per pixel that each picture may take; it gets the best quality that is no longer.
-        chunk_rows: rows (of recordings: steps) that are lost together where the file is damaged; by default about a
-            million cells.
-        compare: hold the size against zstd, xz, Parquet, PNG and WebP; of pictures against JPEG, WebP and AVIF that
-            come as near.
+    Args:
+        max_error: the largest error of any number: 0.01 in the column's units, 1% of its spread, or price=0.5,1%
+            for single columns; without it all comes back exactly.
+        quality: of pictures, from 1 (small) to 100 (near); 50 where nothing is said.
+    bpp: the most bits per pixel that each picture may take; it gets the best quality that is no longer.
+    chunk_rows: rows (of recordings: steps) that are lost together where the file is damaged; by default about a
+        million cells.
+    compare: hold the size against zstd, xz, Parquet, PNG and WebP; of pictures against JPEG, WebP and AVIF that
+        come as near.
     """
     rows = model.open(rows)
     if packs_pictures(model):

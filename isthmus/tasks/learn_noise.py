@@ -34,6 +34,8 @@ _FEW, _LEAST_SIDE, _LEAST_STEPS = 16, 96, 256
 #: Crops per step: many small steps get further in the same time than few large ones; and the same of signals.
 _BATCH, _RATE = 4, 2e-3
 _SIGNALS_BATCH = 16
+#: Given so many seconds a wider U gets further, in larger and more careful steps.
+_LONG, _WIDE, _WIDE_BATCH, _WIDE_RATE = 1200.0, [64, 96, 128], 8, 1e-3
 #: The U for signals: along one axis layers cost little, and it should see far.
 _SIGNALS_WIDTHS = [32, 48, 64, 96]
 #: Noise of any level that is added to signals: up to as strong as they are themselves.
@@ -115,11 +117,15 @@ class Denoising(Job):
             options["side"] = min(2 * face.usual_side, -(-most // (2 * face.grid)) * 2 * face.grid)
         if signals:
             parts |= {place: {"kind": "unet", "widths": _SIGNALS_WIDTHS} for place in ("encoder", "decoder")}
+        wide = not signals and plan.max_time is not None and plan.max_time >= _LONG
+        if wide:
+            parts |= {place: {"kind": "unet", "widths": _WIDE} for place in ("encoder", "decoder")}
+        batch, rate = (_WIDE_BATCH, _WIDE_RATE) if wide else (_SIGNALS_BATCH if signals else _BATCH, _RATE)
         held = float(np.clip(0.1 * len(rows), *_HELD)) / len(rows)
         plan = plan.replace(
             validation=held if plan.validation == AUTO else plan.validation,
-            batch_size=(_SIGNALS_BATCH if signals else _BATCH) if plan.batch_size == AUTO else plan.batch_size,
-            learning_rate=_RATE if plan.learning_rate == AUTO else plan.learning_rate,
+            batch_size=batch if plan.batch_size == AUTO else plan.batch_size,
+            learning_rate=rate if plan.learning_rate == AUTO else plan.learning_rate,
         )
         return Asked(rows, "residual", plan, target, parts, options, told, {"how": how, "noise": found.to_json()})
 
