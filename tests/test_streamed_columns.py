@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from isthmus import open_rows
 from isthmus.conditions import with_condition
@@ -349,3 +350,24 @@ def test_rows_where_as_in_memory(folder):
                 rows_where(large, said)
             continue
         assert rows_where(large, said).data.equals(rows_where(whole, said).data.combine_chunks())
+
+
+def test_rows_of_words_pictures_and_numbers_stream(tmp_path):
+    """Paths in cells begin where the table is."""
+    g, n = np.random.default_rng(0), 60
+    (tmp_path / "shown").mkdir()
+    for i in range(n):
+        Image.fromarray(g.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / "shown" / f"{i}.png")
+    words = np.array(["a", "quick", "brown", "fox", "jumps", "over", "one", "lazy", "dog", "and", "runs"])
+    rows = pa.table({
+        "size": g.normal(size=n), "picture": [f"shown/{i}.png" for i in range(n)],
+        "about": [" ".join(g.choice(words, 8)) for _ in range(n)],
+    })  # fmt: skip
+    pq.write_table(rows, tmp_path / "x.parquet", row_group_size=25)
+    large, whole = both(tmp_path / "x.parquet")
+    fed = feed(*split(large, PLAN), None, {})
+    assert {c.name: c.kind for c in fed.modality.columns} == {"size": "numeric", "picture": "image", "about": "text"}
+    x = torch.cat([fed.modality.to_tensors(some)["x"] for some in large.chunks(16)])
+    assert torch.equal(x, fed.modality.to_tensors(whole)["x"])
+    seen = torch.cat([b["x"] for b in fed.batches(PLAN).epoch(0)])
+    assert len(seen) == n - len(split(large, PLAN)[1])
