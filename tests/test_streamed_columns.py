@@ -9,6 +9,7 @@ from PIL import Image
 
 from isthmus import open_rows
 from isthmus.conditions import with_condition
+from isthmus.data.census import counted
 from isthmus.data.container import unpack
 from isthmus.data.large import hashed
 from isthmus.data.targets import with_target
@@ -263,6 +264,24 @@ def test_counts_are_those_of_all_rows(tmp_path, how, monkeypatch):
     if how == "day=":
         assert (found["day"].low, found["day"].high, found["day"].missing) == (0, 1, 0)
     assert [cell for piece in rows.column("k") for cell in piece.to_pylist()] == whole["k"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("cells", "low", "high", "missing"),
+    [
+        (pa.array([1.5, None, float("nan"), -2.0], pa.float16()), -2.0, 1.5, 2),
+        (pa.array([True, None]), True, True, 1),
+        (pa.array(["a", "", None]), None, None, 2),
+        (pa.array(["b", "b"]).dictionary_encode(), None, None, 0),
+        (pa.array([None, None], pa.null()), None, None, 2),
+        (pa.array([3, 1]).cast(pa.decimal128(30, 2)), 1, 3, 0),
+    ],
+    ids=lambda cells: str(cells.type) if hasattr(cells, "type") else "",
+)
+def test_cells_of_any_type_are_counted(cells, low, high, missing):
+    found = counted(pa.chunked_array([cells]))
+    assert (found.n, found.missing) == (len(cells), missing)
+    assert (found.low, found.high) == (low, high)
 
 
 def test_a_csv_column_that_changes_its_type_is_counted_again(tmp_path, monkeypatch):
