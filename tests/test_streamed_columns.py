@@ -5,9 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from isthmus import open_rows
 from isthmus.conditions import with_condition
+from isthmus.data.census import counted
 from isthmus.data.container import unpack
 from isthmus.data.large import hashed
 from isthmus.data.targets import with_target
@@ -264,6 +266,24 @@ def test_counts_are_those_of_all_rows(tmp_path, how, monkeypatch):
     assert [cell for piece in rows.column("k") for cell in piece.to_pylist()] == whole["k"].to_pylist()
 
 
+@pytest.mark.parametrize(
+    ("cells", "low", "high", "missing"),
+    [
+        (pa.array([1.5, None, float("nan"), -2.0], pa.float16()), -2.0, 1.5, 2),
+        (pa.array([True, None]), True, True, 1),
+        (pa.array(["a", "", None]), None, None, 2),
+        (pa.array(["b", "b"]).dictionary_encode(), None, None, 0),
+        (pa.array([None, None], pa.null()), None, None, 2),
+        (pa.array([3, 1]).cast(pa.decimal128(30, 2)), 1, 3, 0),
+    ],
+    ids=lambda cells: str(cells.type) if hasattr(cells, "type") else "",
+)
+def test_cells_of_any_type_are_counted(cells, low, high, missing):
+    found = counted(pa.chunked_array([cells]))
+    assert (found.n, found.missing) == (len(cells), missing)
+    assert (found.low, found.high) == (low, high)
+
+
 def test_a_csv_column_that_changes_its_type_is_counted_again(tmp_path, monkeypatch):
     monkeypatch.setattr("isthmus.data.dataset._CSV_BLOCK", 200)
     cells = [f"{i % 7:03}" for i in range(100)] + ["left"] * 3
@@ -349,3 +369,24 @@ def test_rows_where_as_in_memory(folder):
                 rows_where(large, said)
             continue
         assert rows_where(large, said).data.equals(rows_where(whole, said).data.combine_chunks())
+
+
+def test_rows_of_words_pictures_and_numbers_stream(tmp_path):
+    """Paths in cells begin where the table is."""
+    g, n = np.random.default_rng(0), 60
+    (tmp_path / "shown").mkdir()
+    for i in range(n):
+        Image.fromarray(g.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / "shown" / f"{i}.png")
+    words = np.array(["a", "quick", "brown", "fox", "jumps", "over", "one", "lazy", "dog", "and", "runs"])
+    rows = pa.table({
+        "size": g.normal(size=n), "picture": [f"shown/{i}.png" for i in range(n)],
+        "about": [" ".join(g.choice(words, 8)) for _ in range(n)],
+    })  # fmt: skip
+    pq.write_table(rows, tmp_path / "x.parquet", row_group_size=25)
+    large, whole = both(tmp_path / "x.parquet")
+    fed = feed(*split(large, PLAN), None, {})
+    assert {c.name: c.kind for c in fed.modality.columns} == {"size": "numeric", "picture": "image", "about": "text"}
+    x = torch.cat([fed.modality.to_tensors(some)["x"] for some in large.chunks(16)])
+    assert torch.equal(x, fed.modality.to_tensors(whole)["x"])
+    seen = torch.cat([b["x"] for b in fed.batches(PLAN).epoch(0)])
+    assert len(seen) == n - len(split(large, PLAN)[1])

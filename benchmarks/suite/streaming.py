@@ -316,7 +316,7 @@ def counting(settings: Settings) -> Measured:
 def compress_memory(settings: Settings) -> Measured:
     """Peak memory of `compress`, of which chunks are coded one by one."""
     runs = []
-    for gigabytes in settings.pick((0.03, 0.12), (0.01, 0.02)):
+    for gigabytes in settings.pick((0.01, 0.06), (0.01, 0.03)):
         folder, n = folder_of(gigabytes)
         model, out = data.scratch("packing.isthmus"), data.scratch("packed.isz")
         command("fit", folder, "-o", model, "--stream", "--quiet", *SMALL_NET, *NATS)

@@ -83,6 +83,8 @@ class Tally:
         plain = type_.value_type if pa.types.is_dictionary(type_) else type_
         if plain != type_ and not _is_text(plain):
             column = column.cast(plain)
+        if pa.types.is_float16(plain):  # of which nothing is counted as it is
+            column = column.cast(pa.float32())
         missing, low, high = column.null_count, None, None
         if pa.types.is_floating(plain):
             missing += pc.sum(pc.is_nan(column)).as_py() or 0
