@@ -255,6 +255,8 @@ class Model:
             if held is not None:
                 again, found = keep_linear(begun, fed, held, phases)
                 run, remarks = again or run, remarks + found
+        if fed.large is not None:
+            devices.give_back()
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,
@@ -323,7 +325,7 @@ class Model:
             if net.likelihood.calibrates or spread:
                 few_enough = _MOST_ENTRIES // int(np.prod(net.shape)) if self.modality.sparse else len(settle["x"])
                 some = dense({name: t[: max(1, few_enough)] for name, t in settle.items()})
-                back = torch.cat([self._mean(b) for b in in_order(some, self._chunk)])
+                back = self._means(some)
                 net.likelihood.calibrate(some["x"], some.get("observed"), back)
             record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
             if held is not None:
@@ -772,6 +774,19 @@ class Model:
 
     def _mean(self, b: Mapping[str, Tensor]) -> Tensor:
         return self.net.decode(self.net.encode(b["x"], b.get("observed")), b.get("condition")).mean
+
+    def _means(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """What comes back for rows, all of it in the place that it keeps: pieces that stay, between activations that
+        go, would keep the place of these taken.
+        """
+        whole, at = torch.zeros(0), 0
+        for b in in_order(tensors, self._chunk):
+            found = self._mean(b)
+            if not at:
+                whole = found.new_empty(len(tensors["x"]), *found.shape[1:])
+            whole[at : at + len(found)] = found
+            at += len(found)
+        return whole
 
     def tensors(self, rows: Rows, *, steered: bool = True) -> dict[str, Tensor]:
         """Rows → what the network is fed; without the condition, which encoding needs not, unless ``steered``.
