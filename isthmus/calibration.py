@@ -144,7 +144,7 @@ def settle(
         if net.likelihood.calibrates or spread:
             few_enough = _MOST_ENTRIES // int(np.prod(net.shape)) if modality.sparse else len(unseen["x"])
             some = dense({name: t[: max(1, few_enough)] for name, t in unseen.items()})
-            back = torch.cat([scorer.mean(b) for b in in_order(some, size)])
+            back = scorer.means(some)
             net.likelihood.calibrate(some["x"], some.get("observed"), back)
         record.train_error = evaluate(net, {name: t[:_MOST_ERROR] for name, t in known.items()})[1]
         if held is not None:

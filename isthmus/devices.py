@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 
 import torch
@@ -57,6 +58,14 @@ def seeded(seed: int) -> Iterator[None]:
         else:  # the other one writes down where it was called from for a GPU that may come, a thousand times the work
             torch.default_generator.manual_seed(seed)
         yield
+
+
+def give_back() -> None:
+    """Hand memory that nobody holds back to the system, where its allocator can: what training let go of lies in pieces
+    between what stays, and would count beside what comes next.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # it is one of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def gpu_rng_state() -> dict[str, torch.Tensor]:

@@ -258,6 +258,8 @@ class Model:
             if held is not None:
                 again, found = keep_linear(begun, fed, held, phases)
                 run, remarks = again or run, remarks + found
+        if fed.large is not None:
+            devices.give_back()
         best = next(epoch for epoch in run.history if epoch.number == (run.best or {"epoch": run.epoch})["epoch"])
         record = Record(
             recipe=recipe,

@@ -53,6 +53,19 @@ class Scorer:
         """What comes back (B, *shape)."""
         return self.net.decode(self.net.encode(b["x"], b.get("observed")), b.get("condition")).mean
 
+    def means(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """What comes back for rows, all of it in the place that it keeps: pieces that stay, between activations that
+        go, would keep the place of these taken.
+        """
+        whole, at = torch.zeros(0), 0
+        for b in in_order(tensors, self.chunk):
+            found = self.mean(b)
+            if not at:
+                whole = found.new_empty(len(tensors["x"]), *found.shape[1:])
+            whole[at : at + len(found)] = found
+            at += len(found)
+        return whole
+
     def surprise(self, b: Mapping[str, Tensor], explain: bool = True) -> Surprise:
         """What the detector says of each row, and with ``explain`` where that comes from."""
         found = self.detector(self.net, b["x"], b.get("observed"), b.get("condition"), explain=explain)

@@ -1,3 +1,8 @@
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -45,3 +50,20 @@ def test_generators_go_back_to_where_they_were():
     first = torch.rand(3)
     devices.set_rng_state(state)
     assert torch.equal(torch.rand(3), first)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is another one")
+def test_what_nobody_holds_is_given_back():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    kept, gone = [], []
+    for _ in range(1500):  # what stays between what goes keeps its place taken
+        gone.append(np.ones(12_000))
+        kept.append(np.ones(200))
+    held = 96_000 * len(gone)
+    del gone
+    before = resident()
+    devices.give_back()
+    assert before - resident() > held / 2
+    assert len(kept) == 1500
