@@ -335,7 +335,7 @@ class Mixed(Likelihood):
         return Columns(self.head(h), self.noise(), self)
 
     def represent(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        features = x.new_zeros(len(x), *self.features_shape)
+        features = x.new_zeros(x.shape[0], *self.features_shape)  # a length would be a constant of an exported graph
         features[:, self.of_numeric] = x[:, self.numeric]
         features[:, self.of_boolean] = x[:, self.boolean]
         if self.categorical:
