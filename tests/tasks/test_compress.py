@@ -252,6 +252,7 @@ def test_a_file_reads_alike_wherever_it_is_read(series, pictures, tmp_path):
             torch.set_num_threads(threads)
 
 
+@pytest.mark.filterwarnings("ignore:TF32")
 def test_a_variational_table_gives_bits_back(answers):
     """Answers of yes and no, categories, marks and missing cells, of which a few numbers tell: no other way is smaller,
     and what the model has never seen comes back too.
