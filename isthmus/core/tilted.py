@@ -337,7 +337,7 @@ class Tilted:
 def _planes(values: np.ndarray, dtype: str) -> bytes:
     """Numbers as bytes, their first bytes first."""
     plain = np.ascontiguousarray(values.astype(dtype))
-    return plain.view(np.uint8).reshape(len(plain), -1).T.tobytes()
+    return plain.view(np.uint8).reshape(len(plain), plain.itemsize).T.tobytes()
 
 
 def _unplaned(data: bytes, dtype: str) -> np.ndarray:

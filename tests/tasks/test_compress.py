@@ -251,6 +251,7 @@ def test_a_file_reads_alike_wherever_it_is_read(series, pictures, tmp_path):
             torch.set_num_threads(threads)
 
 
+@pytest.mark.filterwarnings("ignore:TF32")
 def test_a_variational_table_gives_bits_back(answers):
     """Answers of yes and no, categories, marks and missing cells, of which a few numbers tell: no other way is smaller,
     and what the model has never seen comes back too.
@@ -293,16 +294,18 @@ def test_a_variational_table_gives_bits_back(answers):
 def test_variational_arrays_of_any_whole_numbers_give_bits_back(dtype):
     """Also 16 bits, of which some are below 0, and numbers on a grid."""
     chance = np.random.default_rng(0)
-    code = chance.normal(size=(3000, 2))
-    rows = code @ chance.normal(size=(2, 12)) * 900 + 60 * chance.normal(size=(3000, 12))
+    code = chance.normal(size=(1500, 2))
+    rows = code @ chance.normal(size=(2, 12)) * 900 + 60 * chance.normal(size=(1500, 12))
     rows = (rows + 20_000 * (dtype == "uint16")).astype(dtype)
-    plan = Plan(epochs=15, validation=0.1, batch_size=64, learning_rate=3e-3)
+    plan = Plan(epochs=6, validation=0.1, batch_size=64, learning_rate=3e-3)
     model = Model.fit(rows, "variational", latent_dim=2, plan=plan)
     coder = _Coder(model, form_of(rows, "0.5"))
     cells = to_cells(rows, coder.form)
     data = coder.bits_back.encode(cells)
     assert np.array_equal(coder.bits_back.decode(data, len(rows), cells.states), cells.q)
-    assert len(data) < 0.97 * len(coder._columns(cells))
+    # each column by itself costs what its spread does
+    alone = np.log2(rows.astype(float).std(0) * np.sqrt(2 * np.pi * np.e)).sum()
+    assert 8 * len(data) / len(rows) < 0.85 * alone
     back = decompress(model, compress(model, rows[:50], max_error="0.5", compare=False)).rows
     assert np.abs(back.astype(float) - rows[:50]).max() <= 0.5
 
