@@ -186,7 +186,7 @@ def test_broken_files_are_refused_and_never_wrong(grey, damaged):
         (bytes([0, 50, 16]) + b"\xff" * 8, "no end"),
         (bytes([0, 50, 16, 255, 255, 31, 255, 255, 31, 1]), "it claims 524287 x 524287 pixels"),
         (bytes([1, 0, 16, 8, 8]) + b"no picture", "cannot identify"),
-        (bytes([0, 50, 50, 8, 8, 200, 1]), "no end|planes"),
+        (bytes([0, 50, 48, 8, 8, 200, 1]), "no end"),
     ],
 )  # fmt: skip
 def test_forged_files_are_refused(grey, chunk, why):
@@ -227,7 +227,8 @@ def test_the_model_file_and_the_commands(grey, tmp_path, monkeypatch, capsys):
     options = [f"--set={place}.{name}={value}" for place, said in SMALL.items() for name, value in said.items()]
     fit = ["fit", "wave*.png", "--for", "compress", "-o", "m.isthmus", "--epochs", "1", *options]
     assert main(fit) == 0
-    said = capsys.readouterr().err
+    told = capsys.readouterr()
+    said = told.out + told.err
     assert "held-out picture(s): quality 20:" in said
     assert "next: isthmus compress m.isthmus NEW_ROWS -o FILE.isz" in said
     assert main(["compress", "m.isthmus", "wave1.png", "--quality", "70", "-o", "w.isz"]) == 0
