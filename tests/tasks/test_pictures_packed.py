@@ -246,6 +246,13 @@ def test_the_model_file_and_the_commands(grey, tmp_path, monkeypatch, capsys):
     assert main(["decompress", "m.isthmus", "w.isz", "-o", "back.jpg"]) != 0
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_few_pictures_are_enough(n):
+    rows = [picture(24, 32, seed=seed) for seed in range(n)]
+    model = fit_for("compress", rows, plan=Plan(epochs=1, batch_size=8), parts=SMALL)
+    assert len(model.record.job["curve"]) == (3 if n >= 4 else 0)
+
+
 def test_models_for_rows_say_that_they_are_not_for_pictures():
     from isthmus.model import Model
 
