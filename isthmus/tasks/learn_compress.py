@@ -22,8 +22,8 @@ from isthmus.tasks.pictures_packed import PictureCoder, Whole, equal, psnr
 
 #: Steps of a training, crops per step, the side of a crop, and the highest step size.
 _STEPS, _BATCH, _SIDE, _RATE = 4000, 4, 128, 1.2e-3
-#: Pictures that are held out, at least and at most, those that are measured, and at which qualities.
-_HELD, _MEASURED, _QUALITIES = (2, 8), 4, (20, 50, 80)
+#: Pictures that are held out at most (of few a quarter), those that are measured, and at which qualities.
+_HELD, _MEASURED, _QUALITIES = 8, 4, (20, 50, 80)
 
 
 class Compressing(Job):
@@ -45,9 +45,7 @@ class Compressing(Job):
         side = min(_SIDE, -(-most // 8) * 8)
         crops = sum(max(1, round(4 * page.shape[0] * page.shape[1] / side**2)) for page in rows.data)
         plan = plan.replace(
-            validation=float(np.clip(0.1 * len(rows), *_HELD)) / len(rows)
-            if plan.validation == AUTO
-            else plan.validation,
+            validation=min(_HELD, len(rows) // 4) / len(rows) if plan.validation == AUTO else plan.validation,
             batch_size=_BATCH if plan.batch_size == AUTO else plan.batch_size,
             learning_rate=_RATE if plan.learning_rate == AUTO else plan.learning_rate,
             clip=1.5 if plan.clip is None else plan.clip,
