@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from isthmus import devices
 from isthmus.data.growing import Behind, Growing
 from isthmus.data.rows import Rows
 from isthmus.errors import DataError, SpecError
@@ -94,6 +95,8 @@ class Sweep(Result):
             self._tally.add(found, some)
             remarks.add(self.model.remarks(some))
             yield found, {"tally": self._tally.state(), "remarks": remarks.heard}
+            del found
+            devices.give_back()  # what one stretch let go of is not to count beside the next
             self.watch(some.first + len(some))
         self.done, self.remarks = True, [*self._known, *remarks.told()]
 
