@@ -115,6 +115,10 @@ class TransformEncoder(Body):
             beside = self.tail(h).to(x.dtype)
         return (y + beside / 8) * (at @ self.log_gain).exp()[:, :, None, None]
 
+    @property
+    def drawn(self) -> str:
+        return f"transform {self.width}"
+
     def extra_repr(self) -> str:
         return f"width={self.width}"
 
@@ -163,6 +167,10 @@ class TransformDecoder(Body):
             beside = F.pixel_shuffle(self.tail(h), 2).to(z.dtype)
         x = linear + beside / 8 + 0.5
         return torch.cat([x, q[:, None, None, None].expand(x.shape[0], 1, *x.shape[2:])], dim=1)
+
+    @property
+    def drawn(self) -> str:
+        return f"transform {self.width}"
 
     def extra_repr(self) -> str:
         return f"width={self.width}"
