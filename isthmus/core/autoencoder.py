@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -146,7 +147,7 @@ class Net(nn.Module):
         features = self.features(corrupted.x, visible)
 
         def encode(features: Tensor) -> Code:
-            return self.bottleneck(self.encoded(features, visible))
+            return self._coded(self.encoded(features, visible))
 
         def decode(z: Tensor) -> Distribution:
             if condition is None:
@@ -163,7 +164,7 @@ class Net(nn.Module):
 
         self.renew_prior(condition)
         h = self.encoded(features, visible) if h is None else h
-        code = self.bottleneck(h)
+        code = self._coded(h)
         return Trace(
             x=wanted,
             observed=known,
@@ -249,12 +250,19 @@ class Net(nn.Module):
             z = torch.cat([z, everywhere], dim=1)
         return self.likelihood(self._through(self.decoder, z))
 
+    def _coded(self, h: Tensor) -> Code:
+        with self._multiplying(h, self.bottleneck.coarse):
+            return self.bottleneck(h)
+
     def _through(self, body: Body, x: Tensor, *told: Any) -> Tensor:
-        """What a body makes of x; while it is trained, with products of the ``precision`` that was chosen."""
-        if self.precision == "float32" or not self.training:
-            return body(x, *told)
-        with torch.autocast(x.device.type, dtype=getattr(torch, self.precision)):
+        with self._multiplying(x):
             return body(x, *told).to(x.dtype)
+
+    def _multiplying(self, x: Tensor, coarse: bool = True) -> AbstractContextManager[Any]:
+        """Products of the ``precision`` that was chosen, while a part that may be ``coarse`` is trained."""
+        if not coarse or self.precision == "float32" or not self.training:
+            return nullcontext()
+        return torch.autocast(x.device.type, dtype=getattr(torch, self.precision))
 
     def squared_error(self, x: Tensor, observed: Tensor | None, p: Distribution) -> Tensor:
         """‖features − expectation‖² over the observed entries, (B,), or the likelihood's own measure instead of it:

@@ -223,6 +223,8 @@ class Body(Piece):
 class Bottleneck(Piece):
     """h → Code. Owns its heads."""
 
+    #: Does it learn as much from products of bfloat16 numbers, as some bodies do? Others keep float32.
+    coarse: ClassVar[bool] = False
     #: Is something other than its size what narrows the code? Then it may have more numbers than a row, and has
     #: by itself this many times as many.
     expansion: ClassVar[float | None] = None

@@ -32,7 +32,6 @@ from torch.nn import functional as F
 
 from isthmus.core.networks.transform import BLOCK, KNOTS, hats, laid, log_steps
 from isthmus.core.parts import Bottleneck, Code, Shape, Trace
-from isthmus.core.precision import reduced
 
 #: Frequencies by stage, and in how many steps the blocks of a stage are coded.
 STAGES = ((1, 2), (5, 2), (15, 2), (43, 1))
@@ -86,7 +85,7 @@ class Hyperprior(Bottleneck):
 
     expansion = 1.0
     narrows = False
-    rated = True
+    rated = coarse = True
 
     def __init__(self, in_shape: Shape, dim: int, *, width: int = 80, hyper: int = 32, told: int = 24):
         super().__init__()
@@ -135,8 +134,7 @@ class Hyperprior(Bottleneck):
 
     def forward(self, h: Tensor) -> Code:
         y, q = h[:, :-1], h[:, -1, 0, 0]
-        with reduced(h.device, self.training):
-            rounded, nats = self._pass(y, hats(q), noise=self.training)
+        rounded, nats = self._pass(y, hats(q), noise=self.training)
         return Code(torch.cat([rounded, h[:, -1:]], dim=1), nats)
 
     def mode(self, h: Tensor) -> Tensor:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isthmus.core.parts import Body, Finished, Shape
-from isthmus.core.precision import reduced
 
 #: The side of a block, and the knots between 0 and 1 that anything which depends on the quality has.
 BLOCK, KNOTS = 8, 6
@@ -78,6 +77,7 @@ class TransformEncoder(Body):
     """
 
     stride = BLOCK
+    coarse = True
 
     def __init__(self, in_shape: Shape, target_shape: Shape, *, width: int = 16):
         super().__init__()
@@ -107,13 +107,12 @@ class TransformEncoder(Body):
         """(B, C, H, W) at qualities (B,) → coefficients (B, 64 C, H / 8, W / 8)."""
         at, u = hats(q), x - 0.5
         y = whole_digits(F.pixel_unshuffle(u, BLOCK), centred(self.start, self.shift))
-        with reduced(x.device, self.training):
-            h = self.early(self.stem(laid(F.pixel_unshuffle(4 * u, 4))), at)
-            h = self.down(laid(F.pixel_unshuffle(h, 2)))
-            for block in self.late:
-                h = block(h, at)
-            beside = self.tail(h).to(x.dtype)
-        return (y + beside / 8) * (at @ self.log_gain).exp()[:, :, None, None]
+        h = self.early(self.stem(laid(F.pixel_unshuffle(4 * u, 4))), at)
+        h = self.down(laid(F.pixel_unshuffle(h, 2)))
+        for block in self.late:
+            h = block(h, at)
+        beside = self.tail(h).to(x.dtype)
+        return (y + beside / 8) * scales(at, self.log_gain)
 
     @property
     def drawn(self) -> str:
@@ -127,6 +126,7 @@ class TransformDecoder(Body):
     """The way back: pictures (B, C, H, W), and behind them their quality as a plane."""
 
     stride = BLOCK
+    coarse = True
 
     def __init__(self, in_shape: Shape, target_shape: Shape, *, width: int = 16):
         super().__init__()
@@ -152,19 +152,18 @@ class TransformDecoder(Body):
     def forward(self, z: Tensor) -> Tensor:
         y, q = z[:, :-1], z[:, -1, 0, 0]
         at = hats(q)
-        levels = y * (at @ self.log_step).exp()[:, :, None, None]
+        levels = y * scales(at, self.log_step)
         linear = F.pixel_shuffle(whole_digits(levels, centred(self.start, self.shift)), BLOCK)
-        with reduced(z.device, self.training):
-            h = self.head(laid(4 * levels))
-            for block in self.late:
-                h = block(h, at)
-            h = F.pixel_shuffle(self.up(h), 2)
-            for block in self.middle:
-                h = block(h, at)
-            h = F.pixel_shuffle(self.up_again(h), 2) + self.seen(laid(4 * F.pixel_unshuffle(linear, 2)))
-            for block in self.last:
-                h = block(h, at)
-            beside = F.pixel_shuffle(self.tail(h), 2).to(z.dtype)
+        h = self.head(laid(4 * levels))
+        for block in self.late:
+            h = block(h, at)
+        h = F.pixel_shuffle(self.up(h), 2)
+        for block in self.middle:
+            h = block(h, at)
+        h = F.pixel_shuffle(self.up_again(h), 2) + self.seen(laid(4 * F.pixel_unshuffle(linear, 2)))
+        for block in self.last:
+            h = block(h, at)
+        beside = F.pixel_shuffle(self.tail(h), 2).to(z.dtype)
         x = linear + beside / 8 + 0.5
         return torch.cat([x, q[:, None, None, None].expand(x.shape[0], 1, *x.shape[2:])], dim=1)
 
@@ -197,6 +196,12 @@ def whole_digits(x: Tensor, kernel: Tensor) -> Tensor:
     """A convolution in float32 whatever the networks beside it are in: a height has more digits than eight bits."""
     with torch.autocast(x.device.type, enabled=False):
         return F.conv2d(x.to(kernel.dtype), kernel, padding=1)
+
+
+def scales(at: Tensor, logarithms: Tensor) -> Tensor:
+    """What coefficients are multiplied by at a quality, (B, n, 1, 1), in float32 too."""
+    with torch.autocast(at.device.type, enabled=False):
+        return (at @ logarithms).exp()[:, :, None, None]
 
 
 def laid(h: Tensor) -> Tensor:
