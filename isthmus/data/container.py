@@ -212,7 +212,7 @@ def _unpack(data: bytes | OnDisk, origin: str) -> Container:
 def _one_picture(data: bytes, origin: str) -> Container:
     if len(data) < _SHORT.size:
         raise ValueError("it was cut short.")
-    _, _, model, crc = _SHORT.unpack_from(data)
+    _, _, model, crc = _SHORT.unpack(data[: _SHORT.size])
     chunk = data[_SHORT.size :]
     if zlib.crc32(model + chunk) != crc:
         raise ValueError("it does not match its checksum: it was cut short, or changed.")

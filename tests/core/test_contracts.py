@@ -499,7 +499,7 @@ def test_bodies_say_their_shape_and_their_linear_path(menu, what, linear_path):
         shape = SHAPES.get(name, (6,))
         options = {} if linear_path is None else {"linear_path": linear_path}
         target = shape if what == "decoder" else (3,)
-        if what == "decoder" and name == "unet":  # whose input is all that its encoder gives
+        if what == "decoder" and name in ("unet", "transform"):  # whose input is all that its encoder gives
             shape = make(ENCODERS, "encoder", part(name), shape, (3,)).out_shape
         body = make(menu, what, part(name, **options), shape, target)
         a, b, zero = torch.randn(N, *shape), torch.randn(N, *shape), torch.zeros(N, *shape)

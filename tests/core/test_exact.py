@@ -61,12 +61,12 @@ def test_nothing_moves_a_bit(case):
 
 
 def test_sums_in_any_order_are_the_same_number():
-    from isthmus.core.exact import _Product
+    from isthmus.core.exact import Product
 
     torch.manual_seed(0)
     weight, a = torch.randn(20, 3000), fixed(torch.randn(50, 3000) * 100)
-    product, order = _Product(weight, torch.randn(20)), torch.randperm(3000)
-    turned = _Product(weight[:, order], None)
+    product, order = Product(weight, torch.randn(20)), torch.randperm(3000)
+    turned = Product(weight[:, order], None)
     turned.bias = product.bias
     assert torch.equal(product(a), turned(a[:, order]))
     by_hand = (a.long()[:, None, :] * product.weight.long()[None]).sum(2) + product.bias.long()
@@ -78,13 +78,13 @@ def test_sums_in_any_order_are_the_same_number():
 
 
 def test_heavy_weights_lose_digits_before_sums_lose_theirs():
-    from isthmus.core.exact import _Product
+    from isthmus.core.exact import Product
 
-    assert _Product(torch.full((1, 4000), 3.0), None).bits < 16
+    assert Product(torch.full((1, 4000), 3.0), None).bits < 16
     with pytest.raises(NotExact, match="too large"):
-        _Product(torch.full((1, 4000), 1e9), None)
+        Product(torch.full((1, 4000), 1e9), None)
     with pytest.raises(NotExact, match="finite"):
-        _Product(torch.tensor([[float("nan")]]), None)
+        Product(torch.tensor([[float("nan")]]), None)
 
 
 def test_what_has_no_exact_version_says_so():

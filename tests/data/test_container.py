@@ -80,7 +80,7 @@ def test_hostile_files_are_refused(name):
 
 def test_a_newer_version_says_so():
     with pytest.raises(FileError, match="newer isthmus"):
-        unpack(raw({**HEADER, "chunks": []}, version=2))
+        unpack(raw({**HEADER, "chunks": []}, version=3))
 
 
 def test_very_even_rows_are_given_room():
