@@ -300,7 +300,7 @@ class TestMistakes:
             fit_for("denoize", CLEAN)
         with pytest.raises(SpecError, match="Did you mean 'noise'"):
             fitted(CLEAN, 1, options={"nois": "blind"})
-        assert known_jobs() == ["denoise"]
+        assert known_jobs() == ["denoise", "compress"]
 
 
 def test_similarity_is_one_of_a_picture_with_itself_and_falls_with_noise():
