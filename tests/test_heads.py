@@ -99,6 +99,7 @@ class TestHeads:
         with pytest.raises(SpecError, match="autoencoder is an Autoencoder"):
             HeadClassifier(3).fit(X, Y)
 
+    @pytest.mark.slow
     def test_searches_and_clones(self, ae):
         assert clone(ae.head(10)).get_params()["n_classes"] == 10
         search = GridSearchCV(ae.head(10, random_state=0), {"fine_tune": [False, True]}, cv=2).fit(X[:300], Y[:300])

@@ -10,9 +10,13 @@ from isthmus.app.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+#: A page that fits a model of every recipe, which other tests do too.
+LONG = ("family",)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LONG), id=p.stem) for p in PAGES]
+)
 def test_examples_and_commands(page, tmp_path, monkeypatch, capsys):
     """The examples first, because they may make the files that the commands read."""
     monkeypatch.chdir(tmp_path)

@@ -99,6 +99,7 @@ def test_the_table(found):
     assert any("codes" in line and "worth it" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_scores(model, found):
     again = probe(model, DIGITS.data, label=DIGITS.target, draws=3, boosted=False, most=1000)
     assert again.to_json() == found.to_json()
