@@ -10,8 +10,8 @@ from isthmus.app.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
-#: A page that fits a model of every recipe, which other tests do too.
-LONG = ("family",)
+#: Pages whose examples take half a minute each, and do what other tests do too: `make test-slow` runs them.
+LONG = ("compress", "family", "features", "large-data", "search", "text")
 
 
 @pytest.mark.parametrize(
