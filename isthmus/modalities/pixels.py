@@ -84,7 +84,8 @@ class Pixels(Modality):
         """Refused: at use a picture goes through the network whole, and no task on crops of it would say anything."""
         raise SpecError(
             "A model of pixels makes pictures of pictures, whatever their size, and no codes or scores: "
-            "isthmus denoise MODEL PICTURES -o FOLDER. For those fit without --for."
+            "isthmus denoise MODEL PICTURES -o FOLDER, or isthmus compress, whichever it was fitted for. For those fit "
+            "without --for."
         )
 
     def to_tensors(self, rows: Rows) -> dict[str, Tensor]:
