@@ -39,13 +39,14 @@ def threads_for(work: float, device: torch.device) -> Iterator[None]:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether products of bfloat16 numbers are much faster than those of float32 there: on processors with AMX, and on
-    GPUs from Ampere on.
+    """Whether products of bfloat16 numbers are much faster than those of float32 there: on processors with AMX or
+    AVX-512 BF16, and on GPUs from Ampere on.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    told = getattr(torch.cpu, "_is_amx_tile_supported", None)  # not yet said by a public name
-    return device.type == "cpu" and told is not None and bool(told())
+    # not yet said by public names
+    told = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
+    return device.type == "cpu" and any(one is not None and one() for one in told)
 
 
 @contextlib.contextmanager

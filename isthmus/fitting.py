@@ -134,7 +134,7 @@ class Fed:
     def batches(self, plan: Plan) -> Batches:
         """The training rows, cut into steps."""
         if self.large is None:
-            return InMemory(self.tensors, int(plan.batch_size), plan.seed)
+            return InMemory(self.tensors, int(plan.batch_size), plan.seed, self.modality.symmetries)
         large = self.large
 
         def read(block: int) -> Iterator[dict[str, Tensor]]:

@@ -35,11 +35,18 @@ class Batches(Protocol):
 class InMemory:
     """Rows in memory: an epoch is a permutation, a batch is a slice of it.
 
-    Every row is seen once per epoch. Batches differ by at most one row, so none is too small to learn from.
+    Every row is seen once per epoch. Batches differ by at most one row, so none is too small to learn from. Where rows
+    have ``symmetries``, one of them is drawn for every batch, and done to all that is like its ``x``.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor | Sparse], batch_size: int, seed: int = 0):
-        self.tensors, self.seed = dict(tensors), seed
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor | Sparse],
+        batch_size: int,
+        seed: int = 0,
+        symmetries: Sequence[Callable[[Tensor], Tensor]] = (),
+    ):
+        self.tensors, self.seed, self.symmetries = dict(tensors), seed, symmetries
         self.n_rows = len(next(iter(self.tensors.values())))
         self.steps = max(1, -(-self.n_rows // batch_size))
 
@@ -51,8 +58,10 @@ class InMemory:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = torch.randperm(self.n_rows, generator=generator)
         order = order.to(next(iter(self.tensors.values())).device)
-        for rows in order.tensor_split(self.steps)[start:]:
-            yield dense({name: t.index_select(0, rows) for name, t in self.tensors.items()})
+        drawn = torch.randint(max(1, len(self.symmetries)), (self.steps,), generator=generator).tolist()
+        for rows, which in zip(order.tensor_split(self.steps)[start:], drawn[start:], strict=True):
+            batch = dense({name: t.index_select(0, rows) for name, t in self.tensors.items()})
+            yield _moved(batch, self.symmetries[which]) if which else batch
 
 
 class Streamed:
@@ -144,6 +153,11 @@ class Streamed:
 
     def _generator(self, number: int, which: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.seed * 1_000_003 + number) * 65_537 + which & (1 << 63) - 1)
+
+
+def _moved(batch: Batch, symmetry: Callable[[Tensor], Tensor]) -> Batch:
+    shape = batch["x"].shape
+    return {name: symmetry(t) if t.shape == shape else t for name, t in batch.items()}
 
 
 def _below(above: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:

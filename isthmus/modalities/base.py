@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 
     from isthmus.data.rows import Rows
     from isthmus.data.sparse import Sparse
+
+
+class Symmetry(Protocol):
+    """Tensors like ``x`` (B, *shape) → as many others, and back."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def back(self, x: Tensor) -> Tensor: ...
 
 
 class Modality(ABC):
@@ -56,6 +64,13 @@ class Modality(ABC):
     def told(self, name: str, observed: Any, expected: Any) -> tuple[str, str] | None:
         """A cell of what is called ``name`` and the expected one in words; None where both are told as they are."""
         return None
+
+    @property
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """What leaves rows of the same kind: a picture in a mirror is a picture. Steps of training draw from them; the
+        first one does nothing.
+        """
+        return ()
 
     def samples(self, rows: Rows) -> Rows:
         """The rows as samples of the network, where those are others: the windows of recordings."""

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 from isthmus.data.images import Page, in_dtype
 from isthmus.data.rows import Rows
 from isthmus.errors import DataError, SpecError
-from isthmus.modalities.base import Modality
+from isthmus.modalities.base import Modality, Symmetry
 
 #: Side of a crop unless ``side`` says otherwise, and what it is a multiple of, so that networks may halve it.
 SIDE, GRID = 64, 8
@@ -33,23 +35,27 @@ class Pixels(Modality):
         dtype: NumPy name of the type that the pictures came in.
         low, high: The raw values that are 0 and 1 inside. Other values may be, too: nothing is cut off.
         seen: The choices made while fitting, for :meth:`describe`.
+        turned: Are they learned lying on their side too? What is always in mirrors is.
     """
 
     kind = "pixels"
     grid, usual_side = GRID, SIDE
 
-    def __init__(self, side: int, channels: int, dtype: str, low: float, high: float, seen: list[str]):
+    def __init__(
+        self, side: int, channels: int, dtype: str, low: float, high: float, seen: list[str], turned: bool = False
+    ):
         self.side, self.channels, self.dtype = int(side), int(channels), np.dtype(dtype)
-        self.low, self.high, self.seen = float(low), float(high), list(seen)
+        self.low, self.high, self.seen, self.turned = float(low), float(high), list(seen), bool(turned)
 
     @classmethod
-    def fit(cls, rows: Rows, *, side: int | str = "auto", channels: int | str = "auto") -> Self:
+    def fit(cls, rows: Rows, *, side: int | str = "auto", channels: int | str = "auto", turned: bool = False) -> Self:
         """Choose the crops' side, the channels and the range.
 
         Arguments:
             rows: Pages of pictures (:func:`isthmus.data.images.open_pages`).
             side: A multiple of 8, or ``"auto"``: 64, or less where all pictures are smaller.
             channels: A number, or ``"auto"``: that of the pictures, and 1 where they differ.
+            turned: Learn them lying on their side, too: not where the noise that they came with has a direction.
         """
         pages = _pages(rows)
         if side != "auto" and (not isinstance(side, int | np.integer) or side < GRID or side % GRID):
@@ -70,7 +76,7 @@ class Pixels(Modality):
         dtype = types.pop()
         some = [pages[i] for i in np.unique(np.linspace(0, len(pages) - 1, _SAMPLE).round().astype(int))]
         low, high = _range(some, dtype)
-        return cls(side, int(channels), dtype.name, low, high, seen)
+        return cls(side, int(channels), dtype.name, low, high, seen, turned)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,6 +85,11 @@ class Pixels(Modality):
     @property
     def names(self) -> list[str]:
         return []
+
+    @property
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """Mirrors, and with ``turned`` the same of a picture that lies on its side."""
+        return tuple(_Moved(*how) for how in product((False, True)[: 1 + self.turned], (False, True), (False, True)))
 
     def samples(self, rows: Rows) -> Rows:
         """Refused: at use a picture goes through the network whole, and no task on crops of it would say anything."""
@@ -138,6 +149,7 @@ class Pixels(Modality):
             "low": self.low,
             "high": self.high,
             "seen": self.seen,
+            "turned": self.turned,
         }
 
     def __repr__(self) -> str:
@@ -180,6 +192,26 @@ class Pixels(Modality):
             planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(scaled, 2, 0)))
             found += [planes] if len(planes) == self.channels else list(planes[:, None])
         return found
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """(B, C, h, w) with its axes changed and then mirrored. ``back`` undoes it."""
+
+    turned: bool
+    down: bool
+    across: bool
+
+    @property
+    def _axes(self) -> list[int]:
+        return [2] * self.down + [3] * self.across
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.transpose(2, 3) if self.turned else x).flip(self._axes)
+
+    def back(self, x: Tensor) -> Tensor:
+        x = x.flip(self._axes)
+        return x.transpose(2, 3) if self.turned else x
 
 
 def _pages(rows: Rows) -> list[Page]:

@@ -111,7 +111,8 @@ class Denoising(Job):
             one = "signals alone, whose steps" if signals else "pictures alone, whose neighbours"
             told.append(f"noisy {one} are alike: hidden ones are asked for (Noise2Void)")
         rows, target = _in_pieces(rows, target)
-        options: dict[str, Any] = {}
+        # noise that is added has no direction, and theirs may have one
+        options: dict[str, Any] = {"turned": True} if how == "synthetic" and not signals else {}
         most = max(max(page.shape[:2]) for page in rows.data)
         if double:
             options["side"] = min(2 * face.usual_side, -(-most // (2 * face.grid)) * 2 * face.grid)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isthmus import devices
 from isthmus.core.autoencoder import Net
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Steps whose gradient was derived by hand; networks that none of them fits take the tape.
 STEPS = (HandmadeStep, SparseStep)
+#: Layers whose weights slide over many places.
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
+_SLIDING = (nn.Conv1d, nn.Conv2d, *_TRANSPOSED, nn.Linear)
 #: Entries that are scored at once outside training.
 _CHUNK = 1 << 22
 #: Rows that a head looks at together.
@@ -35,6 +38,32 @@ def chunk_rows(net: Net) -> int:
     """Rows that are scored at once outside training: fewer where rows, codes, or what bodies make, are large."""
     shapes = (net.shape, net.encoder.out_shape, net.bottleneck.code_shape, net.decoder.out_shape)
     return max(16, min(8192, _CHUNK // max(map(size, shapes))))
+
+
+def multiplications(net: Net | Detector | Head) -> float:
+    """Multiply-adds per row of one pass: a weight counts once, and as often as there are places that it slides over."""
+    total = float(sum(p.numel() for p in net.parameters()))
+    if not isinstance(net, Net) or len(net.shape) == 1:
+        return total
+
+    def slid(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Linear):
+            places = output.numel() / layer.out_features
+        else:
+            places = inputs[0][0, 0].numel() if isinstance(layer, _TRANSPOSED) else output[0, 0].numel()
+        total += layer.weight.numel() * (places - 1)
+
+    hooks = [layer.register_forward_hook(slid) for layer in net.modules() if isinstance(layer, _SLIDING)]
+    was_training, x = net.training, torch.zeros(1, *net.shape, device=next(net.parameters()).device)
+    try:
+        with torch.no_grad():
+            net.eval().decode(net.encode(x), x.new_zeros(1, net.spec.condition_dim) if net.spec.condition_dim else None)
+    finally:
+        net.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return total
 
 
 def train(
@@ -59,7 +88,7 @@ def train(
     by_hand = (step(net) for step in STEPS if isinstance(net, Net) and not coarse and step.fits(net))
     forward = next(by_hand, net).losses
     run = Run(net, groups, plan, plan.epochs, len(batches), batches.n_rows, forward)
-    work = 3 * sum(g.values.numel() for g in groups.values()) * batches.n_rows / len(batches)
+    work = 3 * multiplications(net) * batches.n_rows / len(batches)
     try:
         with devices.threads_for(work, device):
             for hook in reversed(hooks):

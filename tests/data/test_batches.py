@@ -47,6 +47,18 @@ def test_from_the_middle_on_the_same_batches():
         assert [b["x"].tolist() for b in batches.epoch(2, start)] == whole[start:]
 
 
+def test_symmetries_are_drawn_for_every_batch_and_done_to_what_belongs_together():
+    x = torch.arange(60.0).view(30, 2)
+    ways = (lambda t: t, lambda t: t.flip(1))
+    batches = InMemory({"x": x, "target": -x, "condition": x[:, :1]}, 3, seed=2, symmetries=ways)
+    seen = list(batches.epoch(0))
+    mirrored = [bool((b["x"][:, 0] > b["x"][:, 1]).all()) for b in seen]
+    assert 0 < sum(mirrored) < len(seen)
+    assert all(torch.equal(b["target"], -b["x"]) for b in seen)
+    assert all(torch.equal(b["condition"], b["x"].amin(1, keepdim=True)) for b in seen), "what is none stays"
+    assert all(torch.equal(a["x"], b["x"]) for a, b in zip(seen[4:], batches.epoch(0, 4), strict=True))
+
+
 def test_in_order_is_in_order_without_copies():
     x = torch.arange(10)
     parts = list(in_order({"x": x, "y": -x}, 4))

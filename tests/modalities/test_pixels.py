@@ -47,6 +47,17 @@ def test_the_raw_type_and_range_come_back(dtype, high):
         assert np.allclose(np.flip(found, flips), page.read(), atol=1e-3)
 
 
+@pytest.mark.parametrize(("turned", "n"), [(False, 4), (True, 8)])
+def test_symmetries_are_all_ways_to_lay_a_picture_and_have_a_way_back(turned, n):
+    face = Pixels.fit(pictures((64, 64)), turned=turned)
+    x = torch.randn(2, 1, 8, 24)
+    ways = [way(x) for way in face.symmetries]
+    assert len({tuple(w.flatten().tolist()) for w in ways}) == n
+    assert torch.equal(ways[0], x)
+    assert all(torch.equal(way.back(w), x) for way, w in zip(face.symmetries, ways, strict=True))
+    assert len(Pixels(**face.to_json()).symmetries) == n
+
+
 def test_small_pictures_have_small_crops():
     face = Pixels.fit(pictures((28, 28), (28, 28)))
     assert face.shape == (1, 32, 32)

@@ -63,6 +63,16 @@ def test_the_result_does_not_depend_on_the_tiles(model):
     assert np.abs(small.astype(int) - large).max() <= 1  # a rounding at most
 
 
+def test_looking_from_all_sides_sees_the_same_from_all_sides(model):
+    fresh, noisy = made_up.bytes_of(made_up.scenes(3, first=100)), made_up.bytes_of(made_up.scenes(3, first=100), 25)
+    once, often = (list(denoise(model, noisy, method="network", tta=tta)) for tta in (False, True))
+    assert mean_psnr(often, fresh) > mean_psnr(once, fresh)
+    picture = noisy[0][:64, :96]
+    [lying] = denoise(model, [picture.T[::-1].copy()], method="network", tta=True)
+    [standing] = denoise(model, [picture], method="network", tta=True)
+    assert np.abs(lying.astype(int) - standing.T[::-1]).max() <= 1  # a rounding at most
+
+
 @pytest.mark.parametrize(
     ("rows", "asked", "how", "corruption"),
     [

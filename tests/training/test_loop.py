@@ -9,7 +9,7 @@ from isthmus.core.parts import Schedule
 from isthmus.data.batches import InMemory
 from isthmus.spec import Part, Plan, Spec
 from isthmus.training.hooks import Hook
-from isthmus.training.loop import evaluate, train
+from isthmus.training.loop import evaluate, multiplications, train
 
 D = 6
 
@@ -260,3 +260,12 @@ class TestPrecision:
         fine, coarse = fit(), fit(plan=plan_of(precision="bfloat16"))
         worst = max((fine.weights()[name] - coarse.weights()[name]).abs().max() for name in fine.weights())
         assert 1e-5 < worst < 0.1
+
+
+def test_weights_that_slide_multiply_at_every_place():
+    flat = net_of()
+    assert multiplications(flat) == sum(p.numel() for p in flat.parameters())
+    body = Part("unet", {"widths": [4], "blocks": 1})
+    spec = Spec(encoder=body, decoder=body, bottleneck=Part("open"), latent_dim=1)
+    for side in (16, 32):  # four layers of 4 × 4 kernels of 3 × 3, on a grid of half the side
+        assert multiplications(Net(spec, (1, side, side))) == 4 * (4 * 4 * 9) * (side / 2) ** 2
