@@ -20,13 +20,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, column_or_1d
 
+from isthmus.data.labels import nothing
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
 from isthmus.tasks.heads import fit_head
-from isthmus.tasks.labelled import nothing
 from isthmus.training.progress import Progress
 
 

@@ -217,7 +217,11 @@ def parts(voice: Voice, place: str | None) -> None:
 @click.argument("data")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .html file to write.")
 @click.option("--false-alarm-rate", type=float, default=0.01, show_default=True, help="Where the threshold is drawn.")
-@click.option("--labels", metavar="COLUMN", help="A column of known labels: shows ROC, precision and confusion.")
+@click.option(
+    "--labels",
+    metavar="NAME",
+    help="Known labels, of which ROC, precision and confusion are shown: a column, a file with one a row, or folder.",
+)
 @click.option(
     "--rows",
     "most",

@@ -30,7 +30,11 @@ _MANY = 5_000
 @click.option("--model", type=click.Path(path_type=Path), metavar="FILE",
               help="Where the fitted model goes; by itself beside the output, with the ending .isthmus.")  # fmt: skip
 @click.option("--dim", type=int, default=2, show_default=True, help="Numbers of a place: 2 or 3.")
-@click.option("--labels", metavar="COLUMN", help="A column to colour by, at which the map does not look.")
+@click.option(
+    "--labels",
+    metavar="NAME",
+    help="What to colour by, at which the map does not look: a column, a file with one a row, or folder.",
+)
 @click.option("--rows", "most", type=click.IntRange(min=10), default=60_000, show_default=True,
               help="At most so many rows are drawn, chosen at random.")  # fmt: skip
 @click.option(

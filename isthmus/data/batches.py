@@ -8,6 +8,7 @@ in an order that a seed fixes, can be trained on: rows in memory, or rows of whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -70,7 +71,7 @@ class Streamed:
 
     Every row is seen once per epoch, in batches as of :class:`InMemory`. Where a batch stands in an epoch is known
     without reading what is before it, so that a run which goes on in the middle reads nothing twice. While the rows of
-    one buffer are trained on, the next is filled.
+    one buffer are trained on, the next is filled. Rows that fit in one are read once.
 
     Arguments:
         counts: rows of every block.
@@ -120,6 +121,8 @@ class Streamed:
     def _pools(self, number: int) -> list[np.ndarray]:
         """Which blocks are in the buffer together, in this epoch."""
         there = np.flatnonzero(self.counts)
+        if self.n_rows <= self.buffer:
+            return [there]
         order = there[torch.randperm(len(there), generator=self._generator(number, 0)).numpy()]
         pools: list[list[int]] = []
         held = 0
@@ -132,6 +135,15 @@ class Streamed:
         return [np.array(pool) for pool in pools]
 
     def _filled(self, pool: np.ndarray, number: int, which: int) -> tuple[dict[str, Any], Tensor]:
+        held = self._whole if self.n_rows <= self.buffer else self._held(pool)
+        return held, torch.randperm(len(held["x"]), generator=self._generator(number, which + 1))
+
+    @cached_property
+    def _whole(self) -> dict[str, Any]:
+        return self._held(np.flatnonzero(self.counts))
+
+    def _held(self, pool: np.ndarray) -> dict[str, Any]:
+        """The rows of some blocks."""
         n, at, held = int(self.counts[pool].sum()), 0, dict[str, Any]()
         sparse: dict[str, list[Sparse]] = {}
         for block in pool:
@@ -148,8 +160,7 @@ class Streamed:
                     held[name][rows] = piece.get(name, 1)
                 at = rows.stop
         assert at == n
-        held |= {name: Sparse.cat(pieces) for name, pieces in sparse.items()}
-        return held, torch.randperm(n, generator=self._generator(number, which + 1))
+        return held | {name: Sparse.cat(pieces) for name, pieces in sparse.items()}
 
     def _generator(self, number: int, which: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.seed * 1_000_003 + number) * 65_537 + which & (1 << 63) - 1)

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from isthmus.data.labels import find_labels, nothing
 from isthmus.data.rows import Rows
 from isthmus.data.sink import as_table, save_rows
 from isthmus.data.source import open_rows
-from isthmus.errors import DataError, SpecError, unknown
+from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.base import Result
@@ -114,8 +115,7 @@ def augment(
     """Draw more rows of each class, and check on held-out rows whether a classifier gains by them.
 
     Args:
-        label: The column of a table; of pictures in folders ``"folder"``; else a label for each row, or a file of them.
-            A row without one teaches the autoencoder alone.
+        label: As of :func:`isthmus.data.labels.find_labels`. A row without one teaches the autoencoder alone.
         times: With the drawn rows there are this many times as many as without, of every class.
         recipe: Of the autoencoder, which never sees a label nor a row that judges it.
         splits: How often the rows are split into those that are fitted and those that are held out.
@@ -129,8 +129,11 @@ def augment(
     if splits < 2:
         raise SpecError(f"A gain needs at least 2 splits to be believed; got {splits}.")
     rows = open_rows(source, kind=modality).in_memory("The check of an augmentation needs")
-    rows, labels, column = _labelled(rows, label)
-    labels, remarks = _classes(labels, column)
+    brought = find_labels(rows, label)
+    rows, column = brought.bare(), brought.column
+    if column is not None and not rows.data.num_columns:
+        raise DataError(f"{rows.origin} has no column but {column!r}: there is nothing to draw.")
+    labels, remarks = _classes(brought.cells.tolist(), column)
     unlabelled, known = rows.take(labels == ""), np.flatnonzero(labels != "")
     plan = Plan(seed=seed, max_time=max_time)
 
@@ -180,36 +183,10 @@ def interval(gains: np.ndarray, ratio: float) -> tuple[float, float]:
     return float(gains.mean() - reach), float(gains.mean() + reach)
 
 
-def _labelled(rows: Rows, label: Any) -> tuple[Rows, list[Any], str | None]:
-    """The rows without their labels, the labels, and the column that they stood in."""
-    if rows.kind == "table" and isinstance(label, str):
-        if label not in rows.data.column_names:
-            raise unknown("column", label, rows.data.column_names)
-        if rows.data.num_columns == 1:
-            raise DataError(f"{rows.origin} has no column but {label!r}: there is nothing to draw.")
-        return rows.replace(data=rows.data.drop_columns([label])), rows.data[label].to_pylist(), label
-    if isinstance(label, str) and label == "folder":
-        if rows.names is None or not all(PurePath(name).parent.name for name in rows.names):
-            raise DataError(
-                f"{rows.origin} has no folders that could be labels: put each picture into that of its class."
-            )
-        return rows, [PurePath(name).parent.name for name in rows.names], None
-    if isinstance(label, str | Path):
-        said = open_rows(label)
-        cells = said.data.columns[-1].to_pylist() if said.kind == "table" else np.asarray(said.data).ravel().tolist()
-    else:
-        cells = np.asarray(label).tolist()
-    if len(cells) != len(rows):
-        raise DataError(
-            f"{rows.origin} has {len(rows):,} rows, and there are {len(cells):,} labels. Bring one for each."
-        )
-    return rows, cells, None
-
-
 def _classes(cells: list[Any], column: str | None) -> tuple[np.ndarray, list[str]]:
     """Labels as text, "" where there is none or its class is too small to be checked; what was left out, in words."""
     what = "The label" if column is None else f"The label column {column!r}"
-    labels = np.array(["" if _gone(cell) else str(cell) for cell in cells], object)
+    labels = np.array(["" if nothing(cell) else str(cell) for cell in cells], object)
     remarks = []
     if missing := int((labels == "").sum()):
         remarks.append(f"{missing:,} rows have no label: they teach the autoencoder alone")
@@ -228,10 +205,6 @@ def _classes(cells: list[Any], column: str | None) -> tuple[np.ndarray, list[str
         remarks.append(f"left out, with fewer than {_LEAST} rows each: {', '.join(map(repr, few[:5].tolist()))}")
         labels[np.isin(labels.astype(str), few)] = ""
     return labels, remarks
-
-
-def _gone(cell: Any) -> bool:
-    return cell is None or cell == "" or (isinstance(cell, float) and np.isnan(cell))
 
 
 def _together(rows: Rows, others: Rows) -> Rows:
@@ -295,7 +268,7 @@ def _with_column(known: Any, drawn: Any, column: str, labels: np.ndarray) -> Any
     """The drawn table with its labels, in the type and the place that the column had."""
     import pyarrow as pa
 
-    of = {str(cell): cell for cell in known[column].to_pylist() if not _gone(cell)}
+    of = {str(cell): cell for cell in known[column].to_pylist() if not nothing(cell)}
     cells = pa.array([of[name] for name in labels], known[column].type)
     names = [name for name in known.column_names if name == column or name in drawn.column_names]
     return pa.table({name: cells if name == column else drawn[name] for name in names})

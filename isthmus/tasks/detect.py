@@ -20,8 +20,7 @@ from isthmus.errors import SpecError
 from isthmus.modalities.long import Grid, Part, tracks_of
 from isthmus.tasks import regions
 from isthmus.tasks.base import Result
-from isthmus.tasks.gathered import Gathered
-from isthmus.tasks.judged import Judged, as_labels, check_both, judge, said_labels, take_labels
+from isthmus.tasks.judged import Judged, check_both, judge, take_labels
 from isthmus.tasks.pictures import Leaving, pixels, save_pictures
 from isthmus.tasks.sweep import Sweep
 from isthmus.tasks.threshold import Line, all_strange, by_budget, by_fdr, by_labels, by_rate
@@ -377,8 +376,8 @@ def detect(
         false_alarm_rate: the share of normal rows, like those that were held out, that may be flagged.
         fdr: flag so that this share of the flagged rows at most is normal (Benjamini and Hochberg's rule).
         budget: flag this many rows, the strangest.
-        labels: a column that tells of some rows whether they are anomalies (1, true, anomaly) or not (0, false,
-            normal); it chooses the threshold.
+        labels: what tells of some rows whether they are anomalies (1, true, anomaly) or not (0, false, normal), and
+            chooses the threshold: a column, a file with one a row, folder (the one that each file is in).
 
     Raises:
         SpecError: more than one rule is asked for, or a rate is none.
@@ -431,7 +430,10 @@ def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budge
     """
     if labels is not None and model.on_recordings:
         rows.in_memory("labels of recordings need")
-    known = None if labels is None else _known(model, rows, labels)
+    known = None
+    if labels is not None:
+        known = take_labels(rows, labels, lambda name: name in model.modality.looks_at)[1]
+        check_both(known)
     grid: Grid | None = None
     tally: Callable[[Callable[[], Line], float], Flagged | FlaggedInTime] = Flagged
     if model.on_recordings:
@@ -473,17 +475,6 @@ def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budge
     return Sweep(
         model, rows, look, tally(line, rate), told, Detection.to_table, leaving, () if grid is None else grid.remarks
     )
-
-
-def _known(model: Model, rows: Rows, labels: Any) -> np.ndarray:
-    """The labels of large rows (n,), read before anything is scored."""
-    said = said_labels(rows, labels, lambda name: name in model.modality.looks_at)
-    if isinstance(said, str):
-        known = Gathered.of(rows.data.column(said)).each(lambda cells: as_labels(cells, said))
-    else:
-        known = as_labels(said)
-    check_both(known)
-    return known
 
 
 class Flagged:

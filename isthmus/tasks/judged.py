@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.files import NULLS
+from isthmus.data.labels import find_labels, nothing
 from isthmus.data.rows import Rows
-from isthmus.errors import DataError, unknown
+from isthmus.errors import DataError
 
 #: Unlabelled, normal, anomalous.
 UNKNOWN, NORMAL, ANOMALY = -1, 0, 1
@@ -287,42 +287,20 @@ def _measure(value: float, draws: np.ndarray) -> Measure:
 
 
 def take_labels(rows: Rows, said: Any, used: Callable[[str], bool] | None = None) -> tuple[Rows, np.ndarray]:
-    """The rows without the column of labels, and the labels (n,): ``ANOMALY``, ``NORMAL`` or ``UNKNOWN``.
+    """The rows without their column of labels, and the labels (n,): ``ANOMALY``, ``NORMAL`` or ``UNKNOWN``.
 
-    ``said`` is the name of a column, or a label for each row. ``used`` tells whether the model knows a column.
-    """
-    said = said_labels(rows, said, used)
-    if not isinstance(said, str):
-        return rows, as_labels(said)
-    labels = as_labels(rows.data[said].to_pylist(), said)
-    return rows.replace(data=rows.data.drop_columns([said])), labels
-
-
-def said_labels(rows: Rows, said: Any, used: Callable[[str], bool] | None = None) -> str | list[Any]:
-    """The column of labels, which is there, or a label for each row.
+    ``said`` is as of :func:`isthmus.data.labels.find_labels`; ``used`` tells whether the model knows a column.
 
     Raises:
-        DataError: no such column, one that the model knows, or not one label a row.
+        DataError: no such labels, not one a row, or of a column that the model knows.
     """
-    if not isinstance(said, str):
-        said = said.to_pylist() if hasattr(said, "to_pylist") else np.asarray(said, dtype=object).ravel().tolist()
-        if len(said) != len(rows):
-            raise DataError(
-                f"There are {len(rows):,} rows and {len(said):,} labels. Bring one for each, None if unknown."
-            )
-        return list(said)
-    if rows.kind != "table":
+    found = find_labels(rows, said)
+    if found.column is not None and used is not None and used(found.column):
         raise DataError(
-            f"{rows.origin} has no columns, so none is called {said!r}. From Python hand over an array: labels=array."
+            f"The model was fitted with the column {found.column!r} as one of its own, so its scores know the labels. "
+            f"Fit again without: --column {found.column}=ignore."
         )
-    if said not in rows.data.column_names:
-        raise unknown("column", said, rows.data.column_names, DataError)
-    if used is not None and used(said):
-        raise DataError(
-            f"The model was fitted with the column {said!r} as one of its own, so its scores know the labels. "
-            f"Fit again without: --column {said}=ignore."
-        )
-    return said
+    return found.bare(), found.each(lambda cells: as_labels(cells, found.name))
 
 
 def as_labels(said: list[Any], name: str = "the labels") -> np.ndarray:
@@ -349,7 +327,7 @@ def as_labels(said: list[Any], name: str = "the labels") -> np.ndarray:
 
 
 def _word(value: Any) -> str | None:
-    if value is None or value != value or str(value).strip() in (*NULLS, "<NA>"):
+    if nothing(value) or value != value or str(value).strip() == "<NA>":
         return None
     if isinstance(value, int | float | np.number | np.bool_):
         return f"{float(value):g}"

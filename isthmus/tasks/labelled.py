@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.data.files import NULLS
+from isthmus.data.gathered import Gathered
+from isthmus.data.labels import find_labels, nothing
 from isthmus.data.large import enough
 from isthmus.data.rows import Rows
-from isthmus.data.source import open_rows
-from isthmus.errors import DataError, SpecError, unknown
-from isthmus.tasks.gathered import Gathered
+from isthmus.errors import DataError, unknown
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -25,8 +23,6 @@ _CLASSES = 64
 KINDS = ("auto", "classes", "numbers")
 #: Rows without a label that are looked at, of large ones.
 _OTHERS = 20_000
-#: What stands for the folder that each file is in.
-FOLDER = "folder"
 
 
 @dataclass
@@ -85,9 +81,8 @@ def labelled(model: Model, rows: Any, said: Any, *, kind: str = "auto", least: i
     """Rows and their labels; large rows stay so (:meth:`Labelled.few`), and 8 bytes a row are kept.
 
     Args:
-        said: the name of a column; the path of a file with one label a row (``.npy``, ``.npz:key``, a table of one
-            column, a ``.txt`` with a label a line); ``"folder"``, which each file of ``rows`` is in; or a label for
-            each row. Missing ones are None, NaN, empty or a word for nothing, such as NA.
+        said: as of :func:`isthmus.data.labels.find_labels`. Missing ones are None, NaN, empty or a word for nothing,
+            such as NA.
         kind: ``"classes"``, ``"numbers"``, or ``"auto"``: words, truth values and few whole numbers are classes.
         least: the classes (or different numbers) that there have to be.
 
@@ -102,18 +97,13 @@ def labelled(model: Model, rows: Any, said: Any, *, kind: str = "auto", least: i
             f"{rows.origin} are recordings, and a label belongs to a row. Cut them into windows, one a row, and fit "
             "and label these."
         )
-    column = str(said) if isinstance(said, str | Path) else None
-    if rows.large and rows.kind == "table" and column in rows.data.column_names:
-        assert column is not None
-        name, leak = column, column in model.modality.looks_at
+    brought = find_labels(rows, said)
+    name, leak = brought.name, brought.column in model.modality.looks_at
+    if rows.large and brought.column is not None:
         y, classes = _of_column(rows.data, name, kind)
     else:
-        rows, values, name, leak = _found(model, rows, said)
-        if len(values) != len(rows):
-            raise DataError(
-                f"There are {len(rows):,} rows and {len(values):,} labels. Bring one for each, None if unknown."
-            )
-        y, classes = understood(values, kind, name)
+        y, classes = understood(brought.cells, kind, name)
+    rows = rows if leak else brought.bare()  # without that column the model could not look at the row
     found = Labelled(rows, y, name, classes, leak=leak)
     different = len(np.unique(y[found.known]))
     if different < least:
@@ -178,30 +168,6 @@ def understood(values: Any, kind: str = "auto", name: str = "the labels") -> tup
     return y, classes
 
 
-def _found(model: Model, rows: Rows, said: Any) -> tuple[Rows, np.ndarray, str, bool]:
-    """Rows, labels, what these are called, and whether the model looks at them."""
-    if not isinstance(said, str | Path):
-        values = said.to_pylist() if hasattr(said, "to_pylist") else said
-        return rows, np.atleast_1d(np.asarray(values, dtype=object)), "the labels", False
-    name = str(said)
-    if rows.kind == "table" and name in rows.data.column_names:
-        values = np.asarray(rows.data[name].to_pylist(), dtype=object)
-        if name in model.modality.looks_at:
-            return rows, values, name, True  # without the column the model could not look at the row
-        return rows.replace(data=rows.data.drop_columns([name])), values, name, False
-    path = name.partition(".npz:")[0] + ".npz" if ".npz:" in name else name
-    if Path(path).is_file():
-        return rows, _read(name), Path(name).name, False
-    if name == FOLDER:
-        return rows, _folders(rows), FOLDER, False
-    if rows.kind == "table":
-        raise unknown("column", name, rows.data.column_names, DataError)
-    raise DataError(
-        f"{rows.origin} has no columns, so none is called {name!r}. Labels are also a file with one a row, or "
-        f"{FOLDER!r}: the folder that each file is in."
-    )
-
-
 def _of_column(rows: Any, name: str, kind: str) -> tuple[np.ndarray, np.ndarray | None]:
     """The labels in a column of large rows, as :func:`understood` has them."""
     import pyarrow as pa
@@ -226,39 +192,6 @@ def _of_column(rows: Any, name: str, kind: str) -> tuple[np.ndarray, np.ndarray 
     at = np.full(len(y), -1)
     at[there] = place[np.searchsorted(different, y[there])]
     return at, found
-
-
-def _read(name: str) -> np.ndarray:
-    """A label a row, from a file."""
-    if ".npz:" in name:
-        from isthmus.data.files import read_npz
-
-        path, _, key = name.rpartition(".npz:")
-        return read_npz(Path(f"{path}.npz"), key).ravel()
-    if name.lower().endswith(".npy"):
-        from isthmus.data.files import READERS
-
-        return READERS[".npy"](Path(name))[0].ravel()
-    rows = open_rows(name)
-    if rows.kind == "text":
-        return np.array(rows.data, dtype=object)
-    if rows.kind != "table" or rows.data.num_columns != 1:
-        raise DataError(f"{name} is to hold one label a row, in one column. Name a table's column, or write one alone.")
-    return np.asarray(rows.data.column(0).to_pylist(), dtype=object)
-
-
-def _folders(rows: Rows) -> np.ndarray:
-    names = [Path(name).parent.name for name in rows.names or getattr(rows.data, "names", None) or ()]
-    if not names or not any(names):
-        raise SpecError(f"{rows.origin} is no folder with a folder for each label in it. Name a file with the labels.")
-    return np.array(names, dtype=object)
-
-
-def nothing(value: Any) -> bool:
-    """Whether a label is missing."""
-    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
-        return True
-    return isinstance(value, str) and value.strip() in NULLS
 
 
 def drawn(y: np.ndarray, classes: np.ndarray | None, n: int, generator: np.random.Generator) -> np.ndarray:

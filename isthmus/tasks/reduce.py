@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from torch import Tensor
 from isthmus.core.faithful import Faithful, faithful
 from isthmus.core.pca import PCA, fit_pca
 from isthmus.data.batches import in_order
+from isthmus.data.labels import Labels, find_labels
 from isthmus.data.rows import Rows
 from isthmus.data.source import open_rows
-from isthmus.errors import DataError, SpecError, unknown
+from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import AUTO, Plan
 from isthmus.tasks.base import Result
@@ -140,7 +141,8 @@ def fit_map(
     if dim not in (2, 3):
         raise SpecError(f"A map has 2 numbers or 3, got dim={dim!r}. Codes of any size: isthmus fit --latent-dim.")
     rows = open_rows(source, strict=asked.get("strict", False), kind=asked.get("modality"))
-    rows, _ = without_labels(rows, labels)
+    if labels is not None:
+        rows, _ = _apart(rows, labels)
     if len(rows) < LEAST and rows.kind not in ("recordings", "windows"):
         raise DataError(
             f"{rows.origin} has {len(rows)} row(s), and a map shows which rows are alike: it takes at least {LEAST}. "
@@ -185,7 +187,10 @@ def reduce(
             f"The code of this model has shape {shape}, and a map has 2 or 3 numbers. Fit one: isthmus map DATA "
             "-o map.html, or isthmus fit DATA --latent-dim 2."
         )
-    rows, said = without_labels(model.open(rows), labels)
+    rows, said, called = model.open(rows), None, "label"
+    if labels is not None:
+        rows, found = _apart(rows, labels)
+        said, called = found.cells, found.name if isinstance(labels, str | Path) else called
     samples = model.modality.samples(rows.some())
     if said is not None and len(said) != len(samples):
         raise DataError(f"There are {len(samples):,} rows to draw and {len(said):,} labels. Leave the labels out.")
@@ -217,27 +222,16 @@ def reduce(
     labelled = None if said is None else [said[i] for i in index]
     return Map(
         model, samples, index, model.encode(samples), pca.numpy(), np.asarray(scores), trust, pca_trust, what,
-        labelled, labels if isinstance(labels, str) else "label", drawn,
+        labelled, called, drawn,
     )  # fmt: skip
 
 
-def without_labels(rows: Rows, labels: str | Sequence[Any] | None) -> tuple[Rows, list[Any] | None]:
-    """The rows without the column of labels, and the labels; where they are no column they are handed back."""
-    if labels is None:
-        return rows, None
-    if not isinstance(labels, str):
-        said = np.asarray(labels, dtype=object).ravel().tolist()
-        if len(said) != len(rows):
-            raise DataError(f"There are {len(rows):,} rows and {len(said):,} labels. Bring one for each.")
-        return rows, said
-    if rows.kind != "table":
-        raise DataError(
-            f"{rows.origin} has no columns, so none is called {labels!r}. From Python hand over an array: labels=array."
-        )
-    rows = rows.some()
-    if labels not in rows.data.column_names:
-        raise unknown("column", labels, rows.data.column_names, DataError)
-    return rows.replace(data=rows.data.drop_columns([labels])), rows.data[labels].to_pylist()
+def _apart(rows: Rows, labels: Any) -> tuple[Rows, Labels]:
+    """The rows without their column of labels, and the labels; of large rows that have one, some."""
+    found = find_labels(rows, labels)
+    if rows.large and found.column is not None:
+        found = find_labels(rows.some(), labels)
+    return found.bare(), found
 
 
 @torch.inference_mode()

@@ -117,6 +117,15 @@ def test_going_on_reads_nothing_that_is_over():
     assert len(read) == 2
 
 
+def test_rows_that_fit_in_the_buffer_are_read_once():
+    read = []
+    batches = streamed([50] * 10, 25, buffer=500)
+    inner, batches.read = batches.read, lambda block: read.append(block) or inner(block)
+    orders = [torch.cat([b["x"] for b in batches.epoch(k)]).tolist() for k in range(3)]
+    assert read == list(range(10))
+    assert orders[0] != orders[1] != orders[2]
+
+
 def test_the_streamed_order_is_a_matter_of_seed_and_epoch_alone():
     def order(epoch, seed, buffer=200):
         return torch.cat([b["x"] for b in streamed(COUNTS, 16, seed, buffer).epoch(epoch)]).tolist()

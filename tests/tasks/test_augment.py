@@ -81,7 +81,7 @@ class TestBadInput:
             augment(table().assign(y=None), "y")
 
     def test_a_column_that_is_not_there(self):
-        with pytest.raises(SpecError, match="No column is called 'z'"):
+        with pytest.raises(DataError, match="No column is called 'z'"):
             augment(table(), "z")
 
     def test_a_number_to_be_predicted(self):
@@ -111,7 +111,7 @@ class TestBadInput:
             augment(table(), "y", splits=1)
 
     def test_too_few_labels(self):
-        with pytest.raises(DataError, match="has 10 rows, and there are 3 labels"):
+        with pytest.raises(DataError, match="10 rows and 3 labels"):
             augment(np.zeros((10, 2)), [1, 2, 3])
 
     def test_nothing_but_the_label(self):
