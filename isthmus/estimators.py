@@ -28,10 +28,11 @@ from isthmus.model import Model, open_model
 from isthmus.spec import AUTO, SINGLE, Part, Plan
 from isthmus.tasks import heal
 from isthmus.tasks.between import blend, shift
-from isthmus.tasks.detect import Detection, detect
+from isthmus.tasks.detection.detect import detect
+from isthmus.tasks.detection.detection import Detection
+from isthmus.tasks.detection.stream import Follower
 from isthmus.tasks.fidelity import Faithful, fidelity
 from isthmus.tasks.health import Health, health
-from isthmus.tasks.stream import Follower
 from isthmus.tasks.sweep import Sweep
 from isthmus.training.progress import Progress
 

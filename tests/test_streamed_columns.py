@@ -19,7 +19,7 @@ from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.codes import encode, reconstruct, rows_where
 from isthmus.tasks.compress import compress, decompress
-from isthmus.tasks.detect import detect
+from isthmus.tasks.detection.detect import detect
 from isthmus.tasks.heads import fit_head, predict
 
 PLAN = Plan(epochs=2, batch_size=32, patience=None, seed=3)

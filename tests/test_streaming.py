@@ -25,7 +25,7 @@ from isthmus.recipes import compose
 from isthmus.spec import Plan
 from isthmus.tasks.codes import encode, reconstruct
 from isthmus.tasks.compare import compare
-from isthmus.tasks.detect import detect
+from isthmus.tasks.detection.detect import detect
 from isthmus.tasks.health import health
 from isthmus.tasks.sweep import _Remarks
 

@@ -12,7 +12,7 @@ from isthmus.app.cli import main
 from isthmus.errors import SpecError
 from isthmus.spec import Plan
 from isthmus.tasks.compare import compare
-from isthmus.tasks.detect import detect
+from isthmus.tasks.detection.detect import detect
 from isthmus.tasks.health import health
 
 ANIMALS = (

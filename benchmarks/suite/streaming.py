@@ -261,7 +261,7 @@ def fit_speed(settings: Settings) -> Measured:
 def detect_speed(detector: str | None, settings: Settings) -> Measured:
     """Seconds of `detect` with its output ÷ seconds of reading the same files in stretches, in one process."""
     from isthmus import open_model, open_rows
-    from isthmus.tasks.detect import detect
+    from isthmus.tasks.detection.detect import detect
 
     folder, n = folder_of(settings.pick(0.1 if detector else 0.02, 0.02))
     path = data.scratch("detect.isthmus")

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from isthmus.data.lines import Lines, arriving
 from isthmus.errors import DataError
-from isthmus.tasks.stream import Follower, Read, Scored
+from isthmus.tasks.detection.stream import Follower, Read, Scored
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -35,7 +35,7 @@ def follow(
 ) -> None:
     """Score the lines of ``stream`` as they come and write a line for each to ``out``; words go through ``say``.
 
-    ``options`` are those of :class:`isthmus.tasks.stream.Follower`.
+    ``options`` are those of :class:`isthmus.tasks.detection.stream.Follower`.
 
     Raises:
         DataError: the columns that the stream names are not the model's.

@@ -178,7 +178,7 @@ def _thumbnails(rows: Rows, side: int, counted: Callable[[int, int], None] | Non
     """All pictures on one sheet, each as large as ``side`` allows, in rows from the left."""
     from PIL import Image, features
 
-    from isthmus.tasks.pictures import pixels
+    from isthmus.tasks.detection.pictures import pixels
 
     n = len(rows)
     first = pixels(rows, 0)

@@ -19,10 +19,11 @@ from isthmus.data.rows import Rows
 from isthmus.files import write_atomic
 from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, rate_curve, scatter, tidy
 from isthmus.tasks.compare import Comparison, compare, compared_at_fit
-from isthmus.tasks.detect import Detection, detect
+from isthmus.tasks.detection.detect import detect
+from isthmus.tasks.detection.detection import Detection
+from isthmus.tasks.detection.judged import ANOMALY, Judged, judge, take_labels
+from isthmus.tasks.detection.threshold import by_labels
 from isthmus.tasks.health import Health, health
-from isthmus.tasks.judged import ANOMALY, Judged, judge, take_labels
-from isthmus.tasks.threshold import by_labels
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -82,8 +83,8 @@ def render(
     labels: Any = None,
     most: int = 5000,
 ) -> str:
-    """The report as HTML. ``labels`` are a column or a label per row, as in :func:`isthmus.tasks.detect.detect`: all
-    labelled rows are judged, however few are drawn.
+    """The report as HTML. ``labels`` are as of :func:`isthmus.data.labels.find_labels`: all labelled rows are judged,
+    however few are drawn.
     """
     rows = model.open(rows).some()
     known = judged = None

@@ -4,7 +4,7 @@ from isthmus.tasks.base import Result, Task
 
 TASKS: dict[str, Task] = {
     "detect": Task(
-        "isthmus.tasks.detect:detect", "Score rows, flag anomalies at a promised rate, say why.",
+        "isthmus.tasks.detection.detect:detect", "Score rows, flag anomalies at a promised rate, say why.",
         follows=True, sweeps=True,
     ),
     "denoise": Task(

@@ -16,7 +16,7 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError, unknown
 from isthmus.modalities.long import Grid, LargeWindows, tracks_of
 from isthmus.tasks.base import Result
-from isthmus.tasks.stamps import back_over_time
+from isthmus.tasks.detection.stamps import back_over_time
 from isthmus.tasks.sweep import Sweep
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
-from isthmus.tasks.detect import detect
+from isthmus.tasks.detection.detect import detect
 
 
 def lines(n, seed=0, shift=0.0):

@@ -13,7 +13,7 @@ from isthmus.errors import FileError
 from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.codes import encode
-from isthmus.tasks.detect import detect
+from isthmus.tasks.detection.detect import detect
 
 
 @pytest.fixture(autouse=True)

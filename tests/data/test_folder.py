@@ -13,7 +13,7 @@ from isthmus.errors import DataError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
 from isthmus.tasks.codes import encode
-from isthmus.tasks.detect import detect
+from isthmus.tasks.detection.detect import detect
 
 SMALL = {"encoder": {"kind": "mlp", "widths": [16]}, "decoder": {"kind": "mlp", "widths": [16]}}
 

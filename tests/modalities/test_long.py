@@ -15,7 +15,7 @@ from isthmus.modalities.recording import Layout
 from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.codes import encode, reconstruct
-from isthmus.tasks.detect import detect
+from isthmus.tasks.detection.detect import detect
 
 soundfile = pytest.importorskip("soundfile")
 

@@ -18,7 +18,7 @@ from isthmus.modalities import modality_from_json, modality_to_json
 from isthmus.modalities.matrix import Matrix
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.detect import detect
+from isthmus.tasks.detection.detect import detect
 
 
 def counts(n=400, width=300, topics=4, seed=0, dtype=np.int32):

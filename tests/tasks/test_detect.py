@@ -9,7 +9,8 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.detect import TOP, Reason, detect
+from isthmus.tasks.detection.detect import detect
+from isthmus.tasks.detection.reasons import TOP, Reason
 
 PLAN = Plan(epochs=3, batch_size=32, seed=0)
 

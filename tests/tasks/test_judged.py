@@ -4,7 +4,16 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from isthmus.data.source import open_rows
 from isthmus.errors import DataError
-from isthmus.tasks.judged import ANOMALY, NORMAL, UNKNOWN, Confusion, as_labels, best_threshold, judge, take_labels
+from isthmus.tasks.detection.judged import (
+    ANOMALY,
+    NORMAL,
+    UNKNOWN,
+    Confusion,
+    as_labels,
+    best_threshold,
+    judge,
+    take_labels,
+)
 
 
 def toy(n=300, share=0.2, shift=2.0, seed=0):

@@ -5,8 +5,8 @@ import pytest
 
 from isthmus.data.rows import Rows
 from isthmus.errors import FileError, SpecError
-from isthmus.tasks.detect import Detection
-from isthmus.tasks.regions import boxes_of, coco, overlay, resized, yolo
+from isthmus.tasks.detection.detection import Detection
+from isthmus.tasks.detection.regions import boxes_of, coco, overlay, resized, yolo
 
 
 def found(shape=(2, 1, 8, 8), rows=None):

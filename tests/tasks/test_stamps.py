@@ -9,7 +9,7 @@ import pytest
 from isthmus import Autoencoder, open_model
 from isthmus.app.cli import main
 from isthmus.errors import DataError, SpecError
-from isthmus.tasks.stamps import stretches
+from isthmus.tasks.detection.stamps import stretches
 
 START = datetime.datetime(2024, 3, 1)
 N, PERIOD = 3000, 50

@@ -9,8 +9,8 @@ from isthmus.calibration import Calibration
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
-from isthmus.tasks.detect import detect
-from isthmus.tasks.stream import Follower
+from isthmus.tasks.detection.detect import detect
+from isthmus.tasks.detection.stream import Follower
 
 PLAN = Plan(epochs=3, batch_size=64, seed=0)
 MIXING = np.random.default_rng(1).normal(size=(3, 6))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from isthmus.errors import SpecError
-from isthmus.tasks.threshold import all_strange, at_hand, by_budget, by_fdr, by_rate, discoveries
+from isthmus.tasks.detection.threshold import all_strange, at_hand, by_budget, by_fdr, by_rate, discoveries
 
 
 class Held:

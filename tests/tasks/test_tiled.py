@@ -49,7 +49,7 @@ def test_a_scratch_is_found_where_it_is(model):
         assert found.mask(i).shape == (192, 256)
         assert any(x <= column + 8 and x + w >= column and y <= row + 2 and y + h >= row
                    for x, y, w, h in found.boxes(i))  # fmt: skip
-        top, left = found.whole.places[i]
+        top, left = found.places[i]
         (reason,) = found.reasons(i)
         first = int(reason.name.removeprefix("rows ").split("–")[0])
         assert top <= first < top + SIDE

@@ -198,7 +198,7 @@ class TestDates:
         test = pa.table({"t": self.moments([24 * 30 + 12.0, 24 * 30 + 3.0]), "n": [0.0, 0.0]})
         usual, night = model.score(test)
         assert night > usual + 2
-        from isthmus.tasks.detect import detect
+        from isthmus.tasks.detection.detect import detect
 
         found = detect(model, test)
         assert found.reasons(1)[0].name == "t"
@@ -329,7 +329,7 @@ class TestMixedRows:
 
 
 def model_detect(model, rows):
-    from isthmus.tasks.detect import detect
+    from isthmus.tasks.detection.detect import detect
 
     return detect(model, rows, budget=1)
 

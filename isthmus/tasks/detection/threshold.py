@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isthmus.errors import SpecError
-from isthmus.tasks.judged import Judged
+from isthmus.tasks.detection.judged import Judged
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -138,6 +138,12 @@ def by_labels(scores: np.ndarray, judged: Judged) -> Line:
     n = judged.n_anomalous + judged.n_normal
     how = f"by {judged.rule} on {n:,} labelled rows"
     return Line(scores >= judged.threshold, judged.threshold, how, judged.summary(), judged)
+
+
+def flagged_words(found: int, n: int, how: str, threshold: float) -> str:
+    """How many rows are flagged, and how that came about."""
+    from_ = f": scores of {threshold:.4g} and more" if np.isfinite(threshold) else ""
+    return f"{found:,} of {n:,} rows flagged ({found / max(n, 1):.2%}) {how}{from_}"
 
 
 def all_strange(beyond: int, n: int, rate: float) -> str | None:

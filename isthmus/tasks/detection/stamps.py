@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from isthmus.data.rows import Rows
 from isthmus.modalities.array import cast
-from isthmus.tasks.detect import flagged_words, told_apart
-from isthmus.tasks.threshold import all_strange
+from isthmus.tasks.detection.detection import Detection
+from isthmus.tasks.detection.reasons import told_apart
+from isthmus.tasks.detection.threshold import all_strange, flagged_words
 
 if TYPE_CHECKING:
     from isthmus.modalities.long import Part
     from isthmus.modalities.recording import Layout
     from isthmus.model import Model
     from isthmus.picture import Picture
-    from isthmus.tasks.detect import Detection
-    from isthmus.tasks.threshold import Line
+    from isthmus.tasks.detection.threshold import Line
 
 #: Channels that a drawing has room for, and runs of flagged stamps that are told.
 _DRAWN, _TOLD = 4, 5
@@ -59,7 +59,6 @@ def over_time(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
         "usual_rest": usual_rest,
         "rows": Rows("table", layout.table(rows), rows.origin, tuple(layout.when(rows))),
         "expectation": Course(layout.names(model.modality.channels), back),
-        "over_time": True,
     }
 
 
@@ -78,7 +77,6 @@ def over_part(model: Model, part: Part) -> dict[str, Any]:
         "usual_rest": usual_rest,
         "rows": table,
         "expectation": Course(layout.names(model.modality.channels), back),
-        "over_time": True,
     }
 
 
@@ -94,6 +92,31 @@ def _as_brought(rows: Rows, back: Any) -> Rows:
     if rows.kind == "recordings":
         return rows.replace(data=back if isinstance(back, list) else [back])
     return rows.replace(data=back)
+
+
+@dataclass
+class OverTime(Detection):
+    """What is found in recordings: rows are their stamps."""
+
+    beyond: ClassVar[str] = "the course of time"
+
+    def summary(self) -> list[str]:
+        return self.verdict() + told(self)
+
+    def plot(self) -> Picture:
+        """The signals over time, and the score below them."""
+        from isthmus.picture import timeline
+
+        gained = self.gained.clip(min=0).sum(0)
+        chosen = sorted(np.argsort(-gained, kind="stable")[:_DRAWN])
+        table = self.rows.data
+        return timeline(
+            {self.names[j]: np.asarray(table[self.names[j]].to_numpy(), dtype=float) for j in chosen},
+            self.scores,
+            threshold=self.threshold,
+            flagged=self.anomalies,
+            stamps=self.rows.names,
+        )
 
 
 @dataclass(frozen=True)
@@ -127,22 +150,6 @@ def told(found: Detection, most: int = _TOLD) -> list[str]:
     if len(listed) > most:
         lines.append(f"and {len(listed) - most:,} more stretches")
     return lines
-
-
-def drawn(found: Detection) -> Picture:
-    """The signals over time, and the score below them."""
-    from isthmus.picture import timeline
-
-    gained = found.gained.clip(min=0).sum(0)
-    chosen = sorted(np.argsort(-gained, kind="stable")[:_DRAWN])
-    table = found.rows.data
-    return timeline(
-        {found.names[j]: np.asarray(table[found.names[j]].to_numpy(), dtype=float) for j in chosen},
-        found.scores,
-        threshold=found.threshold,
-        flagged=found.anomalies,
-        stamps=found.rows.names,
-    )
 
 
 class FlaggedInTime:

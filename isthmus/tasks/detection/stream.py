@@ -2,8 +2,8 @@
 
 .. math:: \\text{cells} \\to x \\to s \\to p = \\frac{1 + \\#\\{s_{\\text{held out}} \\ge s\\}}{n + 1} \\le \\alpha\\,?
 
-The numbers are those that :func:`isthmus.tasks.detect.detect` gives for the same rows. What is left out is what a
-single row need not pay for: an Arrow table, and the filling up of a batch.
+The numbers are those that :func:`isthmus.tasks.detection.detect.detect` gives for the same rows. What is left out is
+what a single row need not pay for: an Arrow table, and the filling up of a batch.
 
 Recalibration is off by default, because what has just passed is then the measure of what comes: a slow drift, or a
 patient attacker, becomes the usual without a word. Where it is on, the window holds *all* recent scores, flagged or
@@ -30,7 +30,7 @@ from isthmus.core.drift import Watch
 from isthmus.core.parts import Surprise
 from isthmus.errors import DataError, SpecError
 from isthmus.modalities.cells import Cells
-from isthmus.tasks.detect import Expectation, reasons
+from isthmus.tasks.detection.reasons import Expectation, reasons
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -68,7 +68,7 @@ class Follower:
     Arguments:
         model: A model with held-out rows.
         names: The columns that rows come with, in their order; by default those of the training.
-        false_alarm_rate: As in :func:`isthmus.tasks.detect.detect`.
+        false_alarm_rate: As in :func:`isthmus.tasks.detection.detect.detect`.
         false_drift_rate: How often, per usual row, a drift is remarked where none is: 10⁻⁶ is once in a million rows.
         recalibrate: Hold scores against the last so many, instead of the held-out rows.
 

@@ -13,10 +13,10 @@ from isthmus.data.rows import Rows
 from isthmus.data.sink import save_rows
 from isthmus.errors import FileError
 from isthmus.files import write_atomic
-from isthmus.tasks.regions import Box, coco, yolo
+from isthmus.tasks.detection.regions import Box, coco, yolo
 
 if TYPE_CHECKING:
-    from isthmus.tasks.detect import Detection
+    from isthmus.tasks.detection.detection import Detection
 
 
 def pixels(rows: Rows, i: int) -> np.ndarray:

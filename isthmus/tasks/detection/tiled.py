@@ -5,32 +5,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.data.rows import Rows
 from isthmus.data.tiles import GRID, worst_of
-from isthmus.tasks import regions
+from isthmus.tasks.detection import regions
+from isthmus.tasks.detection.detection import Detection
+from isthmus.tasks.detection.pictures import pixels
 
 if TYPE_CHECKING:
     from isthmus.model import Model
 
 
 @dataclass
-class Whole:
-    """Heat maps of whole pictures, a number for each cell of 8 × 8 pixels, and where the strangest tile of each lies
-    (n, 2): top and left.
+class ByTile(Detection):
+    """What is found in pictures by their tiles: ``contributions`` are of the strangest tile of each, which lies at
+    ``places`` (n, 2), top and left; ``maps`` are of whole pictures, a number for each cell of 8 × 8 pixels.
     """
 
-    maps: list[np.ndarray]
-    places: np.ndarray
+    maps: list[np.ndarray] = field(default_factory=list)
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), int))
 
-    def own_size(self, i: int, height: int, width: int) -> np.ndarray:
-        """The heat map of picture ``i`` in its own size."""
-        rows, columns = self.maps[i].shape
+    @property
+    def heat_maps(self) -> list[np.ndarray]:
+        return [self.heat_map(i) for i in range(len(self.scores))]
+
+    def heat_map(self, i: int) -> np.ndarray:
+        (rows, columns), (height, width) = self.maps[i].shape, pixels(self.rows, i).shape[:2]
         return regions.resized(self.maps[i], rows * GRID, columns * GRID)[:height, :width]
+
+    def place(self, i: int) -> Sequence[int]:
+        return self.places[i]
 
 
 def by_tile(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
@@ -56,5 +65,6 @@ def by_tile(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
         "usual": usual,
         "usual_rest": usual_rest,
         "rows": rows,
-        "whole": Whole(maps, np.concatenate(places)),
+        "maps": maps,
+        "places": np.concatenate(places),
     }
