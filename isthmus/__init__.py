@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from isthmus.estimators import Autoencoder
     from isthmus.heads import HeadClassifier, HeadRegressor
     from isthmus.model import Model, open_model
-    from isthmus.tasks.augment import augment
-    from isthmus.tasks.search import Index
+    from isthmus.tasks.generation.augment import augment
+    from isthmus.tasks.searching.search import Index
 
 __version__ = "0.1.0"
 
@@ -25,9 +25,9 @@ _LAZY = {
     "Autoencoder": "isthmus.estimators",
     "HeadClassifier": "isthmus.heads",
     "HeadRegressor": "isthmus.heads",
-    "Index": "isthmus.tasks.search",
+    "Index": "isthmus.tasks.searching.search",
     "Model": "isthmus.model",
-    "augment": "isthmus.tasks.augment",
+    "augment": "isthmus.tasks.generation.augment",
     "open_model": "isthmus.model",
     "open_rows": "isthmus.data.source",
 }

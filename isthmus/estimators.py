@@ -26,13 +26,13 @@ from isthmus.data.source import open_rows
 from isthmus.heads import HeadClassifier, HeadRegressor
 from isthmus.model import Model, open_model
 from isthmus.spec import AUTO, SINGLE, Part, Plan
-from isthmus.tasks import heal
-from isthmus.tasks.between import blend, shift
+from isthmus.tasks.checkup import heal
+from isthmus.tasks.checkup.health import Health, health
 from isthmus.tasks.detection.detect import detect
 from isthmus.tasks.detection.detection import Detection
 from isthmus.tasks.detection.stream import Follower
-from isthmus.tasks.fidelity import Faithful, fidelity
-from isthmus.tasks.health import Health, health
+from isthmus.tasks.generation.between import blend, shift
+from isthmus.tasks.generation.fidelity import Faithful, fidelity
 from isthmus.tasks.sweep import Sweep
 from isthmus.training.progress import Progress
 

@@ -26,7 +26,7 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
-from isthmus.tasks.heads import fit_head
+from isthmus.tasks.features.heads import fit_head
 from isthmus.training.progress import Progress
 
 

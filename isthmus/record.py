@@ -37,7 +37,7 @@ class Record:
     set_aside_rows: list[int] = field(default_factory=list)
     #: The score that the share of ``contamination`` is above, of all rows.
     contamination_score: float | None = None
-    #: What was wrong, what was changed for it, and what came of it: a step each (isthmus.tasks.heal).
+    #: What was wrong, what was changed for it, and what came of it: a step each (isthmus.tasks.checkup.heal).
     healing: list[dict[str, Any]] = field(default_factory=list)
     #: What the model was fitted for, and what was found for it: which method is best, say (isthmus.tasks.jobs).
     job: dict[str, Any] = field(default_factory=dict)

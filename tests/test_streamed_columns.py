@@ -20,7 +20,7 @@ from isthmus.spec import Plan
 from isthmus.tasks.codes import encode, reconstruct, rows_where
 from isthmus.tasks.compress import compress, decompress
 from isthmus.tasks.detection.detect import detect
-from isthmus.tasks.heads import fit_head, predict
+from isthmus.tasks.features.heads import fit_head, predict
 
 PLAN = Plan(epochs=2, batch_size=32, patience=None, seed=3)
 QUICK = {"detector": "likelihood", "encoder": {"widths": [16]}, "decoder": {"widths": [16]}}
@@ -194,7 +194,7 @@ def test_heads_as_in_memory(model, folder, tmp_path, monkeypatch, label):
 
 
 def test_heads_look_at_so_many(model, folder, small, monkeypatch):
-    monkeypatch.setattr("isthmus.tasks.labelled._OTHERS", 50)
+    monkeypatch.setattr("isthmus.tasks.features.labelled._OTHERS", 50)
     told = []
     taught = fit_head(model, open_rows(folder, stream=True), "label", fine_tune=False, told=told.append)
     assert taught.head.record["labels"] == 600

@@ -23,10 +23,10 @@ from isthmus.fitting import _rows_of_a_step, feed, split
 from isthmus.model import Model
 from isthmus.recipes import compose
 from isthmus.spec import Plan
+from isthmus.tasks.checkup.compare import compare
+from isthmus.tasks.checkup.health import health
 from isthmus.tasks.codes import encode, reconstruct
-from isthmus.tasks.compare import compare
 from isthmus.tasks.detection.detect import detect
-from isthmus.tasks.health import health
 from isthmus.tasks.sweep import _Remarks
 
 PLAN = Plan(epochs=3, batch_size=32, patience=None, seed=3)

@@ -11,7 +11,7 @@ from isthmus import Autoencoder, Model, open_model
 from isthmus.app.cli import main
 from isthmus.errors import DataError, SpecError
 from isthmus.spec import Plan
-from isthmus.tasks.compare import compare, compared_at_fit
+from isthmus.tasks.checkup.compare import compare, compared_at_fit
 from isthmus.training.loop import evaluate
 
 PLAN = Plan(epochs=5, batch_size=32, seed=0)

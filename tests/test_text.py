@@ -11,9 +11,9 @@ from isthmus import Autoencoder, Model, open_model
 from isthmus.app.cli import main
 from isthmus.errors import SpecError
 from isthmus.spec import Plan
-from isthmus.tasks.compare import compare
+from isthmus.tasks.checkup.compare import compare
+from isthmus.tasks.checkup.health import health
 from isthmus.tasks.detection.detect import detect
-from isthmus.tasks.health import health
 
 ANIMALS = (
     "cat", "kitten", "dog", "puppy", "horse", "foal", "feeds", "chases", "sleeps", "barks", "purrs", "stable", "garden",

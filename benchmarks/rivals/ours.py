@@ -53,7 +53,7 @@ def score(rows: str) -> dict[str, Any]:
 def map_rows(fit: str, seed: int = 0) -> dict[str, Any]:
     """``seconds`` hold the whole fit of the map and the places of all rows."""
     from isthmus.spec import Plan
-    from isthmus.tasks.reduce import fit_map
+    from isthmus.tasks.features.reduce import fit_map
 
     X = np.load(fit)
     start, worked = perf_counter(), process_time()

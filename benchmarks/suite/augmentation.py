@@ -23,7 +23,7 @@ _ROWS = 300
 def runs(settings: Settings) -> list[dict[str, Any]]:
     """One a data set and seed."""
     try:
-        from isthmus.tasks.augment import _accuracy, _seen, augment
+        from isthmus.tasks.generation.augment import _accuracy, _seen, augment
     except ImportError as error:
         raise Skip(f"isthmus does not start: {error}") from None
     from isthmus.model import Model

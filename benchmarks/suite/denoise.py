@@ -54,7 +54,7 @@ def _fitted(rows: list[np.ndarray], minutes: float, seed: int, **asked):
 
 
 def _cleaned(model, method: str, pictures: list[np.ndarray], tta: bool = False) -> list[np.ndarray]:
-    from isthmus.tasks.denoise import denoise
+    from isthmus.tasks.denoising.denoise import denoise
 
     return list(denoise(model, pictures, method=method, tta=tta))
 
@@ -188,7 +188,7 @@ LEVELS = (0, 5, 10)
 
 def _signals(settings: Settings, name: str) -> Measured:
     """SNR gained (dB) on signals held out, the least lead over wavelets at any level; the network is blind to it."""
-    from isthmus.tasks.denoise import denoise, snr
+    from isthmus.tasks.denoising.denoise import denoise, snr
 
     signals = _ecg() if name == "ecg5000" else _spoken()
     signals = signals[: settings.pick(None, 60)]
@@ -235,7 +235,7 @@ def _speed(settings: Settings) -> Measured:
     from PIL import Image
 
     from isthmus.data.images import open_image
-    from isthmus.tasks.denoise import denoise
+    from isthmus.tasks.denoising.denoise import denoise
 
     rows = [np.random.default_rng(i).integers(0, 256, (64, 64), dtype=np.uint8) for i in range(20)]
     model, _ = _fitted(rows, 0.02, settings.seed, options={"noise": "gaussian:25"})

@@ -70,7 +70,7 @@ def _runs(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _found(model: Any, images: Any) -> dict[str, Any]:
-    from isthmus.tasks.health import health
+    from isthmus.tasks.checkup.health import health
 
     looked = health(model, images)
     return {

@@ -35,7 +35,7 @@ def _split(quick: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 @cache
 def _ours(quick: bool, seed: int) -> dict[str, Any]:
     from isthmus.spec import Plan
-    from isthmus.tasks.reduce import fit_map
+    from isthmus.tasks.features.reduce import fit_map
 
     fitted, fresh, _, _ = _split(quick)
     model, _ = fit_map(fitted, dim=DIM, plan=Plan(seed=seed))

@@ -27,10 +27,10 @@ def _measured(name: str, quick: bool) -> dict[str, Any]:
 
     from isthmus.model import Model
     from isthmus.spec import Plan
-    from isthmus.tasks.heads import Teaching, fit_head, predict
-    from isthmus.tasks.judges import SUPERVISED, WITH_ALL_ROWS
-    from isthmus.tasks.labelled import drawn, labelled
-    from isthmus.tasks.probe import features_of
+    from isthmus.tasks.features.heads import Teaching, fit_head, predict
+    from isthmus.tasks.features.judges import SUPERVISED, WITH_ALL_ROWS
+    from isthmus.tasks.features.labelled import drawn, labelled
+    from isthmus.tasks.features.probe import features_of
 
     rows, labels, n = _rows(name, quick)
     plan = Plan(seed=0, epochs=1 if quick else 10)

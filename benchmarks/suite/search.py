@@ -145,7 +145,7 @@ def faces(settings: Settings) -> Measured:
     from isthmus import Model
     from isthmus.core.scan import unit
     from isthmus.spec import Plan
-    from isthmus.tasks.verify import calibrated, equal_error_rate
+    from isthmus.tasks.searching.verify import calibrated, equal_error_rate
 
     with np.load(data.folder("orl_faces") / "orl_faces.npz") as file:
         images, people = file["images"], file["subject"]

@@ -21,7 +21,7 @@ def main(folder: str | Path = "demo") -> int:
     from isthmus.app.report import write_report
     from isthmus.data.rows import Rows
     from isthmus.data.source import open_rows
-    from isthmus.tasks.compare import compared_at_fit
+    from isthmus.tasks.checkup.compare import compared_at_fit
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

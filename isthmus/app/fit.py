@@ -136,9 +136,10 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     from isthmus.app import words
     from isthmus.data.source import open_rows
     from isthmus.model import Model, Prepared
-    from isthmus.tasks import heal, jobs
-    from isthmus.tasks.compare import compared_at_fit
-    from isthmus.tasks.health import remarks
+    from isthmus.tasks import jobs
+    from isthmus.tasks.checkup import heal
+    from isthmus.tasks.checkup.compare import compared_at_fit
+    from isthmus.tasks.checkup.health import remarks
     from isthmus.training.progress import Progress
 
     began = time.perf_counter()

@@ -58,7 +58,7 @@ def augment(
         check_output(output, folders=not output.suffix)
     if recipe not in RECIPES:
         raise unknown("recipe", recipe, RECIPES)
-    from isthmus.tasks.augment import augment as augmented
+    from isthmus.tasks.generation.augment import augment as augmented
 
     began = time.perf_counter()
     found = augmented(

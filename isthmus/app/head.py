@@ -70,7 +70,7 @@ def head(
     """
     check_output(output)
     from isthmus.model import open_model
-    from isthmus.tasks.heads import fit_head
+    from isthmus.tasks.features.heads import fit_head
     from isthmus.training.progress import Progress
 
     model = open_model(model_path, device=device)

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from isthmus.app.map_page import PAGES, PICTURES
 from isthmus.app.params import NumberOr, Seconds, Setting
 from isthmus.app.voice import Voice, check_output, voiced
 from isthmus.errors import FileError, SpecError
 from isthmus.spec import AUTO, Plan
 
-#: What a map is written as.
-PAGES, PICTURES = (".html", ".htm"), (".png",)
+#: The files that coordinates go to.
 TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather", ".jsonl", ".npy", ".npz")
 #: Rows whose layout takes a while.
 _MANY = 5_000
@@ -77,7 +77,7 @@ def map_(
     from isthmus.app.map_page import write
     from isthmus.data.source import open_rows
     from isthmus.model import open_model
-    from isthmus.tasks.reduce import fit_map, reduce
+    from isthmus.tasks.features.reduce import fit_map, reduce
     from isthmus.training.progress import Progress
 
     began = time.perf_counter()

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.app.map import PAGES, PICTURES
-
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows
-    from isthmus.tasks.reduce import Map
+    from isthmus.tasks.features.reduce import Map
 
+#: What a map is written as: else it is coordinates.
+PAGES, PICTURES = (".html", ".htm"), (".png",)
 #: Columns that are shown, letters of a cell, and levels that a column of categories may have.
 _COLUMNS, _LETTERS, _LEVELS = 24, 160, 1000
 #: (rows, side of a thumbnail in pixels, letters of a text, steps of a line): fewer of each where rows are many.
@@ -96,7 +96,7 @@ def render(drawn: Map, *, name: str = "rows", counted: Callable[[int, int], None
 
 def _figures(drawn: Map) -> list[tuple[str, str, str, str]]:
     """(figure, ours, PCA's, what it means) for the table on the page."""
-    from isthmus.tasks.reduce import words
+    from isthmus.tasks.features.reduce import words
 
     assert drawn.trust is not None
     assert drawn.pca_trust is not None

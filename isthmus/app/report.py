@@ -18,12 +18,12 @@ from isthmus.app import words
 from isthmus.data.rows import Rows
 from isthmus.files import write_atomic
 from isthmus.picture import Picture, bars, histogram, image_grid, line_chart, rate_curve, scatter, tidy
-from isthmus.tasks.compare import Comparison, compare, compared_at_fit
+from isthmus.tasks.checkup.compare import Comparison, compare, compared_at_fit
+from isthmus.tasks.checkup.health import Health, health
 from isthmus.tasks.detection.detect import detect
 from isthmus.tasks.detection.detection import Detection
 from isthmus.tasks.detection.judged import ANOMALY, Judged, judge, take_labels
 from isthmus.tasks.detection.threshold import by_labels
-from isthmus.tasks.health import Health, health
 
 if TYPE_CHECKING:
     from isthmus.model import Model

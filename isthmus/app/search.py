@@ -63,7 +63,7 @@ def index(
     if known and codes != "float":
         raise SpecError("An index keeps codes as it was built. Leave --codes out, or build it again from a model.")
     from isthmus.model import open_model
-    from isthmus.tasks.search import Index
+    from isthmus.tasks.searching.search import Index
 
     began = time.perf_counter()
     skipped: tuple[Any, ...] = ()
@@ -140,7 +140,7 @@ def search(
     """
     if output is not None:
         check_output(output)
-    from isthmus.tasks.search import Index
+    from isthmus.tasks.searching.search import Index
 
     began = time.perf_counter()
     asked = Index.open(index_path, model=model_path)
@@ -164,7 +164,7 @@ def search(
 def tell_index(voice: Voice, path: Path) -> None:
     """What an index holds, and whether all of it is whole: everything is read for that."""
     from isthmus.data.sections import Sections
-    from isthmus.tasks.search import Index
+    from isthmus.tasks.searching.search import Index
 
     told, damaged = Index.open(path), Sections(path).check()
     for line in told.summary():
@@ -189,7 +189,7 @@ def duplicates(
     """
     if output is not None:
         check_output(output)
-    from isthmus.tasks.duplicates import duplicates as find
+    from isthmus.tasks.searching.duplicates import duplicates as find
 
     began = time.perf_counter()
     found = find(data, model=model_path, threshold=threshold, strict=strict, told=voice.say)

@@ -123,8 +123,8 @@ def about(model: Model, path: Path) -> dict[str, list[str]]:
 
 def about_lines(model: Model) -> dict[str, list[str]]:
     """What a model knows of itself, by title."""
-    from isthmus.tasks import heal
-    from isthmus.tasks.compare import compared_at_fit
+    from isthmus.tasks.checkup import heal
+    from isthmus.tasks.checkup.compare import compared_at_fit
 
     record, plan = model.record, model.plan
     ended = f"{len(record.history) - 1} epochs of at most {plan.epochs}" if record.history else "no epochs"
@@ -160,7 +160,7 @@ def about_lines(model: Model) -> dict[str, list[str]]:
 
         told["for"] = [record.job["name"], *open_job(record.job["name"]).words(record.job)]
     if model.head is not None:
-        from isthmus.tasks.heads import words as head_words
+        from isthmus.tasks.features.heads import words as head_words
 
         told["head"] = head_words(model.head)
     told["calibration"] = _calibrated(model)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from isthmus.data.files import binary_reason
 from isthmus.data.listing import why
+from isthmus.data.magic import binary_reason
 from isthmus.errors import FileError
 from isthmus.files import open_file
 

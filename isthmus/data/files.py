@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.data.documents import read_jsonl, read_lines
 from isthmus.data.listing import why
+from isthmus.data.magic import MAGIC, binary_reason, is_wide
 from isthmus.errors import FileError
 
 if TYPE_CHECKING:
@@ -27,20 +29,6 @@ if TYPE_CHECKING:
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "none", "?")
 #: What may stand between cells, the likeliest first.
 DELIMITERS = ",;\t|"
-
-_MAGIC = {
-    b"PAR1": "a Parquet file",
-    b"ARROW1": "an Arrow file",
-    b"\x93NUMPY": "a NumPy file",
-    b"PK\x03\x04": "a zip archive, as .xlsx and .npz files are",
-    b"\xd0\xcf\x11\xe0": "an old Excel file",
-    b"\x1f\x8b": "a gzip archive",
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"%PDF": "a PDF document",
-    b"\xff\xfe\x00\x00": "UTF-32",
-    b"\x00\x00\xfe\xff": "UTF-32",
-}
 
 #: What texts begin with that are no CSV, what they are, and what to do.
 _TEXTS = (
@@ -53,9 +41,6 @@ _TEXTS = (
 
 #: Bytes that a file is judged by.
 _HEAD = 1 << 18
-
-#: Bytes that stand in no text: neither spaces nor the escapes of terminals.
-_CONTROLS = bytes(sorted({*range(32), 127} - {8, 9, 10, 11, 12, 13, 27}))
 
 
 def missing(path: Path) -> FileError:
@@ -276,28 +261,8 @@ def _head(path: Path) -> bytes:
         return file.read(_HEAD)
 
 
-def binary_reason(head: bytes) -> str | None:
-    """Why the beginning of a file is not that of a text; None where it may be one."""
-    for magic, what in _MAGIC.items():
-        if head.startswith(magic):
-            return f"looks like {what}"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return None
-    if _is_wide(head):
-        return "looks like UTF-16 without the mark that says so at its beginning"
-    # a stray control letter happens; a text that has one in a hundred bytes is none
-    stray = len(head) - len(head.translate(None, _CONTROLS))
-    return "holds binary data" if b"\x00" in head or stray > len(head) / 100 else None
-
-
-def _is_wide(head: bytes) -> bool:
-    """Whether every other byte is zero, as in UTF-16 of letters that most of the west uses."""
-    even, odd = head[::2].count(0), head[1::2].count(0)
-    return len(head) >= 8 and max(even, odd) > len(head) / 4 and min(even, odd) <= len(head) / 100
-
-
 def _encoding(head: bytes, origin: str) -> str:
-    for magic, what in _MAGIC.items():
+    for magic, what in MAGIC.items():
         if head.startswith(magic):
             raise FileError(
                 f"{origin} is not a CSV: it looks like {what}. Give it its right ending, or export it as CSV."
@@ -308,7 +273,7 @@ def _encoding(head: bytes, origin: str) -> str:
             raise FileError(f"{origin} is not a CSV: it looks like {what}. {ending}")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    if _is_wide(head):
+    if is_wide(head):
         raise FileError(f"{origin} looks like UTF-16 without the mark that says so at its beginning. Save it as UTF-8.")
     if (reason := binary_reason(head)) is not None:
         raise FileError(f"{origin} is not a CSV: it {reason}. Save it as text in UTF-8.")
@@ -466,18 +431,6 @@ def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
         return read(file)[0]
 
 
-def _read_text(path: Path) -> tuple[Any, list[str]]:
-    from isthmus.data.documents import read_lines
-
-    return read_lines(path)
-
-
-def _read_jsonl(path: Path) -> tuple[pa.Table, list[str]]:
-    from isthmus.data.documents import read_jsonl
-
-    return read_jsonl(path)
-
-
 #: Ending → reader of a path, giving the data and the decisions taken.
 READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
     ".csv": _guarded(_read_csv, "CSV"),
@@ -487,6 +440,6 @@ READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
     ".feather": _guarded(_read_arrow, "Feather"),
     ".npy": _guarded(_read_npy, ".npy"),
     ".npz": _guarded(_read_npz, ".npz"),
-    ".jsonl": _guarded(_read_jsonl, "JSON lines"),
-    ".txt": _guarded(_read_text, "text"),
+    ".jsonl": _guarded(read_jsonl, "JSON lines"),
+    ".txt": _guarded(read_lines, "text"),
 }

@@ -15,7 +15,7 @@ PICTURES = (".svg", ".html", ".htm")
 
 @dataclass(frozen=True)
 class Task:
-    """A line of the menu: where the function is, and what it does in one sentence.
+    """A line of the menu: where the function is (below ``isthmus.tasks``), and what it does in one sentence.
 
     The function's keyword-only arguments are the options of its subcommand.
     """
@@ -31,14 +31,17 @@ class Task:
 
     def load(self) -> Callable[..., Result]:
         """The function itself. Only now is anything heavy imported."""
-        module, _, name = self.where.partition(":")
-        function: Callable[..., Result] = getattr(import_module(module), name)
+        function: Callable[..., Result] = _loaded(self.where)
         return function
 
     def load_job(self) -> Any:
         """The job of a task that models are fitted for (:class:`isthmus.tasks.jobs.Job`)."""
-        module, _, name = self.fits.partition(":")
-        return getattr(import_module(module), name)()
+        return _loaded(self.fits)()
+
+
+def _loaded(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(import_module(f"isthmus.tasks.{module}"), name)
 
 
 class Result(ABC):

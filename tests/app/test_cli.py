@@ -386,7 +386,7 @@ def test_our_own_mistake_is_said_to_be_one(run, monkeypatch):
     def broken(model, rows):
         raise RuntimeError("the\nsky fell")
 
-    monkeypatch.setattr("isthmus.tasks.compare.compare", broken)
+    monkeypatch.setattr("isthmus.tasks.checkup.compare.compare", broken)
     code, out, err = run("compare", "m.isthmus", "rows.csv")
     assert (code, out) == (1, "")
     assert "RuntimeError: the sky fell" in err

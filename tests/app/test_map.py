@@ -18,7 +18,7 @@ from isthmus import open_model
 from isthmus.app.cli import main
 from isthmus.app.map_page import picture, render
 from isthmus.spec import Plan
-from isthmus.tasks.reduce import fit_map, reduce
+from isthmus.tasks.features.reduce import fit_map, reduce
 
 HOSTILE = "</script><script>alert('x')</script>"
 QUICK = Plan(epochs=2)

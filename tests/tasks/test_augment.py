@@ -4,8 +4,8 @@ import pytest
 
 from isthmus.app.cli import main
 from isthmus.errors import DataError, SpecError
-from isthmus.tasks import augment as module
-from isthmus.tasks.augment import augment, interval
+from isthmus.tasks.generation import augment as module
+from isthmus.tasks.generation.augment import augment, interval
 
 G = np.random.default_rng(0)
 FAST = {"splits": 2, "max_time": 1}

@@ -8,9 +8,9 @@ from isthmus.app.cli import main
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.between import between, blend, shift, traverse
 from isthmus.tasks.codes import reconstruct, sample
-from isthmus.tasks.fidelity import fidelity
+from isthmus.tasks.generation.between import between, blend, shift, traverse
+from isthmus.tasks.generation.fidelity import fidelity
 
 G = np.random.default_rng(0)
 PLAN = Plan(epochs=20, batch_size=32)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isthmus.tasks.classical import Method, calibrated, held_out_error, squared_error
+from isthmus.tasks.denoising.classical import Method, calibrated, held_out_error, squared_error
 
 pytest.importorskip("skimage")
 spec = importlib.util.spec_from_file_location("scenes", Path(__file__).with_name("scenes.py"))

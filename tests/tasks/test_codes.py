@@ -14,7 +14,7 @@ from isthmus.spec import Plan
 from isthmus.tasks import TASKS, Result
 from isthmus.tasks.codes import decode, encode, reconstruct, sample
 from isthmus.tasks.compress import compress
-from isthmus.tasks.heads import fit_head
+from isthmus.tasks.features.heads import fit_head
 
 PLAN = Plan(epochs=2, batch_size=32)
 G = np.random.default_rng(0)

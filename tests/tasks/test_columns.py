@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.columns import columns
+from isthmus.tasks.features.columns import columns
 
 QUICK = {"plan": Plan(epochs=20), "parts": {"detector": "likelihood"}, "device": "cpu"}
 

@@ -6,7 +6,7 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.compare import Comparison, compare, compared_at_fit
+from isthmus.tasks.checkup.compare import Comparison, compare, compared_at_fit
 
 PLAN = Plan(epochs=3, batch_size=32, seed=0)
 
@@ -86,8 +86,8 @@ def test_the_table():
 def test_who_was_asked_for_hidden_entries_alone_is_not_judged_by_those_it_sees():
     from isthmus.model import Model
     from isthmus.spec import Plan
-    from isthmus.tasks.compare import compared_at_fit
-    from isthmus.tasks.health import remarks
+    from isthmus.tasks.checkup.compare import compared_at_fit
+    from isthmus.tasks.checkup.health import remarks
 
     g = np.random.default_rng(0)
     rows = g.normal(size=(300, 2)) @ g.normal(size=(2, 6)) + 0.01 * g.normal(size=(300, 6))

@@ -12,11 +12,11 @@ from isthmus.app.cli import main
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import open_model
 from isthmus.spec import Plan
-from isthmus.tasks.denoise import denoise, psnr, ssim
-from isthmus.tasks.health import health
+from isthmus.tasks.checkup.health import health
+from isthmus.tasks.denoising.denoise import denoise, psnr, ssim
+from isthmus.tasks.denoising.learn_noise import NOISES, added
+from isthmus.tasks.denoising.yolo import Dataset, label_of
 from isthmus.tasks.jobs import fit_for, known_jobs
-from isthmus.tasks.learn_noise import NOISES, added
-from isthmus.tasks.yolo import Dataset, label_of
 
 tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("skimage")

@@ -9,10 +9,10 @@ from isthmus.app.cli import main
 from isthmus.data.signals import open_signals
 from isthmus.errors import SpecError
 from isthmus.spec import Plan
-from isthmus.tasks.classical import candidates, held_out_error
-from isthmus.tasks.denoise import denoise, snr
+from isthmus.tasks.denoising.classical import candidates, held_out_error
+from isthmus.tasks.denoising.denoise import denoise, snr
+from isthmus.tasks.denoising.noise import diagnose
 from isthmus.tasks.jobs import fit_for
-from isthmus.tasks.noise import diagnose
 
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("skimage")

@@ -6,8 +6,8 @@ from PIL import Image
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks import duplicates as module
-from isthmus.tasks.duplicates import duplicates
+from isthmus.tasks.searching import duplicates as module
+from isthmus.tasks.searching.duplicates import duplicates
 
 G = np.random.default_rng(0)
 WORDS = [f"word{i}" for i in range(400)]

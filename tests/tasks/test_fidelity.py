@@ -5,7 +5,7 @@ import pytest
 from isthmus.errors import DataError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.fidelity import fidelity
+from isthmus.tasks.generation.fidelity import fidelity
 
 G = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
-from isthmus.tasks.heads import fit_head, predict
+from isthmus.tasks.features.heads import fit_head, predict
 
 DIGITS = load_digits()
 QUICK = {"plan": Plan(epochs=3), "parts": {"detector": "likelihood"}, "device": "cpu"}

@@ -9,7 +9,7 @@ from isthmus.estimators import Autoencoder
 from isthmus.model import Model, open_model
 from isthmus.spec import Part, Plan
 from isthmus.tasks import heal
-from isthmus.tasks.findings import Finding, Remedy
+from isthmus.tasks.checkup.findings import Finding, Remedy
 
 PLAN = Plan(epochs=20, batch_size=32, learning_rate=0.01, seed=0)
 BUSY = Finding("posterior collapse", 0.0, 1.0, "it collapsed", Remedy(

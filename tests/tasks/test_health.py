@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits, load_iris
 from isthmus.errors import DataError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.health import health, remarks
+from isthmus.tasks.checkup.health import health, remarks
 
 PLAN = Plan(epochs=3, batch_size=32, seed=0)
 

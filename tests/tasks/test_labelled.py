@@ -8,7 +8,7 @@ from PIL import Image
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.labelled import drawn, labelled, understood
+from isthmus.tasks.features.labelled import drawn, labelled, understood
 
 G = np.random.default_rng(0)
 FRAME = pd.DataFrame(G.normal(size=(60, 3)), columns=list("abc")).assign(kind=G.choice(["x", "y"], 60))

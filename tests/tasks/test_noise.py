@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isthmus.tasks.noise import diagnose, level
+from isthmus.tasks.denoising.noise import diagnose, level
 
 spec = importlib.util.spec_from_file_location("scenes", Path(__file__).with_name("scenes.py"))
 made_up = importlib.util.module_from_spec(spec)

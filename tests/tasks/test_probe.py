@@ -14,8 +14,8 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.judges import SUPERVISED, WITH_ALL_ROWS, Features
-from isthmus.tasks.probe import Cell, Probed, probe
+from isthmus.tasks.features.judges import SUPERVISED, WITH_ALL_ROWS, Features
+from isthmus.tasks.features.probe import Cell, Probed, probe
 
 DIGITS = load_digits()
 QUICK = {"plan": Plan(epochs=3), "parts": {"detector": "likelihood"}, "device": "cpu"}

@@ -6,7 +6,7 @@ from isthmus import open_model
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.reduce import LEAST, fit_map, reduce
+from isthmus.tasks.features.reduce import LEAST, fit_map, reduce
 
 QUICK = Plan(epochs=3)
 

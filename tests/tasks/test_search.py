@@ -13,7 +13,7 @@ from isthmus.core.scan import Kept, best, unit
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks import search as module
+from isthmus.tasks.searching import search as module
 
 G = np.random.default_rng(0)
 PLAN = Plan(epochs=2, batch_size=64)

@@ -1,6 +1,6 @@
 import pytest
 
-from isthmus.tasks.stems import stem
+from isthmus.tasks.searching.stems import stem
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from sklearn.datasets import load_digits
 from isthmus.data.source import open_rows
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.health import look
-from isthmus.tasks.traversal import _shift, moved, traverse_picture
+from isthmus.tasks.checkup.health import look
+from isthmus.tasks.checkup.traversal import _shift, moved, traverse_picture
 
 PLAN = Plan(epochs=0, seed=0)
 

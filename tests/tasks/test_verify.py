@@ -5,7 +5,7 @@ import pytest
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.verify import calibrated, equal_error_rate, labels_of, line_of, verify
+from isthmus.tasks.searching.verify import calibrated, equal_error_rate, labels_of, line_of, verify
 
 G = np.random.default_rng(0)
 

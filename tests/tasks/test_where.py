@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from isthmus.errors import DataError, SpecError, UserError
-from isthmus.tasks.where import where_mask
+from isthmus.tasks.searching.where import where_mask
 
 TABLE = pa.table({
     "year": [2019, 2020, None, 2022],

@@ -3,8 +3,8 @@ import math
 import numpy as np
 
 from isthmus.modalities.text import words_of
-from isthmus.tasks.stems import stem
-from isthmus.tasks.words import Words, spoken
+from isthmus.tasks.searching.stems import stem
+from isthmus.tasks.searching.words import Words, spoken
 
 DOCUMENTS = ["the pump is hot and the pump hums", "a valve of the pump", "the cat sleeps on the mat", "", "hot cats"]
 

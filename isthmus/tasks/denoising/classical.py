@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.errors import FileError
-from isthmus.tasks.noise import level
+from isthmus.tasks.denoising.noise import level
 
 #: (pixels (h, w, c), black is 0 and white is 1) → the same without noise.
 Denoiser = Callable[[np.ndarray], np.ndarray]

@@ -13,7 +13,7 @@ from isthmus.tasks.base import Result
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from isthmus.tasks.search import Index
+    from isthmus.tasks.searching.search import Index
 
 #: Letters of a text that are shown.
 _SHOWN = 160

@@ -10,8 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows
-    from isthmus.tasks.heads import Predicted
-    from isthmus.tasks.labelled import Labelled
+    from isthmus.tasks.features.heads import Predicted
+    from isthmus.tasks.features.labelled import Labelled
 
 
 class Said:
@@ -69,7 +69,7 @@ class Said:
         self.low, self.high = state["ends"] or (np.inf, -np.inf)
 
     def summary(self) -> list[str]:
-        from isthmus.tasks.heads import said_words
+        from isthmus.tasks.features.heads import said_words
 
         ends = (self.low, self.high) if self.classes is None else None
         counts = [(self.counts[str(c)], str(c)) for c in self.classes or ()]

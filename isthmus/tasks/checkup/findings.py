@@ -15,7 +15,7 @@ import numpy as np
 
 from isthmus.core.parts import Schedule, options_of
 from isthmus.core.vitals import ACTIVE, Vitals
-from isthmus.tasks.compare import compared_at_fit
+from isthmus.tasks.checkup.compare import compared_at_fit
 
 if TYPE_CHECKING:
     from isthmus.model import Model

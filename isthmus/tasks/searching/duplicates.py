@@ -127,7 +127,7 @@ def duplicates(
         rows = _few(open_rows(source, strict=strict))
         seen = _seen(rows)
     else:
-        from isthmus.tasks.search import model_of
+        from isthmus.tasks.searching.search import model_of
 
         known = model_of(model)
         rows = _few(known.open(source, strict=strict))

@@ -26,9 +26,9 @@ from isthmus.errors import DataError, SpecError
 from isthmus.files import write_atomic
 from isthmus.picture import Picture, image_grid
 from isthmus.tasks.base import Result
+from isthmus.tasks.checkup.health import look
+from isthmus.tasks.checkup.traversal import middle_condition, moved, traverse_picture
 from isthmus.tasks.codes import Returned, said_condition
-from isthmus.tasks.health import look
-from isthmus.tasks.traversal import middle_condition, moved, traverse_picture
 
 if TYPE_CHECKING:
     from isthmus.model import Model

@@ -23,8 +23,8 @@ import numpy as np
 
 from isthmus.core.scan import unit
 from isthmus.errors import DataError, SpecError, unknown
-from isthmus.tasks.asking import asked_rows
 from isthmus.tasks.base import Result
+from isthmus.tasks.searching.asking import asked_rows
 
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows

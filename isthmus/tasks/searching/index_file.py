@@ -14,7 +14,7 @@ from isthmus.core.lists import Lists, faiss_is_here
 from isthmus.core.scan import Kept
 from isthmus.data.sections import Sections
 from isthmus.errors import FileError, SpecError
-from isthmus.tasks.words import Words
+from isthmus.tasks.searching.words import Words
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -25,8 +25,8 @@ from isthmus.errors import DataError, SpecError
 from isthmus.fitting import tensors_of
 from isthmus.picture import Picture, line_chart
 from isthmus.tasks.base import Result
-from isthmus.tasks.judges import SUPERVISED, WITH_ALL_ROWS, Features
-from isthmus.tasks.labelled import Labelled, drawn, labelled
+from isthmus.tasks.features.judges import SUPERVISED, WITH_ALL_ROWS, Features
+from isthmus.tasks.features.labelled import Labelled, drawn, labelled
 
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows

@@ -14,8 +14,8 @@ from isthmus.data.source import open_rows
 from isthmus.model import Model
 from isthmus.record import Record
 from isthmus.spec import AUTO, Part, Plan
-from isthmus.tasks.findings import Finding, seen
-from isthmus.tasks.health import look
+from isthmus.tasks.checkup.findings import Finding, seen
+from isthmus.tasks.checkup.health import look
 
 _REFITS = 2
 #: Errors this near to each other are equal.

@@ -16,8 +16,8 @@ from isthmus.errors import DataError, SpecError
 from isthmus.files import write_atomic
 from isthmus.picture import Picture
 from isthmus.tasks.base import Result
-from isthmus.tasks.findings import SERIOUS, Finding, recorded, seen
-from isthmus.tasks.traversal import traverse_picture
+from isthmus.tasks.checkup.findings import SERIOUS, Finding, recorded, seen
+from isthmus.tasks.checkup.traversal import traverse_picture
 
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows

@@ -22,10 +22,10 @@ from isthmus.modalities.pixels import Pixels
 from isthmus.modalities.signals import Signals
 from isthmus.model import Model
 from isthmus.spec import AUTO, Plan
-from isthmus.tasks.classical import NAMES, Denoiser, calibrated, held_out_error, squared_error
-from isthmus.tasks.denoise import Cleaner, check_pairs, crop, whole
+from isthmus.tasks.denoising.classical import NAMES, Denoiser, calibrated, held_out_error, squared_error
+from isthmus.tasks.denoising.denoise import Cleaner, check_pairs, crop, whole
+from isthmus.tasks.denoising.noise import Noise, diagnose
 from isthmus.tasks.jobs import Asked, Job
-from isthmus.tasks.noise import Noise, diagnose
 
 #: Pictures that the diagnosis looks at, and those that methods are compared on.
 _LOOKED_AT, _COMPARED = 24, 8

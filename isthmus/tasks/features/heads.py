@@ -33,8 +33,8 @@ from isthmus.errors import DataError, SpecError, unknown
 from isthmus.fitting import tensors_of
 from isthmus.spec import AUTO, Plan
 from isthmus.tasks.base import Result
-from isthmus.tasks.labelled import Labelled, labelled
-from isthmus.tasks.said import Said
+from isthmus.tasks.features.labelled import Labelled, labelled
+from isthmus.tasks.features.said import Said
 from isthmus.tasks.sweep import Sweep
 from isthmus.training.hooks import Callback, Guard, Hook, KeepBest, Watch
 from isthmus.training.loop import evaluate, train
@@ -86,8 +86,8 @@ def fit_head(
     one.
 
     Args:
-        rows, label, kind: as :func:`isthmus.tasks.labelled.labelled` takes them. Rows whose label is missing count as
-            unlabelled.
+        rows, label, kind: as :func:`isthmus.tasks.features.labelled.labelled` takes them. Rows whose label is missing
+            count as unlabelled.
         unlabelled: more rows without labels.
         teach: how rows without labels help: ``"spread"``, ``"gaussians"``, None (not at all), or ``"auto"``: what tells
             the known labels best. Of classes alone.

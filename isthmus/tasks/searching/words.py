@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.modalities.text import parts_of, words_of
-from isthmus.tasks.stems import stem
+from isthmus.tasks.searching.stems import stem
 
 #: Documents that the language is found out from, evenly spread, and the share of their words that its stop words have.
 _LOOKED_AT, _SPOKEN = 2000, 0.1

@@ -24,7 +24,7 @@ from isthmus.data.seen import row_hashes
 from isthmus.errors import DataError
 from isthmus.sampling import as_rows, draws_cells
 from isthmus.tasks.base import Result
-from isthmus.tasks.between import needs_codes
+from isthmus.tasks.generation.between import needs_codes
 from isthmus.training.loop import chunk_rows
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ from isthmus.data.sink import save_rows, to_pandas
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.modalities.signals import bridged
 from isthmus.tasks.base import Result
-from isthmus.tasks.classical import NAMES, Denoiser, named
-from isthmus.tasks.noise import Noise, diagnose
+from isthmus.tasks.denoising.classical import NAMES, Denoiser, named
+from isthmus.tasks.denoising.noise import Noise, diagnose
 
 if TYPE_CHECKING:
     from isthmus.model import Model
-    from isthmus.tasks.yolo import Dataset
+    from isthmus.tasks.denoising.yolo import Dataset
 
 #: Pictures that the scorecard looks at, the side of the piece of each, and the steps of a piece of a signal.
 _LOOKED_AT, _PIECE, _STEPS = 8, 256, 1 << 15
@@ -300,7 +300,7 @@ def denoise(
     """
     dataset = None
     if yolo is not None:
-        from isthmus.tasks.yolo import Dataset
+        from isthmus.tasks.denoising.yolo import Dataset
 
         if rows is not None:
             raise SpecError("Say DATA or --yolo data.yaml, not both.")

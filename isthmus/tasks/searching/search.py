@@ -24,9 +24,9 @@ from isthmus.core.scan import Kept, again, best, eight_bits, unit
 from isthmus.data import sections
 from isthmus.data.rows import Rows
 from isthmus.errors import DataError, FileError, SpecError, unknown
-from isthmus.tasks.asking import asked_rows
-from isthmus.tasks.hits import Hits, short
-from isthmus.tasks.index_file import (
+from isthmus.tasks.searching.asking import asked_rows
+from isthmus.tasks.searching.hits import Hits, short
+from isthmus.tasks.searching.index_file import (
     CODES,
     MOST_CANDIDATES,
     bits_in,
@@ -37,9 +37,9 @@ from isthmus.tasks.index_file import (
     table_in,
     words_in,
 )
-from isthmus.tasks.shown import below, shown
-from isthmus.tasks.where import where_mask
-from isthmus.tasks.words import Words
+from isthmus.tasks.searching.shown import below, shown
+from isthmus.tasks.searching.where import where_mask
+from isthmus.tasks.searching.words import Words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -194,7 +194,7 @@ class Index:
 
         Args:
             queries: a text or several; a path; rows as the model takes them; a dict of a row's columns.
-            where: a condition on columns (:func:`isthmus.tasks.where.where_mask`), such as ``"year >= 2020"``.
+            where: a condition on columns, such as ``"year >= 2020"`` (:mod:`isthmus.tasks.searching.where`).
             by: of texts, ``"both"`` fuses the ranking by codes with that by words; ``"code"`` and ``"words"`` are each
                 alone.
 
@@ -268,7 +268,7 @@ class Index:
         return again(codes, self.kept, self.lists.nearest(codes, candidates, self.said["looked"]), k)
 
     def where(self, condition: str) -> np.ndarray:
-        """Places of the rows that fulfil a condition (:func:`isthmus.tasks.where.where_mask`)."""
+        """Places of the rows that fulfil a condition (:func:`isthmus.tasks.searching.where.where_mask`)."""
         return np.flatnonzero(where_mask(condition, self.filterable))
 
     # -- changing -------------------------------------------------------------------------------

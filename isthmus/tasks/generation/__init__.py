@@ -1,0 +1,1 @@
+"""New rows: between others, beside them, how true they are, and whether they help a classifier."""
