@@ -323,26 +323,12 @@ def open_pages(source: Any, strict: bool = False) -> Rows:
 
     Arrays are (n, height, width), (n, height, width, channels), or a list of (height, width[, channels]).
     """
-    if isinstance(source, str | os.PathLike) and _holds_arrays(os.fspath(source)):
-        from isthmus.data.source import open_rows
-
-        rows = open_rows(source)
-        return open_pages(rows.data).replace(origin=rows.origin)
-    if isinstance(source, str | os.PathLike):
-        return of_files(*listed(os.fspath(source)), strict)
-    if isinstance(source, list | tuple) and source and all(isinstance(one, str | os.PathLike) for one in source):
-        paths = [Path(one).expanduser() for one in source]
-        names = [path.name for path in paths]
-        names = names if len(set(names)) == len(names) else [str(path) for path in paths]
-        return of_files(paths, names, f"the list of {len(paths)} files", strict)
+    if (files := listed(source)) is not None:
+        return of_files(*files, strict)
     if hasattr(source, "detach"):
         source = source.detach().cpu().numpy()
     pages = [_of_array(np.asarray(one)) for one in source]
     return Rows("pixels", pages, "the pictures" if isinstance(source, list | tuple) else "the array")
-
-
-def _holds_arrays(said: str) -> bool:
-    return said.startswith("example:") or said.lower().endswith((".npy", ".npz")) or ".npz:" in said
 
 
 def _of_array(one: np.ndarray) -> Page:
@@ -355,8 +341,16 @@ def _of_array(one: np.ndarray) -> Page:
     return Page(one.shape, one.dtype, array=one)
 
 
-def listed(said: str) -> tuple[list[Path], list[str], str]:
-    """Paths, their names below the folder, and how messages call them."""
+def listed(source: Any) -> tuple[list[Path], list[str], str] | None:
+    """Paths, their names (below the folder), and how messages call them; None where ``source`` names no files."""
+    if isinstance(source, list | tuple) and source and all(isinstance(one, str | os.PathLike) for one in source):
+        paths = [Path(one).expanduser() for one in source]
+        names = [path.name for path in paths]
+        names = names if len(set(names)) == len(names) else [str(path) for path in paths]
+        return paths, names, f"the list of {len(paths)} files"
+    if not isinstance(source, str | os.PathLike):
+        return None
+    said = os.fspath(source)
     path = Path(said).expanduser()
     if path.is_dir():
         found = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "Thumbs.db"]

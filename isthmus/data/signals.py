@@ -136,13 +136,8 @@ def open_signals(source: Any, strict: bool = False) -> Rows:
 
     Arrays are (time,), (n, time), (n, time, channels), or a list of (time[, channels]).
     """
-    if isinstance(source, str | os.PathLike):
-        return of_files(*listed(os.fspath(source)), strict, "signals", open_signal, ALLOWED)
-    if isinstance(source, list | tuple) and source and all(isinstance(one, str | os.PathLike) for one in source):
-        paths = [Path(one).expanduser() for one in source]
-        names = [path.name for path in paths]
-        names = names if len(set(names)) == len(names) else [str(path) for path in paths]
-        return of_files(paths, names, f"the list of {len(paths)} files", strict, "signals", open_signal, ALLOWED)
+    if (files := listed(source)) is not None:
+        return of_files(*files, strict, "signals", open_signal, ALLOWED)
     if hasattr(source, "detach"):
         source = source.detach().cpu().numpy()
     if isinstance(source, list | tuple):

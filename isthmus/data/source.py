@@ -49,7 +49,11 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None, str
     elif kind == "pixels":
         from isthmus.data.images import open_pages
 
-        rows = open_pages(source, strict)
+        if isinstance(source, str | os.PathLike) and _holds_arrays(os.fspath(source)):
+            arrays = open_rows(source)
+            rows = open_pages(arrays.data).replace(origin=arrays.origin)
+        else:
+            rows = open_pages(source, strict)
     elif kind == "signals":
         from isthmus.data.signals import open_signals
 
@@ -71,6 +75,10 @@ def open_rows(source: Any, *, strict: bool = False, kind: str | None = None, str
 
 
 # --- paths ------------------------------------------------------------------------------------------
+
+
+def _holds_arrays(said: str) -> bool:
+    return said.startswith("example:") or said.lower().endswith((".npy", ".npz")) or ".npz:" in said
 
 
 def _open_path(said: str, strict: bool, kind: str | None, stream: bool | None) -> Rows:
