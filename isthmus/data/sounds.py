@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,10 @@ SUFFIXES = (".wav",)
 #: What holds every sample of a format exactly: 24 bits are the upper ones of 32.
 _HELD_IN = {"PCM_U8": "int16", "PCM_S8": "int16", "PCM_16": "int16", "PCM_24": "int32", "PCM_32": "int32",
             "FLOAT": "float32", "DOUBLE": "float64"}  # fmt: skip
+
+
+#: Who writes into a pipe does not know how long a sound will be, and says so by a length like this.
+_UNKNOWN = 0x7FFFFF00
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class SoundReader:
             FileError: it is damaged, holds no sample, or something else.
         """
         self._soundfile, self._name = _soundfile(name), name
+        if missing := _missing(file):
+            raise FileError(
+                f"{name!r} is cut short: {missing:,} bytes of sound that its beginning promises are not there. Fetch "
+                "or write it again, or leave it out."
+            )
         try:
             self._file = self._soundfile.SoundFile(file)
         except (self._soundfile.SoundFileError, OSError, ValueError) as error:
@@ -71,6 +81,25 @@ class SoundReader:
 
     def _damaged(self) -> FileError:
         return FileError(f"{self._name!r} cannot be read as WAV: it is damaged, cut short or something else.")
+
+
+def _missing(file: BinaryIO) -> int:
+    """Bytes of a WAV's samples that are not there: libsndfile reads what there is, and says nothing."""
+    promised = [begin + length for name, begin, length in _chunks(file) if name == b"data" and length < _UNKNOWN]
+    size = file.seek(0, 2)
+    file.seek(0)
+    return max(0, promised[0] - size) if promised else 0
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """The name, the place and the length of every part of a WAV file."""
+    file.seek(0)
+    if file.read(12)[:4] != b"RIFF":
+        return
+    while len(head := file.read(8)) == 8:
+        length, at = int.from_bytes(head[4:], "little"), file.tell()
+        yield head[:4], at, length
+        file.seek(at + length + length % 2)
 
 
 def read_sound(path: Path) -> Sound:
