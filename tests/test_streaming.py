@@ -149,7 +149,6 @@ def test_other_rows_are_not_taken_up(folder, tmp_path):
     [
         {"contamination": 0.1},
         {"plan": PLAN.replace(pretrain="stacked")},
-        {"modality": "series", "modality_options": {"series_id": "kind"}},
     ],
     ids=lambda options: next(iter(options)),
 )

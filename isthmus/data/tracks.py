@@ -17,7 +17,7 @@ import numpy as np
 from isthmus.data.large import AT_ONCE, Large, Stamped
 from isthmus.data.sounds import SUFFIXES as SOUNDS
 from isthmus.data.sounds import Sound, SoundReader
-from isthmus.errors import DataError, FileError
+from isthmus.errors import DataError, FileError, unknown
 
 #: Stretches that stand for all, and the rows of each.
 _SOME, _EACH = 16, 1 << 14
@@ -28,6 +28,9 @@ class Track(ABC):
 
     name: str
     n: int
+    #: What was brought it is a part of, a series of a table, and at which row of that it begins; else itself.
+    file: str = ""
+    first: int = 0
     #: Numbers per row, about: the columns of a table.
     width: int
     #: Rows that are read together, cheaply; 0 where any are.
@@ -126,6 +129,12 @@ class LargeTrack(Track):
             if left <= 0:
                 return
 
+    def part(self, begin: int, end: int, series: str) -> LargeTrack:
+        """Its rows ``begin`` to ``end``, which are a series."""
+        found = LargeTrack(self.of, f"{self.name}, {series}", self._begin + begin, self._begin + end, self.together)
+        found.file, found.first = self.name, begin
+        return found
+
     def mark(self) -> str:
         return f"{self.name} {self._begin} {self.n}"
 
@@ -177,6 +186,53 @@ class Tracks(Large):
                 name = track.name if len(begins) == 1 else f"{track.name} from row {begin}"
                 found.append((name, track.read(begin, min(track.n, begin + _EACH))))
         return found
+
+
+def by_series(tracks: Tracks, column: str) -> Tracks:
+    """Tables cut where another series begins, which a column tells; what is cut already stays.
+
+    Raises:
+        DataError: there is no such column, one of its cells is missing, or the rows of a series lie apart.
+    """
+    found: list[Track] = []
+    for track in tracks.tracks:
+        if track.file or not isinstance(track, LargeTrack) or track.of.kind != "table":
+            found.append(track)
+            continue
+        begins, names = _series_in(track, column)
+        ends = [*begins[1:], track.n]
+        found += [track.part(*one) for one in zip(begins, ends, names, strict=True)]
+    return Tracks(found, tracks.origin)
+
+
+def _series_in(track: LargeTrack, column: str) -> tuple[list[int], list[str]]:
+    """The rows at which series begin, and what these are called."""
+    begins: list[int] = []
+    names: list[str] = []
+    seen, row = set[str](), 0
+    for table in track.runs():
+        if column not in table.column_names:
+            raise unknown("column", column, table.column_names, DataError)
+        codes = table[column].combine_chunks().dictionary_encode()
+        if codes.null_count:
+            at = row + int(np.flatnonzero(codes.is_null().to_numpy(zero_copy_only=False))[0])
+            raise DataError(f"The cell of the column {column!r} in row {at:,} of {track.name} is missing.")
+        which = codes.indices.to_numpy()
+        for at in np.flatnonzero(np.diff(which, prepend=-1)).tolist():
+            name = str(codes.dictionary[int(which[at])].as_py())
+            if names and name == names[-1]:  # it goes on from the piece before
+                continue
+            if name in seen:
+                raise DataError(
+                    f"The rows of {name!r} lie apart in {track.name} (again at row {row + at:,}), which is read in "
+                    f"stretches and so needs each series in one: sort it by {column!r}, or read it whole if memory "
+                    "allows: --no-stream (stream=False)."
+                )
+            seen.add(name)
+            begins.append(row + at)
+            names.append(name)
+        row += len(which)
+    return begins, names
 
 
 def track_of(path: Path, name: str) -> Track | None:

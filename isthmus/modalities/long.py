@@ -18,7 +18,7 @@ import numpy as np
 
 from isthmus.data.large import Large, enough, hashed
 from isthmus.data.rows import Rows
-from isthmus.data.tracks import LargeTrack, Tracks, sliced
+from isthmus.data.tracks import LargeTrack, Tracks, by_series, sliced
 from isthmus.data.windows import Recorded, Windows, starts
 from isthmus.errors import DataError
 from isthmus.modalities.clock import Clock, usual_step
@@ -56,10 +56,12 @@ class Grid:
         Raises:
             DataError: time runs backwards in a recording, or says too little.
         """
-        self.tracks, self.layout, told = tracks, layout, Told()
-        self.clocks = [None if layout.time is None else Clock(track, layout, told) for track in tracks.tracks]
+        self._several, told = len({track.file or track.name for track in tracks.tracks}) > 1, Told()
+        self.tracks = tracks if layout.series_id is None else by_series(tracks, layout.series_id)
+        self.layout = layout
+        self.clocks = [None if layout.time is None else Clock(track, layout, told) for track in self.tracks.tracks]
         self.pieces = [piece for i in range(len(self.clocks)) for piece in self._pieces_of(i)]
-        self._begins = np.array([int(tracks.begins[piece.track]) + piece.begin for piece in self.pieces])
+        self._begins = np.array([int(self.tracks.begins[piece.track]) + piece.begin for piece in self.pieces])
         self._told = told
 
     @classmethod
@@ -74,15 +76,14 @@ class Grid:
         kinds: Mapping[str, str] | None = None,
     ) -> Self | None:
         """The grid of large rows, whose layout is chosen from some of them; None where each is a window already."""
-        if series_id is not None:
-            rows.in_memory("series_id needs")
         tracks = tracks_of(rows)
         some = [item for _, item in tracks.stretches()]
         kind = "recordings" if rows.kind == "recordings" else "table" if hasattr(some[0], "column_names") else "array"
         looked = Rows(kind, some if kind == "recordings" else some[0], rows.origin)
-        layout = Layout.laid(looked, time=time, window=window, stride=stride, kinds=kinds)
+        layout = Layout.laid(looked, time=time, series_id=series_id, window=window, stride=stride, kinds=kinds)
         if layout is None:
             return None
+        tracks = tracks if series_id is None else by_series(tracks, series_id)
         if rates := {item.rate for item in some if hasattr(item, "rate")}:
             layout.step = step_of(rates, rows.origin)
         elif layout.time is not None:
@@ -156,12 +157,13 @@ class Grid:
             pieces.append(values)
             places.append(inside - low)
             items.append(item)
-            begins.append(mine[0])
-            names.append(self.tracks.tracks[piece.track].name)
+            track = self.tracks.tracks[piece.track]
+            begins.append(track.first + mine[0])
+            names.append(track.file or track.name)
         recorded = Recorded(tuple(pieces), np.concatenate(which), np.concatenate(at))
         windows = Rows("windows", Windows.at(recorded, length, places), rows.origin)
         brought = Rows("recordings", items, rows.origin, tuple(names))
-        return Part(windows, brought, begins, len(self.tracks.tracks) > 1)
+        return Part(windows, brought, begins, self._several)
 
     def _steps_of(self, piece: Piece, begin: int, end: int) -> tuple[int, int]:
         """The steps that rows of a piece stand on, or between."""

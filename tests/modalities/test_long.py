@@ -97,7 +97,18 @@ def csvs(folder):
     return where
 
 
-KINDS = (sounds, array, one_channel, even, uneven, csvs)
+def pumps(folder):
+    """Three series in one table, each in one piece; the first two end within a row group."""
+    parts = []
+    for i, n in enumerate((1130, 60, 1500)):
+        x, seconds = signal(n, i), 1_700_000_000 + 10 * np.arange(n)
+        stamps = pa.array(seconds).cast(pa.timestamp("s"))
+        parts.append(pa.table({"pump": [f"p{i}"] * n, "time": stamps, "a": x[:, 0], "b": x[:, 1]}))
+    pq.write_table(pa.concat_tables(parts), folder / "pumps.parquet", row_group_size=400)
+    return folder / "pumps.parquet"
+
+
+KINDS = (sounds, array, one_channel, even, uneven, csvs, pumps)
 
 
 def both(make, folder):
@@ -107,7 +118,8 @@ def both(make, folder):
 
 def said(make):
     # half of all windows share no step, so that stretches matter
-    return {"window": 32, "stride": 5} if make is not sounds else {}
+    series = {"series_id": "pump"} if make is pumps else {}
+    return series | ({"window": 32, "stride": 5} if make is not sounds else {})
 
 
 @pytest.mark.parametrize("make", KINDS)
@@ -217,10 +229,20 @@ def test_time_that_runs_backwards_is_refused_with_its_row(tmp_path):
         Model.fit(open_rows(path, kind="series", stream=True), modality="series", plan=PLAN)
 
 
-def test_several_series_in_one_table_are_read_whole(tmp_path):
-    rows = open_rows(even(tmp_path), kind="series", stream=True)
-    with pytest.raises(DataError, match=r"series_id needs all rows at once.*--no-stream"):
-        Model.fit(rows, modality="series", modality_options={"series_id": "a"}, plan=PLAN)
+@pytest.mark.parametrize(("ids", "column", "why"), [
+    (["x", "y", "x"], "pump", r"rows of 'x' lie apart in apart.parquet \(again at row 800\).*sort it by 'pump'"),
+    (["x", None, "y"], "pump", r"column 'pump' in row 400 of apart.parquet is missing"),
+    (["x", "y", "z"], "pmup", r"No column is called 'pmup'"),
+])  # fmt: skip
+def test_series_that_cannot_be_told_apart(tmp_path, ids, column, why):
+    x = signal(400)
+    parts = [
+        pa.table({"pump": pa.array([name] * 400, pa.string()), "time": np.arange(400.0), "a": x[:, 0]}) for name in ids
+    ]
+    pq.write_table(pa.concat_tables(parts), tmp_path / "apart.parquet", row_group_size=300)
+    rows = open_rows(tmp_path / "apart.parquet", kind="series", stream=True)
+    with pytest.raises(DataError, match=why):
+        Model.fit(rows, modality="series", modality_options={"series_id": column, "time": "time"}, plan=PLAN)
 
 
 def test_a_recording_that_vanishes_is_told(tmp_path):

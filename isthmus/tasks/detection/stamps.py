@@ -62,20 +62,20 @@ def over_time(model: Model, bare: Rows, rows: Rows) -> dict[str, Any]:
     }
 
 
-def over_part(model: Model, part: Part) -> dict[str, Any]:
+def over_part(model: Model, part: Part, rows: Part) -> dict[str, Any]:
     """The same of some rows of recordings that are read in stretches."""
     layout: Layout = model.modality.layout
     paid = model.paid(part.windows)
     usual, usual_rest = model.usual_of_steps
-    rows, begins, several = part.rows, part.begins, part.several
+    brought, begins, several = part.rows, part.begins, part.several
     back = back_over_time(model, part)
-    table = Rows("table", layout.table(rows, begins, several), rows.origin, tuple(layout.when(rows, begins, several)))
+    stamps = tuple(layout.when(brought, begins, several))
     return {
         "contributions": paid.channels,
         "rest": paid.rest,
         "usual": usual,
         "usual_rest": usual_rest,
-        "rows": table,
+        "rows": Rows("table", layout.table(brought, begins, several), brought.origin, stamps),
         "expectation": Course(layout.names(model.modality.channels), back),
     }
 
