@@ -229,6 +229,20 @@ def test_time_that_runs_backwards_is_refused_with_its_row(tmp_path):
         Model.fit(open_rows(path, kind="series", stream=True), modality="series", plan=PLAN)
 
 
+def test_labels_of_stamps_say_what_they_say_in_memory(tmp_path):
+    path = even(tmp_path)
+    made = pq.read_table(path)
+    bad = np.where(np.arange(len(made)) % 500 < 20, "bad", "ok")
+    pq.write_table(made.append_column("state", pa.array(bad)), path, row_group_size=400)
+    large, rows = (open_rows(path, kind="series", stream=stream) for stream in (True, False))
+    options = {"window": 32, "stride": 5, "kinds": {"state": "ignore"}}
+    model = Model.fit(rows, modality="series", modality_options=options, parts=QUICK, plan=PLAN)
+    wanted, found = detect(model, rows, labels="state"), detect(model, large, labels="state")
+    found.save(tmp_path / "found.parquet")
+    assert pq.read_table(tmp_path / "found.parquet")["anomaly"].to_pylist() == wanted.anomalies.tolist()
+    assert found.run().to_json()["labels"] == wanted.to_json()["labels"]
+
+
 @pytest.mark.parametrize(("ids", "column", "why"), [
     (["x", "y", "x"], "pump", r"rows of 'x' lie apart in apart.parquet \(again at row 800\).*sort it by 'pump'"),
     (["x", None, "y"], "pump", r"column 'pump' in row 400 of apart.parquet is missing"),

@@ -98,8 +98,6 @@ def in_stretches(model: Model, rows: Rows, rate: float, fdr: float | None, budge
     """The same of large rows. A false discovery rate, a budget and labels look at all scores before anything is
     flagged, which takes a pass of its own, and 16 bytes a row.
     """
-    if labels is not None and model.on_recordings:
-        rows.in_memory("labels of recordings need")
     known = None
     if labels is not None:
         known = take_labels(rows, labels, lambda name: name in model.modality.looks_at)[1]

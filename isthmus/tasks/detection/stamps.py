@@ -225,10 +225,11 @@ class FlaggedInTime:
         return lines + ([f"and {more:,} more stretches"] if more > 0 else [])
 
     def to_json(self) -> dict[str, Any]:
-        at = self._line().threshold
-        return {"rows": self.n, "found": self.found, "how": self._line().how, "remarks": self._remarks(),
+        line = self._line()
+        at = line.threshold
+        return {"rows": self.n, "found": self.found, "how": line.how, "remarks": self._remarks(),
                 "false_alarm_rate": self.rate, "threshold": at if np.isfinite(at) else None,
-                "worst": self._told()}  # fmt: skip
+                "labels": line.judged and line.judged.to_json(), "worst": self._told()}  # fmt: skip
 
 
 def _both(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
