@@ -239,8 +239,10 @@ def texts_memory(what: str, settings: Settings) -> Measured:
 
 
 def fit_speed(settings: Settings) -> Measured:
-    """Rows a second of the training itself; reading before it is not counted on either side."""
-    folder, n = folder_of(settings.pick(0.1, 0.02))
+    """Rows a second of the training itself, of rows that fill the buffer some times; what is read before it is not
+    counted on either side.
+    """
+    folder, n = folder_of(settings.pick(0.4, 0.02))
     for path in folder.iterdir():  # into the page cache
         path.read_bytes()
 
