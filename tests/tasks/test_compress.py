@@ -17,8 +17,9 @@ from isthmus.data.container import MAGIC, pack, unpack
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
-from isthmus.tasks.compress import WAYS, Inspected, _Coder, compress, decompress
+from isthmus.tasks.compress import Inspected, compress, decompress
 from isthmus.tasks.packing import form_of, to_cells
+from isthmus.tasks.row_coder import WAYS, RowCoder
 
 #: The detector that takes no time: nothing here is detected.
 NATS = {"detector": "likelihood"}
@@ -281,13 +282,13 @@ def test_a_variational_table_gives_bits_back(answers):
     again = decompress(model, packed).rows
     assert again["colour"].equals(odd["colour"])
     assert again["marks"].equals(odd["marks"])
-    coder = _Coder(model, form_of(rows, "0.05"))
+    coder = RowCoder(model, form_of(rows, "0.05"))
     cells = to_cells(rows, coder.form)
     data, threads = coder.bits_back.encode(cells), torch.get_num_threads()
     try:
         torch.set_num_threads(3)
         with torch.backends.mkldnn.flags(enabled=False):
-            other = _Coder(model, coder.form).bits_back
+            other = RowCoder(model, coder.form).bits_back
             assert np.array_equal(other.decode(data, len(rows), cells.states), np.where(cells.states, 0, cells.q))
     finally:
         torch.set_num_threads(threads)
@@ -302,7 +303,7 @@ def test_variational_arrays_of_any_whole_numbers_give_bits_back(dtype):
     rows = (rows + 20_000 * (dtype == "uint16")).astype(dtype)
     plan = Plan(epochs=6, validation=0.1, batch_size=64, learning_rate=3e-3)
     model = Model.fit(rows, "variational", latent_dim=2, plan=plan, parts=NATS)
-    coder = _Coder(model, form_of(rows, "0.5"))
+    coder = RowCoder(model, form_of(rows, "0.5"))
     cells = to_cells(rows, coder.form)
     data = coder.bits_back.encode(cells)
     assert np.array_equal(coder.bits_back.decode(data, len(rows), cells.states), cells.q)
