@@ -71,21 +71,38 @@ def read(container: Container, chunk: Chunk, decode: Callable[[bytes], Any], wha
         ) from error
 
 
-def losses(container: Container, lost: Sequence[tuple[int, int, int]], salvage: bool, any_left: bool) -> str | None:
+def losses(
+    container: Container, lost: Sequence[tuple[int, int]], salvage: bool, any_left: bool, what: str = "rows"
+) -> str | None:
     """What is wrong with a file, as a remark, or as an error where rows are missing and nobody said to go on.
 
-    ``lost`` are chunks: their number, and where their rows begin and end.
+    ``lost`` is where the rows of damaged chunks begin and end.
     """
     if not lost:
         return None if not container.remarks else f"{container.remarks[0]}, yet every chunk of it is whole"
-    n = sum(end - begin for _, begin, end in lost)
-    listed = ", ".join(f"{begin:,} to {end - 1:,}" for _, begin, end in lost[:8]) + (", …" if len(lost) > 8 else "")
-    said = f"{n:,} of {container.rows:,} rows are lost, {listed}: {len(lost)} of {len(container.chunks)} chunks"
+    n, spans = sum(end - begin for begin, end in lost), _spans(lost)
+    listed = ", ".join(spans[:8]) + (", …" if len(spans) > 8 else "")
+    said = (f"{n:,} of {container.rows:,} {what} {'is' if n == 1 else 'are'} lost, {listed}: "
+            f"{len(lost)} of {len(container.chunks)} chunks")  # fmt: skip
     if not any_left:
         raise FileError(f"{container.origin} is damaged: {said}. Copy or download it again.")
     if not salvage:
         raise FileError(
-            f"{container.origin} is damaged: {said}. Copy or download it again, or take the other rows with "
-            "salvage=True (--salvage)."
+            f"{container.origin} is damaged: {said}. Copy or download it again, or take the other {what} "
+            "with salvage=True (--salvage)."
         )
     return said
+
+
+def _spans(lost: Sequence[tuple[int, int]]) -> list[str]:
+    """Neighbours as one, in words.
+
+    >>> _spans([(0, 1), (5, 6), (6, 9)])
+    ['0', '5 to 8']
+    """
+    joined: list[tuple[int, int]] = []
+    for begin, end in lost:
+        if joined and joined[-1][1] == begin:
+            begin = joined.pop()[0]
+        joined.append((begin, end))
+    return [f"{begin:,} to {end - 1:,}" if end - begin > 1 else f"{begin:,}" for begin, end in joined]

@@ -86,6 +86,10 @@ class Packing(Result):
             self.found.data = _Elsewhere(size)  # type: ignore[assignment]
         return self.found
 
+    @property
+    def seconds(self) -> float:
+        return self.run().seconds
+
     def to_table(self) -> Any:
         return self.run().to_table()
 
@@ -129,11 +133,11 @@ class Unpacking(Result):
     def __iter__(self) -> Iterator[Any]:
         """The rows, a table for each chunk; chunks that are damaged are passed over where that was asked for."""
         lost, at = [], 0
-        for number, chunk in enumerate(self.packed.chunks):
+        for chunk in self.packed.chunks:
             found = self.reader.read(chunk)
             at += chunk.rows
             if found is None:
-                lost.append((number, at - chunk.rows, at))
+                lost.append((at - chunk.rows, at))
                 losses(self.packed, lost, self.salvage, any_left=True)
                 continue
             self.n += len(found)

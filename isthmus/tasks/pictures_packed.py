@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,8 +106,8 @@ class PictureCoder:
         """The chunk of a picture, and the pixels that come back."""
         exact = _lossless(picture.pixels)
         with devices.threads_for(self.work * picture.pixels[..., 0].size / 64, devices.torch.device("cpu")):
-            body, quality = self._coded(picture.pixels, quality, bpp)
             head = _head(picture)
+            body, quality = self._coded(picture.pixels, quality, bpp, 2 + len(head))
             if len(exact) <= len(body):
                 return bytes([1, 0]) + head + exact, picture.pixels
             short = picture.pixels.size // (MAX_RATIO * 8) - len(body)
@@ -114,13 +115,15 @@ class PictureCoder:
             chunk = bytes([0, quality]) + head + body
             return chunk, self.decode(chunk).pixels
 
-    def _coded(self, pixels: np.ndarray, quality: int | None, bpp: float | None) -> tuple[bytes, int]:
-        """The code at a quality, or the best that is no longer than ``bpp`` bits a pixel, found by halving."""
+    def _coded(self, pixels: np.ndarray, quality: int | None, bpp: float | None, before: int) -> tuple[bytes, int]:
+        """The code at a quality, or the best that is no longer than ``bpp`` bits a pixel, found by halving; ``before``
+        it stand so many bytes.
+        """
         planes = self._planes(pixels)
         if bpp is None:
             quality = USUAL if quality is None else quality
             return self._joined(planes, quality), quality
-        most, low, high = bpp * pixels[..., 0].size / 8, 1, QUALITIES
+        most, low, high = bpp * pixels[..., 0].size / 8 - before, 1, QUALITIES
         best = self._joined(planes, 1)
         while low < high:
             middle = (low + high + 1) // 2
@@ -356,6 +359,8 @@ class PackedPictures(Result):
     beside: list[Equal]
     model_bytes: int
     remarks: list[str]
+    #: Coding and reading back, without what other formats need.
+    seconds: float
 
     def to_table(self) -> Any:
         import pyarrow as pa
@@ -578,11 +583,13 @@ class Pictures(Codec):
         _check_wishes(quality, bpp)
         coder = PictureCoder(model)
         names = [rows.names[i] if rows.names else f"picture {i}" for i in range(len(rows))]
-        chunks, told, some, raw = [], [], [], 0
+        chunks, told, some, raw, seconds = [], [], [], 0, 0.0
         step, n = max(1, len(rows) // _BESIDE), len(rows)
         for i, page in enumerate(watched(rows.data, f"{rows.origin}: coded and read back", "pictures", n, every=1)):
             whole = Whole.of(page, names[i])
+            began = perf_counter()
             chunk, back = coder.encode(whole, quality, bpp)
+            seconds += perf_counter() - began
             way, used = chunk[0], chunk[1]
             found = psnr(whole.pixels, back)
             height, width, _ = whole.pixels.shape
@@ -597,7 +604,7 @@ class Pictures(Codec):
                 some.append((whole, found, len(chunk)))
         data = pack_pictures(model, chunks, rows, raw)
         weight = sum(t.numel() * t.element_size() for t in model.net.state_dict().values())
-        return PackedPictures(data, told, raw, _as_near(some), weight, _too_long(told, bpp))
+        return PackedPictures(data, told, raw, _as_near(some), weight, _too_long(told, bpp), seconds)
 
     def unpack(self, model: Model, container: Container, salvage: bool) -> BackPictures:
         coder, names = PictureCoder(model), safe_names(container.header.get("names"), container.rows)
@@ -605,11 +612,11 @@ class Pictures(Codec):
         for number, chunk in enumerate(container.chunks):
             picture = read(container, chunk, coder.decode, "picture")
             if picture is None:
-                lost.append((number, number, number + 1))
+                lost.append((number, number + 1))
                 continue
             found.append(picture)
             kept.append(number)
-        remark = losses(container, lost, salvage, bool(found))
+        remark = losses(container, lost, salvage, bool(found), "pictures")
         return BackPictures(found, None if names is None else tuple(names[i] for i in kept), remark)
 
     def inspect(self, container: Container) -> InspectedPictures:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,8 @@ class Packed(Result):
     beside: list[Beside]
     model_bytes: int
     remarks: list[str]
+    #: Coding and reading back, without what others make of the rows.
+    seconds: float
 
     def to_table(self) -> Any:
         import pyarrow as pa
@@ -113,15 +116,17 @@ class Tally:
         self.model, self.form, self.max_error = model, form, max_error
         self.coder = RowCoder(model, form)
         self.ways = Counter[str]()
-        self.zstd, self.largest = 0, 0.0
+        self.zstd, self.largest, self.seconds = 0, 0.0, 0.0
 
     def encode(self, data: Any, rows: Rows) -> bytes:
         """The bytes of a chunk, which came back from them as promised."""
+        began = perf_counter()
         way, coded, plain = self.coder.encode(to_cells(data, self.form), rows)
         back = from_cells(self.coder.decode(coded, len(data)), self.form, len(data))
         self.largest = max(self.largest, _checked(data, back, self.form))
         self.ways[way] += 1
         self.zstd += plain
+        self.seconds += perf_counter() - began
         return coded
 
     def header(self, n: int, raw_bytes: int, names: list[str] | None, origin: str) -> dict[str, Any]:
@@ -148,7 +153,7 @@ class Tally:
         weight = sum(t.numel() * t.element_size() for t in self.model.net.state_dict().values())
         return Packed(
             data, n, raw_bytes, dict(self.ways), promised or None, self.largest if promised else None, beside, weight,
-            remarks,
+            remarks, self.seconds,
         )  # fmt: skip
 
 
@@ -206,20 +211,20 @@ class InMemory(Codec):
         runs, rows = _runs_in(container), RowReader(model, container)
         pieces, kept, lost, at = [], [], [], 0
         chunks = watched(container.chunks, f"{container.origin}: read", "chunks", len(container.chunks), every=1)
-        for number, chunk in enumerate(chunks):
+        for chunk in chunks:
             found = rows.read(chunk)
-            (lost if found is None else kept).append((number, at, at + chunk.rows))
+            (lost if found is None else kept).append((at, at + chunk.rows))
             if found is not None:
                 pieces.append(found)
             at += chunk.rows
         remark = losses(container, lost, salvage, bool(pieces))
         back = _joined(pieces, rows.form)
         if runs is not None:
-            back, names, torn = runs.back(back, [(begin, end) for _, begin, end in kept])
+            back, names, torn = runs.back(back, kept)
             back = back[0] if len(back) == 1 and names is not None else back
             return Returned(back, names, remark=f"{remark}; {torn}" if remark and torn else remark)
         if names is not None:
-            names = tuple(name for _, begin, end in kept for name in names[begin:end])
+            names = tuple(name for begin, end in kept for name in names[begin:end])
         if model.modality.kind == "text" and rows.form.shape is None:
             back = back.column(0).to_pylist()
         return Returned(back, names, remark=remark)

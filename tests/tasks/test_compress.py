@@ -17,6 +17,7 @@ from isthmus.data.container import MAGIC, pack, unpack
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
+from isthmus.tasks.besides import besides
 from isthmus.tasks.compress import Inspected, compress, decompress
 from isthmus.tasks.packing import form_of, to_cells
 from isthmus.tasks.row_coder import WAYS, RowCoder
@@ -333,6 +334,31 @@ def test_a_damaged_chunk_loses_its_rows_and_says_which(series, tmp_path):
     assert np.array_equal(back.rows, np.delete(whole, np.s_[30:60], 0))
     assert "30 of 100 rows are lost" in back.remark
     assert Inspected.of(bytes(broken)).damaged == 1
+
+
+def test_damaged_neighbours_are_told_together(series):
+    packed = compress(series, waves(100), max_error="1%", chunk_rows=10, compare=False)
+    broken = bytearray(packed.data)
+    for number in (2, 3, 7):
+        broken[unpack(packed.data).chunks[number].begin + 5] ^= 1
+    with pytest.raises(FileError, match="30 of 100 rows are lost, 20 to 39, 70 to 79: 3 of 10 chunks"):
+        decompress(series, bytes(broken))
+
+
+def test_seconds_are_those_of_coding_alone(series, monkeypatch):
+    now = [0.0]
+
+    def takes(seconds, function):
+        def slow(*args):
+            now[0] += seconds
+            return function(*args)
+
+        return slow
+
+    monkeypatch.setattr("isthmus.tasks.rows_packed.perf_counter", lambda: now[0])
+    monkeypatch.setattr(RowCoder, "encode", takes(2, RowCoder.encode))
+    monkeypatch.setattr("isthmus.tasks.rows_packed.besides", takes(100, besides))
+    assert compress(series, waves(40), max_error="1%", chunk_rows=20).seconds == 4.0
 
 
 def test_hundreds_of_damaged_files_never_give_wrong_rows(series, damaged):
