@@ -134,6 +134,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     _check_parts(parts)
 
     from isthmus.app import words
+    from isthmus.app.told import telling
     from isthmus.data.source import open_rows
     from isthmus.model import Model, Prepared
     from isthmus.tasks import heal, jobs
@@ -203,7 +204,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     record.phases["read"] = record.phases.get("read", 0.0) + reading
     record.seconds += reading
     began = time.perf_counter()
-    model.save(output)
+    model.save(output, told=telling(model))
     record.phases["save"] = time.perf_counter() - began
     if record.stopped != "interrupted":
         checkpoint.unlink(missing_ok=True)
