@@ -39,7 +39,8 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     "--for",
     "job",
     metavar="TASK",
-    help="What the model is for: denoise, or compress (pictures), which chooses parts and training.",
+    help="What the model is for: denoise (pictures, signals), or compress (pictures, tables, arrays), which chooses "
+    "parts and training.",
 )
 @click.option(
     "--noise", help="For denoise: what is added to clean pictures (gaussian:25), blind, or own: they are noisy."
