@@ -21,7 +21,7 @@ TASKS: dict[str, Task] = {
     "fidelity": Task("isthmus.tasks.fidelity:fidelity", "Say how close drawn rows come to real ones."),
     "compress": Task(
         "isthmus.tasks.compress:compress", "Write rows in few bytes, exactly or with a promised error; or pictures.",
-        fits="isthmus.tasks.learn_compress:Compressing",
+        sweeps=True, fits="isthmus.tasks.learn_compress:Compressing",
     ),
     "decompress": Task("isthmus.tasks.compress:decompress", "Bring back what compress wrote."),
     "probe": Task("isthmus.tasks.probe:probe", "Say for which models, and since how many labels, codes are worth it."),

@@ -6,15 +6,14 @@ memory; a promise in per cent is of the spread of some rows that stand for all.
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from isthmus.data import container
 from isthmus.data.container import Container
-from isthmus.data.growing import Growing
+from isthmus.data.growing import Growing, GrowingBytes
 from isthmus.data.large import too_large
 from isthmus.data.rows import Rows
 from isthmus.errors import DataError, FileError, SpecError
@@ -60,15 +59,16 @@ class Packing(Result):
         return len(self.rows)
 
     def save(self, path: Path, *, resume: bool = False) -> list[Path]:
-        """Write the file: chunks beside it as they come, and then all of it in one go."""
+        """Write the file: chunks into ``PATH.part`` as they come, and then all of it in one go. A stop leaves that
+        part, and with ``resume`` the next run goes on from it, to the same bytes.
+        """
         path = Path(path)
         if path.suffix.lower() != ".isz":
             raise FileError(f"Compressed rows are written as .isz, not {path.name!r}.")
-        if resume:
-            raise SpecError("A compressed file is whole or not there, so nothing can be gone on with: no --resume.")
+        mark = f"{self.model.fingerprint} {self.rows.data.mark()} {self.max_error} {self.step}"
         try:
-            with tempfile.TemporaryFile(dir=path.parent, prefix=".isthmus-") as chunks:
-                size = container.write_from(path, *self._coded(chunks), chunks)
+            with GrowingBytes(path, mark, resume=resume) as out:
+                size = container.write_from(path, *self._coded(out), out.file)
         except FileError:
             raise
         except OSError as error:
@@ -99,19 +99,22 @@ class Packing(Result):
     def to_json(self) -> dict[str, Any]:
         return self.run().to_json()
 
-    def _coded(self, out: BinaryIO | None) -> tuple[dict[str, Any], list[list[int]]]:
+    def _coded(self, out: GrowingBytes | None) -> tuple[dict[str, Any], list[list[int]]]:
         """Code all rows, each chunk decoded again before it is written: the header, and what it says of chunks."""
         rows, tally = self.rows, Tally(self.model, self.form, self.max_error)
-        listed, raw, first = list[list[int]](), 0, None
-        for some in rows.chunks(self.step):
+        listed, raw = list[list[int]](), 0
+        if out is not None and out.state:
+            listed, raw = out.state["listed"], out.state["raw"]
+            tally.restore(out.state["tally"])
+        self.begin = sum(n for n, _, _ in listed)
+        for some in rows.chunks(self.step, self.begin):
             coded = tally.encode(some.data, some)
             raw += int(some.data.nbytes)
-            first = some.data if first is None else first
             listed.append([len(some), len(coded), zlib.crc32(coded)])
             if out is not None:
-                out.write(coded)
+                out.add(coded, {"listed": listed, "raw": raw, "tally": tally.state()})
             self.watch(some.first + len(some))
-        beside = tally.besides(first, len(rows)) if self.compare and first is not None else []
+        beside = tally.besides(next(rows.chunks(self.step)).data, len(rows)) if self.compare else []
         self.found = tally.packed(b"", len(rows), raw, beside, tally.coder.why)
         return tally.header(len(rows), raw, None, rows.origin), listed
 

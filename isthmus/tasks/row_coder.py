@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,13 @@ class RowCoder:
         self.bits_back, reason = given_back(model, form)
         nothing = self.bits_back is None and "autoencoder" not in self.foresight.ways
         self.why = f"{self.foresight.why}; {reason}" if nothing and self.levels else ""
+
+    def state(self) -> dict[str, Any]:
+        """What the first chunk found for those behind it, JSON."""
+        return {"fineness": dict(self.fineness), "near": list(self.near)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.fineness, self.near = dict(state["fineness"]), list(state["near"])
 
     def encode(self, cells: Cells, rows: Rows) -> tuple[str, bytes, int]:
         """How the chunk is smallest, its bytes, and how many zstd would take."""

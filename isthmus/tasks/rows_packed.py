@@ -9,6 +9,7 @@ said of them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -128,6 +129,14 @@ class Tally:
         self.zstd += plain
         self.seconds += perf_counter() - began
         return coded
+
+    def state(self) -> dict[str, Any]:
+        """What is known so far, JSON, with which :meth:`restore` goes on as if nothing had been between."""
+        return {"ways": dict(self.ways), "zstd": self.zstd, "largest": self.largest, **self.coder.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.ways, self.zstd, self.largest = Counter(state["ways"]), state["zstd"], state["largest"]
+        self.coder.restore(state)
 
     def header(self, n: int, raw_bytes: int, names: list[str] | None, origin: str) -> dict[str, Any]:
         """What a file of so many rows says of itself."""
