@@ -306,7 +306,7 @@ def test_a_fit_that_heals_says_what_it_did(run):
 def test_a_checkpoint_is_gone_on_from_only_when_asked(run, folder, monkeypatch):
     left = folder / "c.isthmus.checkpoint"
 
-    def interrupted(self, path):
+    def interrupted(self, path, **said):
         raise KeyboardInterrupt
 
     from isthmus.model import Model
