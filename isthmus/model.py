@@ -676,8 +676,12 @@ class Model:
             tensors |= {f"pca/{name}": getattr(self.pca, name) for name in ("mean", "components", "variances")}
         return tensors
 
-    def save(self, path: str | Path) -> Path:
-        """Write the model to one file, whole or not at all."""
+    def save(self, path: str | Path, *, told: Mapping[str, Any] | None = None) -> Path:
+        """Write the model to one file, whole or not at all.
+
+        Args:
+            told: what the file says of itself, JSON, so that it can be told without opening the model.
+        """
         header = {
             "shape": list(self.net.shape),
             "spec": self.spec.to_json(),
@@ -688,6 +692,7 @@ class Model:
             "pca_total": self.pca.total if self.pca else None,
             "pca_centred": self.pca is None or self.pca.centred,
             "sampling": self.sampling.to_json(),
+            **({"told": told} if told else {}),
         }
         tensors: dict[str, Any] = self._weights()
         tensors |= {f"detector/{name}": value for name, value in self.detector.state_dict().items()}

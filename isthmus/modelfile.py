@@ -26,32 +26,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from isthmus.errors import FileError
 from isthmus.files import MAX_HEADER_BYTES, open_file, parse_json, write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT_VERSION = 1
 
 #: Version → the function that turns a header of that version into one of the next. Entries stay for ever.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
+#: By its name in the file: torch's name of a type, and its bytes. A header alone is read without torch.
 _DTYPES = {
-    "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "I16": torch.int16,
-    "I32": torch.int32,
-    "I64": torch.int64,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
+    "BOOL": ("bool", 1),
+    "U8": ("uint8", 1),
+    "I8": ("int8", 1),
+    "I16": ("int16", 2),
+    "I32": ("int32", 4),
+    "I64": ("int64", 8),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F32": ("float32", 4),
+    "F64": ("float64", 8),
 }
-_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_DTYPE_NAMES = {f"torch.{dtype}": name for name, (dtype, _) in _DTYPES.items()}
 _MAX_DIMS = 16
 _NO_SUM = "0" * 64  # stands in the checksum's own place while it is computed
 
@@ -69,7 +70,7 @@ class _Entry:
     """Where a tensor lies among the tensors' bytes."""
 
     name: str
-    dtype: torch.dtype
+    dtype: str
     shape: tuple[int, ...]
     begin: int
     end: int
@@ -108,10 +109,24 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
     Raises FileError, which says what the file is instead, if it is missing, damaged, cut short, made by
     a newer isthmus, or no model file at all.
     """
+    tensors: dict[str, Tensor] = {}
+
+    def take(entry: _Entry, data: bytearray) -> None:
+        tensors[entry.name] = _tensor(entry, data)
+
+    return ModelFile(_open(path, take), tensors)
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The header of a model file, all of which is held against its checksum; raises what :func:`read` does."""
+    return _open(path, lambda entry, data: None)
+
+
+def _open(path: str | os.PathLike[str], take: Callable[[_Entry, bytearray], None]) -> dict[str, Any]:
     path = Path(path)
     with open_file(path) as file:
         try:
-            return _read(path, file)
+            return _read(path, file, take)
         except OSError as error:
             raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
 
@@ -126,7 +141,8 @@ def fingerprint(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str
     return digest.hexdigest()
 
 
-def _read(path: Path, file: BufferedReader) -> ModelFile:
+def _read(path: Path, file: BufferedReader, take: Callable[[_Entry, bytearray], None]) -> dict[str, Any]:
+    """The header; every tensor's bytes are handed on as they are read."""
     size = os.fstat(file.fileno()).st_size
     start = file.read(512)
     n_head = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
@@ -152,13 +168,12 @@ def _read(path: Path, file: BufferedReader) -> ModelFile:
     field = _field("sha256", stored)
     blank = head.replace(field, _field("sha256", _NO_SUM))
     digest = hashlib.sha256(start[:8] + blank)
-    tensors = {}
     for entry in entries:
         data = bytearray(entry.end - entry.begin)
         if file.readinto(data) != len(data):
             raise FileError(f"{path} was cut short while it was read. {_AGAIN}")
         digest.update(data)
-        tensors[entry.name] = _tensor(entry, data)
+        take(entry, data)
     if head.count(field) != 1 or digest.hexdigest() != stored:
         raise FileError(f"{path} is damaged: its checksum does not match its content. {_AGAIN}")
 
@@ -169,7 +184,7 @@ def _read(path: Path, file: BufferedReader) -> ModelFile:
     while version < FORMAT_VERSION:
         header = MIGRATIONS[version](header)
         version += 1
-    return ModelFile(header, tensors)
+    return header
 
 
 # --- the safetensors head ---------------------------------------------------------------------------------
@@ -181,11 +196,11 @@ def _head(text: str, tensors: Mapping[str, Tensor]) -> bytes:
     assert "__metadata__" not in tensors, "safetensors keeps this name for itself"
     begin = 0
     for name, tensor in tensors.items():
-        if tensor.dtype not in _DTYPE_NAMES:
+        if str(tensor.dtype) not in _DTYPE_NAMES:
             raise ValueError(f"tensor {name!r} has dtype {tensor.dtype}; known: {', '.join(_DTYPES)}.")
         end = begin + tensor.numel() * tensor.element_size()
         said[name] = {
-            "dtype": _DTYPE_NAMES[tensor.dtype],
+            "dtype": _DTYPE_NAMES[str(tensor.dtype)],
             "shape": list(tensor.shape),
             "data_offsets": [begin, end],
         }
@@ -234,9 +249,9 @@ def _entry(name: str, said: Any) -> _Entry:
         raise ValueError(f"the shape or place of tensor {name!r} is not made of whole numbers from 0.")
     if len(shape) > _MAX_DIMS or math.prod(n or 1 for n in shape) >= 2**63:
         raise ValueError(f"tensor {name!r} has an impossible shape.")
-    if math.prod(shape) * _DTYPES[dtype].itemsize != end - begin:
+    if math.prod(shape) * _DTYPES[dtype][1] != end - begin:
         raise ValueError(f"the bytes of tensor {name!r} do not match its shape.")
-    return _Entry(name, _DTYPES[dtype], tuple(shape), begin, end)
+    return _Entry(name, dtype, tuple(shape), begin, end)
 
 
 def _version(path: Path, metadata: Mapping[str, str]) -> int:
@@ -255,16 +270,21 @@ def _version(path: Path, metadata: Mapping[str, str]) -> int:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
+    import torch
+
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data
 
 
 def _tensor(entry: _Entry, data: bytearray) -> Tensor:
+    import torch
+
+    dtype = getattr(torch, _DTYPES[entry.dtype][0])
     if not data:
-        return torch.empty(entry.shape, dtype=entry.dtype)
-    if entry.dtype == torch.bool and data.translate(None, b"\0\1"):
+        return torch.empty(entry.shape, dtype=dtype)
+    if dtype == torch.bool and data.translate(None, b"\0\1"):
         raise FileError(f"The model file is damaged: {entry.name!r} holds truth values other than 0 and 1.")
-    return torch.frombuffer(data, dtype=entry.dtype).reshape(entry.shape)
+    return torch.frombuffer(data, dtype=dtype).reshape(entry.shape)
 
 
 # --- what else it may be ----------------------------------------------------------------------------------

@@ -320,7 +320,7 @@ def test_hostile_files_are_refused_in_little_time_and_memory(tmp_path):
 def test_bools_are_zero_or_one(path):
     """Any other byte in a bool is undefined behaviour in the kernels that read it."""
     with pytest.raises(ValueError, match="truth values"):
-        modelfile._tensor(modelfile._Entry("mask", torch.bool, (2,), 0, 2), bytearray(b"\1\2"))
+        modelfile._tensor(modelfile._Entry("mask", "BOOL", (2,), 0, 2), bytearray(b"\1\2"))
 
 
 def test_a_missing_model_is_guessed(path):

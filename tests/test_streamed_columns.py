@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -340,6 +341,32 @@ def test_compressed_as_in_memory(model, folder, tmp_path, max_error):
         files = [unpack(tmp_path / name) for name in ("a.isz", "b.isz")]
         assert [one.crc for one in files[0].chunks] == [one.crc for one in files[1].chunks], "byte for byte"
     assert len(list(tmp_path.iterdir())) == 2, "and nothing half written"
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_stopped_packing_ends_with_the_same_bytes(model, folder, tmp_path, chunks):
+    def packing(**options):
+        return compress(model, open_rows(folder, stream=True), **{"chunk_rows": 450, "max_error": "1%", **options})
+
+    def stop(done):
+        if done >= 450 * chunks:
+            raise KeyboardInterrupt
+
+    packing().save(tmp_path / "whole.isz")
+    stopped = packing()
+    stopped.watch = stop
+    with pytest.raises(KeyboardInterrupt):
+        stopped.save(tmp_path / "a.isz")
+    assert not (tmp_path / "a.isz").exists()
+    with pytest.raises(FileError, match="belongs to another run"):
+        packing(max_error="2%").save(tmp_path / "a.isz", resume=True)
+    rest, seen = packing(), []
+    rest.watch = seen.append
+    rest.save(tmp_path / "a.isz", resume=True)
+    assert rest.begin == 450 * chunks
+    assert seen == [n for n in (450, 900, 1350, 1600) if n > rest.begin]
+    assert (tmp_path / "a.isz").read_bytes() == (tmp_path / "whole.isz").read_bytes()
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_what_memory_should_not_hold_comes_back_in_chunks(model, folder, tmp_path, monkeypatch):

@@ -142,7 +142,6 @@ def info(voice: Voice, model_path: Path) -> None:
     Of a file that isthmus compress wrote: its rows, columns, promised error, and whether all of it is whole. Of an
     index: what it holds, how it is searched, and whether all of it is whole.
     """
-    from isthmus.app import words
     from isthmus.data.container import is_container
     from isthmus.data.sections import is_sections
 
@@ -159,13 +158,13 @@ def info(voice: Voice, model_path: Path) -> None:
 
         tell_index(voice, model_path)
         return
-    from isthmus.model import open_model
+    from isthmus.app.told import told
 
-    model = open_model(model_path, device="cpu")
-    for title, lines in words.about(model, model_path).items():
+    about, said = told(model_path)
+    for title, lines in about.items():
         for i, line in enumerate(lines):
             voice.say(painted(f"{'' if i else title:<13}", voice.stream, dim=True) + line)
-    voice.told(words.about_json(model, model_path))
+    voice.told(said)
 
 
 @isthmus.command(short_help="List the named compositions, a line each.")

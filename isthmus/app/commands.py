@@ -64,7 +64,8 @@ def task_command(name: str, task: Task) -> click.Command:
         watching = {"watch": voice.counted} if watched else {}
         result = function(model, *given, **{p.name: said[p.name] for p in options}, **watching)
         files = _swept(voice, result, output, resume)
-        seconds = time.perf_counter() - began
+        # what others make of the rows, beside it, is no part of the work
+        seconds = getattr(result, "seconds", time.perf_counter() - began)
         _show(voice, model, result, given[0] if inputs else None, output, seconds, name, files)
 
     command.__doc__ = f"{task.about}\n\nMODEL is a file that isthmus fit wrote. Without -o the result is shown."
@@ -254,7 +255,7 @@ def _show(
             files = result.save(output)
             seconds += time.perf_counter() - began
         rate = (
-            f"{(len(rows) - getattr(result, 'begin', 0)) / max(seconds, 1e-9):,.0f} rows/s"
+            f"{_speed((len(rows) - getattr(result, 'begin', 0)) / max(seconds, 1e-9))} rows/s"
             if hasattr(rows, "__len__") and not isinstance(rows, str) and rows.kind != "recordings"
             else f"{seconds:.1f} s"
         )
@@ -281,6 +282,14 @@ def _show(
             "seconds": seconds,
         }
     )
+
+
+def _speed(rate: float) -> str:
+    """
+    >>> _speed(0.34), _speed(12345.6)
+    ('0.34', '12,346')
+    """
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _worst_rows(found: Any, voice: Voice, most: int = 10) -> None:

@@ -39,7 +39,8 @@ def _places(function: Callable[..., None]) -> Callable[..., None]:
     "--for",
     "job",
     metavar="TASK",
-    help="What the model is for: denoise, or compress (pictures), which chooses parts and training.",
+    help="What the model is for: denoise (pictures, signals), or compress (pictures, tables, arrays), which chooses "
+    "parts and training.",
 )
 @click.option(
     "--noise", help="For denoise: what is added to clean pictures (gaussian:25), blind, or own: they are noisy."
@@ -134,6 +135,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     _check_parts(parts)
 
     from isthmus.app import words
+    from isthmus.app.told import telling
     from isthmus.data.source import open_rows
     from isthmus.model import Model, Prepared
     from isthmus.tasks import jobs
@@ -204,7 +206,7 @@ def fit(voice: Voice, data: str, output: Path, **said: Any) -> None:
     record.phases["read"] = record.phases.get("read", 0.0) + reading
     record.seconds += reading
     began = time.perf_counter()
-    model.save(output)
+    model.save(output, told=telling(model))
     record.phases["save"] = time.perf_counter() - began
     if record.stopped != "interrupted":
         checkpoint.unlink(missing_ok=True)

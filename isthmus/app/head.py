@@ -69,6 +69,7 @@ def head(
     was: everything that MODEL does, the file does too.
     """
     check_output(output)
+    from isthmus.app.told import telling
     from isthmus.model import open_model
     from isthmus.tasks.features.heads import fit_head
     from isthmus.training.progress import Progress
@@ -80,7 +81,7 @@ def head(
         validation=AUTO if validation is None else validation, seed=seed, max_time=max_time,
         hooks=[] if voice.quiet else [Progress()], told=voice.say,
     )  # fmt: skip
-    taught.save(output)
+    taught.save(output, told=telling(taught))
     voice.say(f"{output}: isthmus predict {output} DATA", bold=True)
     assert taught.head is not None
     voice.told({"file": str(output), **taught.head.to_json()})

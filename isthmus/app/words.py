@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from isthmus.core.networks.tied import Transposed
 from isthmus.spec import SINGLE, Part
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from isthmus.core.autoencoder import Net
     from isthmus.core.parts import Body
     from isthmus.data.rows import Rows
@@ -69,6 +66,10 @@ def architecture(net: Net) -> str:
 
 
 def _widths(body: Body) -> list[str]:
+    from torch import nn
+
+    from isthmus.core.networks.tied import Transposed
+
     if body.drawn:
         return [body.drawn]
     found = []
@@ -114,11 +115,6 @@ def profile(phases: Mapping[str, float]) -> list[str]:
     total = max(sum(phases.values()), 1e-9)
     ranked = sorted(phases.items(), key=lambda phase: -phase[1])
     return [f"{name:<10}{seconds:8.3f} s  {seconds / total:4.0%}" for name, seconds in ranked]
-
-
-def about(model: Model, path: Path) -> dict[str, list[str]]:
-    """Everything that ``isthmus info`` tells, by title."""
-    return {"file": [f"{path} ({bytes_(path.stat().st_size)})"], **about_lines(model)}
 
 
 def about_lines(model: Model) -> dict[str, list[str]]:
@@ -195,19 +191,14 @@ def thresholds(model: Model) -> dict[float, float | None]:
     return {rate: at if math.isfinite(at) else None for rate, at in found.items()}
 
 
-def about_json(model: Model, path: Path) -> dict[str, Any]:
-    """The same for a machine."""
-    record = asdict(model.record)
+def facts(model: Model) -> dict[str, Any]:
+    """What of the same is for a machine, and stands nowhere else in the file."""
     return {
-        "file": str(path),
-        "bytes": path.stat().st_size,
         "modality": {
             "kind": model.modality.kind,
             "shape": list(model.modality.shape),
             "choices": model.modality.describe(),
         },
-        "spec": model.spec.to_json(),
-        "plan": model.plan.to_json(),
         "architecture": architecture(model.net),
         "parameters": parameters(model.net),
         "latent_dim": model.latent_dim,
@@ -215,7 +206,6 @@ def about_json(model: Model, path: Path) -> dict[str, Any]:
             "rows": 0 if model.calibration is None else len(model.calibration),
             "thresholds": {f"{rate:g}": at for rate, at in thresholds(model).items()},
         },
-        "record": record,
     }
 
 

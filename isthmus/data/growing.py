@@ -8,12 +8,14 @@ before, and a footer of all that is there behind them.
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -43,13 +45,12 @@ class Growing:
                 f"Rows that are read in stretches are written as {', '.join(_FORMATS)}; {self.path.name!r} is none. "
                 f"Say -o {self.path.with_suffix('.parquet').name}."
             )
-        self.part = self.path.with_name(f"{self.path.name}.part")
-        self.note = self.path.with_name(f"{self.path.name}.part.json")
+        self.part, self.note = _beside(self.path)
         self.n_rows, self.state, self._safe, self._ended = 0, dict[str, Any](), 0, b""
         self._format = _FORMATS[self.path.suffix.lower()]()
         self._schema: Any = None
         self._noted = time.monotonic()
-        found = self._found() if resume else None
+        found = _found(self.part, self.note, mark) if resume else None
         if found is None:
             self.part.unlink(missing_ok=True)
             self.note.unlink(missing_ok=True)
@@ -59,10 +60,7 @@ class Growing:
             self._format.begin(found["end"] if self._ended else None)
 
     def __enter__(self) -> Self:
-        try:
-            self._file = open(self.part, "r+b" if self.part.exists() else "x+b", buffering=0)
-        except OSError as error:
-            raise FileError(f"Cannot write {self.part}: {error.strerror or error}.") from error
+        self._file = _opened(self.part)
         return self
 
     def add(self, table: pa.Table, state: Mapping[str, Any]) -> None:
@@ -103,25 +101,90 @@ class Growing:
     def _write_note(self) -> None:
         os.fsync(self._file.fileno())
         end = base64.b64encode(self._ended).decode()
-        said = {"mark": self.mark, "rows": self.n_rows, "bytes": self._safe, "end": end, "state": self.state}
-        write_atomic(self.note, lambda file: file.write(json.dumps(said).encode()) and None)
+        _noted(
+            self.note, {"mark": self.mark, "rows": self.n_rows, "bytes": self._safe, "end": end, "state": self.state}
+        )
         self._noted = time.monotonic()
 
-    def _found(self) -> dict[str, Any] | None:
-        """What an earlier run left."""
-        if not self.note.exists() or not self.part.exists():
-            return None
+
+class GrowingBytes:
+    """``with GrowingBytes(path, mark, resume) as out: out.add(data, state)``: what is to stand in ``path`` one day, in
+    ``NAME.part`` until then; a stop leaves it there, and the end of the block takes it away.
+    """
+
+    def __init__(self, path: Path, mark: str, *, resume: bool = False):
+        self.mark = mark
+        self.part, self.note = _beside(Path(path))
+        found = _found(self.part, self.note, mark) if resume else None
+        self.state: dict[str, Any] = found["state"] if found else {}
+        self._safe = int(found["bytes"]) if found else 0
+        self._noted = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.file = _opened(self.part)
+        self.file.truncate(self._safe)
+        return self
+
+    def add(self, data: bytes, state: Mapping[str, Any]) -> None:
+        """Write bytes, and remember ``state`` (JSON) with them."""
         try:
-            found: dict[str, Any] = json.loads(self.note.read_text())
-            there = self.part.stat().st_size >= int(found["bytes"]) and int(found["rows"]) >= 0
-        except (ValueError, KeyError, TypeError) as error:
-            raise FileError(f"{self.note} is damaged, so nothing can go on from it: {error!r}. Delete it.") from error
-        if found["mark"] != self.mark or not there:
-            raise FileError(
-                f"{self.part} belongs to another run (another model, other rows or options). Delete it, or give the "
-                "options of that run."
-            )
-        return found
+            self.file.seek(self._safe)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self.file.write(rest) :]
+        except OSError as error:
+            raise FileError(f"Cannot write {self.part}: {error.strerror or error}. What was done is kept.") from error
+        self._safe, self.state = self._safe + len(data), copy.deepcopy(dict(state))
+        if time.monotonic() - self._noted >= EVERY:
+            self._write_note()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: Any) -> None:
+        try:
+            if kind is not None:
+                self._write_note()
+                return
+        finally:
+            self.file.close()
+        self.part.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+    def _write_note(self) -> None:
+        os.fsync(self.file.fileno())
+        _noted(self.note, {"mark": self.mark, "rows": 0, "bytes": self._safe, "state": self.state})
+        self._noted = time.monotonic()
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Where a file grows, and where it is noted how much of it is safe."""
+    return path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
+
+
+def _opened(part: Path) -> FileIO:
+    try:
+        return open(part, "r+b" if part.exists() else "x+b", buffering=0)
+    except OSError as error:
+        raise FileError(f"Cannot write {part}: {error.strerror or error}.") from error
+
+
+def _noted(note: Path, said: Mapping[str, Any]) -> None:
+    write_atomic(note, lambda file: file.write(json.dumps(said).encode()) and None)
+
+
+def _found(part: Path, note: Path, mark: str) -> dict[str, Any] | None:
+    """What an earlier run left."""
+    if not note.exists() or not part.exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(note.read_text())
+        there = part.stat().st_size >= int(found["bytes"]) and int(found["rows"]) >= 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{note} is damaged, so nothing can go on from it: {error!r}. Delete it.") from error
+    if found["mark"] != mark or not there:
+        raise FileError(
+            f"{part} belongs to another run (another model, other rows or options). Delete it, or give the "
+            "options of that run."
+        )
+    return found
 
 
 class Behind:

@@ -25,7 +25,7 @@ TASKS: dict[str, Task] = {
     "fidelity": Task("generation.fidelity:fidelity", "Say how close drawn rows come to real ones."),
     "compress": Task(
         "compress:compress", "Write rows in few bytes, exactly or with a promised error; or pictures.",
-        fits="learn_compress:Compressing",
+        sweeps=True, fits="learn_compress:Compressing",
     ),
     "decompress": Task("compress:decompress", "Bring back what compress wrote."),
     "probe": Task("features.probe:probe", "Say for which models, and since how many labels, codes are worth it."),

@@ -6,23 +6,32 @@ memory; a promise in per cent is of the spread of some rows that stand for all.
 
 from __future__ import annotations
 
-import tempfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from isthmus.data import container
-from isthmus.data.container import MAX_CELLS
-from isthmus.data.growing import Growing
+from isthmus.data.container import Container
+from isthmus.data.growing import Growing, GrowingBytes
+from isthmus.data.large import too_large
 from isthmus.data.rows import Rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.tasks.base import Result
-from isthmus.tasks.besides import besides
+from isthmus.tasks.codec import Codec, losses
 from isthmus.tasks.codes import first_rows
-from isthmus.tasks.compress import Packed, _checked, _Coder, _read, _scaling, _told
-from isthmus.tasks.packing import Column, Form, _form, error_of, form_of, from_cells, promised, to_cells
+from isthmus.tasks.packing import Column, Form, _form, form_of, promised, safe_names
+from isthmus.tasks.rows_packed import (
+    NAME,
+    REFUSAL,
+    InspectedRows,
+    Packed,
+    RowReader,
+    Tally,
+    form_in,
+    rows_per_chunk,
+    scaled_together,
+)
 
 if TYPE_CHECKING:
     from isthmus.data.census import Counted
@@ -40,11 +49,7 @@ class Packing(Result):
             )
         self.model, self.rows, self.max_error, self.compare = model, rows, max_error, compare
         self.form = _form_of(model, rows, max_error)
-        self.step = max(1, MAX_CELLS // max(1, len(self.form.columns)))
-        if chunk_rows is not None:
-            if chunk_rows < 1:
-                raise SpecError(f"chunk_rows is a number of at least 1, got {chunk_rows}.")
-            self.step = min(self.step, int(chunk_rows))
+        self.step = rows_per_chunk(self.form, chunk_rows)
         self.found: Packed | None = None
         self.begin, self.remarks = 0, list[str]()
         #: Called behind each chunk with the rows that are done.
@@ -54,15 +59,16 @@ class Packing(Result):
         return len(self.rows)
 
     def save(self, path: Path, *, resume: bool = False) -> list[Path]:
-        """Write the file: chunks beside it as they come, and then all of it in one go."""
+        """Write the file: chunks into ``PATH.part`` as they come, and then all of it in one go. A stop leaves that
+        part, and with ``resume`` the next run goes on from it, to the same bytes.
+        """
         path = Path(path)
         if path.suffix.lower() != ".isz":
             raise FileError(f"Compressed rows are written as .isz, not {path.name!r}.")
-        if resume:
-            raise SpecError("A compressed file is whole or not there, so nothing can be gone on with: no --resume.")
+        mark = f"{self.model.fingerprint} {self.rows.data.mark()} {self.max_error} {self.step}"
         try:
-            with tempfile.TemporaryFile(dir=path.parent, prefix=".isthmus-") as chunks:
-                size = container.write_from(path, *self._coded(chunks), chunks)
+            with GrowingBytes(path, mark, resume=resume) as out:
+                size = container.write_from(path, *self._coded(out), out.file)
         except FileError:
             raise
         except OSError as error:
@@ -80,6 +86,10 @@ class Packing(Result):
             self.found.data = _Elsewhere(size)  # type: ignore[assignment]
         return self.found
 
+    @property
+    def seconds(self) -> float:
+        return self.run().seconds
+
     def to_table(self) -> Any:
         return self.run().to_table()
 
@@ -89,50 +99,31 @@ class Packing(Result):
     def to_json(self) -> dict[str, Any]:
         return self.run().to_json()
 
-    def _coded(self, out: BinaryIO | None) -> tuple[dict[str, Any], list[list[int]]]:
+    def _coded(self, out: GrowingBytes | None) -> tuple[dict[str, Any], list[list[int]]]:
         """Code all rows, each chunk decoded again before it is written: the header, and what it says of chunks."""
-        model, form, rows = self.model, self.form, self.rows
-        coder, listed, ways = _Coder(model, form), list[list[int]](), Counter[str]()
-        largest, zstd, raw, first = 0.0, 0, 0, None
-        for some in rows.chunks(self.step):
-            way, coded, plain = coder.encode(to_cells(some.data, form), some)
-            back = from_cells(coder.decode(coded, len(some)), form, len(some))
-            largest = max(largest, _checked(some.data, back, form))
-            ways[way] += 1
-            zstd, raw = zstd + plain, raw + int(some.data.nbytes)
-            first = some.data if first is None else first
+        rows, tally = self.rows, Tally(self.model, self.form, self.max_error)
+        listed, raw = list[list[int]](), 0
+        if out is not None and out.state:
+            listed, raw = out.state["listed"], out.state["raw"]
+            tally.restore(out.state["tally"])
+        self.begin = sum(n for n, _, _ in listed)
+        for some in rows.chunks(self.step, self.begin):
+            coded = tally.encode(some.data, some)
+            raw += int(some.data.nbytes)
             listed.append([len(some), len(coded), zlib.crc32(coded)])
             if out is not None:
-                out.write(coded)
+                out.add(coded, {"listed": listed, "raw": raw, "tally": tally.state()})
             self.watch(some.first + len(some))
-        header = {
-            "codec": "rows", "model": model.fingerprint, "kind": model.modality.kind, "rows": len(rows),
-            "cells_per_row": max(1, len(form.columns)), "raw_bytes": raw, "form": form.to_json(), "names": None,
-            "origin": rows.origin, "max_error": self.max_error,
-        }  # fmt: skip
-        steps = {column.name: error_of(column.step) for column in form.columns if column.step is not None}
-        told = steps
-        if form.shape is not None and len(set(steps.values())) == 1:
-            told = {"every number": next(iter(steps.values()))}
-        remarks = [f"the model predicts nothing here: {coder.why}"] if coder.why else []
-        if self.max_error is None and any(column.how == "raw" for column in form.columns):
-            remarks.append("numbers with fractions are kept to the last bit, which models cannot predict: "
-                           "max_error=1% (--max-error 1%) makes far smaller files")  # fmt: skip
-        beside = []
-        if self.compare and first is not None:
-            beside = besides(first, form, coder.lay, zstd, self.max_error is None, len(rows))
-        weight = sum(t.numel() * t.element_size() for t in model.net.state_dict().values())
-        self.found = Packed(
-            b"", len(rows), raw, dict(ways), told or None, largest if told else None, beside, weight, remarks
-        )
-        return header, listed
+        beside = tally.besides(next(rows.chunks(self.step)).data, len(rows)) if self.compare else []
+        self.found = tally.packed(b"", len(rows), raw, beside, tally.coder.why)
+        return tally.header(len(rows), raw, None, rows.origin), listed
 
 
 class Unpacking(Result):
     """Rows of a compressed table, brought back chunk by chunk when :meth:`save` says where to."""
 
-    def __init__(self, packed: container.Container, coder: _Coder, form: Form, salvage: bool):
-        self.packed, self.coder, self.form, self.salvage = packed, coder, form, salvage
+    def __init__(self, model: Model, packed: Container, salvage: bool):
+        self.packed, self.salvage, self.reader = packed, salvage, RowReader(model, packed)
         self.n = 0
         self.remark: str | None = None
         self.begin, self.remarks, self.first = 0, list[str](), list[str]()
@@ -145,17 +136,17 @@ class Unpacking(Result):
     def __iter__(self) -> Iterator[Any]:
         """The rows, a table for each chunk; chunks that are damaged are passed over where that was asked for."""
         lost, at = [], 0
-        for number, chunk in enumerate(self.packed.chunks):
-            found = _read(self.packed, chunk, self.coder, self.form)
+        for chunk in self.packed.chunks:
+            found = self.reader.read(chunk)
             at += chunk.rows
             if found is None:
-                lost.append((number, at - chunk.rows, at))
-                _told(self.packed, lost, self.salvage, any_left=True)
+                lost.append((at - chunk.rows, at))
+                losses(self.packed, lost, self.salvage, any_left=True)
                 continue
             self.n += len(found)
             yield found
             self.watch(at)
-        self.remark = _told(self.packed, lost, self.salvage, any_left=self.n > 0)
+        self.remark = losses(self.packed, lost, self.salvage, any_left=self.n > 0)
 
     def save(self, path: Path, *, resume: bool = False) -> list[Path]:
         """Write the rows to a ``.parquet``, ``.csv`` or ``.tsv`` while they come back."""
@@ -183,6 +174,31 @@ class Unpacking(Result):
         return {"rows": self.n, **({"remark": self.remark} if self.remark else {})}
 
 
+class InStretches(Codec):
+    """Rows that are read in stretches, in the files that rows in memory have."""
+
+    name, refusal = NAME, REFUSAL
+
+    def packs(self, model: Model, rows: Rows) -> bool:
+        return rows.large
+
+    def reads(self, model: Model, container: Container) -> bool:
+        much = model.modality.kind == "table" and too_large(container.header["raw_bytes"], None)
+        return much and form_in(container).shape is None
+
+    def pack(
+        self, model: Model, rows: Rows, *, compare: bool, max_error: str | None = None, chunk_rows: int | None = None
+    ) -> Packing:
+        return Packing(model, rows, max_error, chunk_rows, compare)
+
+    def unpack(self, model: Model, container: Container, salvage: bool) -> Unpacking:
+        safe_names(container.header.get("names"), container.rows)
+        return Unpacking(model, container, salvage)
+
+    def inspect(self, container: Container) -> InspectedRows:
+        return InspectedRows.of(container)
+
+
 class _Elsewhere:
     """The bytes of a file that is on the disk: so many."""
 
@@ -197,7 +213,7 @@ def _form_of(model: Model, rows: Rows, max_error: str | None) -> Form:
     """How every column of large rows is to be kept."""
     some = rows.some().data
     if rows.kind == "array":
-        return form_of(some, max_error, "global" in getattr(_scaling(model), "kinds", []))
+        return form_of(some, max_error, scaled_together(model))
     errors, known = promised(max_error, some.column_names), rows.data.census()
     return Form(None, tuple(
         _column(name, some[name], known.get(name), len(rows), errors) for name in some.column_names

@@ -43,8 +43,10 @@ class Job(ABC):
     #: What rows may be opened as; the first is what arrays are.
     modalities: ClassVar[tuple[str, ...]] = ()
 
-    def modality_of(self, source: Any, kind: str | None = None) -> str:
-        """What ``source`` is opened as, where ``kind`` is what a person said of it, if anything."""
+    def modality_of(self, source: Any, kind: str | None = None) -> str | None:
+        """What ``source`` is opened as, where ``kind`` is what a person said of it, if anything; None where it is
+        opened as what it is.
+        """
         if kind is not None:
             return kind
         opened = isinstance(source, Rows) and source.kind in self.modalities
@@ -109,6 +111,9 @@ def fit_for(
         if option not in known:
             raise unknown(f"option of the job {name!r}", option, known)
     kind = job.modality_of(source, asked.get("modality"))
+    if kind is None:
+        source = open_rows(source, strict=strict)
+        kind = source.kind
     if kind not in job.modalities:
         known_kinds = " or ".join(map(repr, job.modalities))
         raise SpecError(f"--for {name} takes rows as {known_kinds}; leave the kind out, got {kind!r}.")

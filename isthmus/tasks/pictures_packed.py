@@ -14,9 +14,10 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from isthmus.data.rows import Rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.files import write_atomic
 from isthmus.tasks.base import Result
+from isthmus.tasks.codec import Codec, losses, read
+from isthmus.tasks.packing import safe_names
 
 if TYPE_CHECKING:
     from isthmus.model import Model
@@ -103,8 +106,8 @@ class PictureCoder:
         """The chunk of a picture, and the pixels that come back."""
         exact = _lossless(picture.pixels)
         with devices.threads_for(self.work * picture.pixels[..., 0].size / 64, devices.torch.device("cpu")):
-            body, quality = self._coded(picture.pixels, quality, bpp)
             head = _head(picture)
+            body, quality = self._coded(picture.pixels, quality, bpp, 2 + len(head))
             if len(exact) <= len(body):
                 return bytes([1, 0]) + head + exact, picture.pixels
             short = picture.pixels.size // (MAX_RATIO * 8) - len(body)
@@ -112,13 +115,15 @@ class PictureCoder:
             chunk = bytes([0, quality]) + head + body
             return chunk, self.decode(chunk).pixels
 
-    def _coded(self, pixels: np.ndarray, quality: int | None, bpp: float | None) -> tuple[bytes, int]:
-        """The code at a quality, or the best that is no longer than ``bpp`` bits a pixel, found by halving."""
+    def _coded(self, pixels: np.ndarray, quality: int | None, bpp: float | None, before: int) -> tuple[bytes, int]:
+        """The code at a quality, or the best that is no longer than ``bpp`` bits a pixel, found by halving; ``before``
+        it stand so many bytes.
+        """
         planes = self._planes(pixels)
         if bpp is None:
             quality = USUAL if quality is None else quality
             return self._joined(planes, quality), quality
-        most, low, high = bpp * pixels[..., 0].size / 8, 1, QUALITIES
+        most, low, high = bpp * pixels[..., 0].size / 8 - before, 1, QUALITIES
         best = self._joined(planes, 1)
         while low < high:
             middle = (low + high + 1) // 2
@@ -354,6 +359,8 @@ class PackedPictures(Result):
     beside: list[Equal]
     model_bytes: int
     remarks: list[str]
+    #: Coding and reading back, without what other formats need.
+    seconds: float
 
     def to_table(self) -> Any:
         import pyarrow as pa
@@ -403,50 +410,6 @@ class PackedPictures(Result):
             "model_bytes": self.model_bytes,
             "remarks": self.remarks,
         }
-
-
-def compress_pictures(
-    model: Model, rows: Rows, *, quality: int | None, bpp: float | None, compare: bool
-) -> PackedPictures:
-    """Pictures → a file of few bytes, from which this model makes the same pixels on any machine."""
-    if quality is not None and bpp is not None:
-        raise SpecError("Say quality (--quality) or bpp (--bpp), not both.")
-    if quality is not None and not 1 <= quality <= QUALITIES:
-        raise SpecError(f"quality is a number from 1 (small) to {QUALITIES} (near), got {quality}.")
-    if bpp is not None and not bpp > 0:
-        raise SpecError(f"bpp is a number of bits per pixel above 0, got {bpp}.")
-    coder = PictureCoder(model)
-    names = [rows.names[i] if rows.names else f"picture {i}" for i in range(len(rows))]
-    chunks, told, some, raw = [], [], [], 0
-    step = max(1, len(rows) // _BESIDE)
-    for i, page in enumerate(watched(rows.data, f"{rows.origin}: coded and read back", "pictures", len(rows), every=1)):
-        whole = Whole.of(page, names[i])
-        chunk, back = coder.encode(whole, quality, bpp)
-        way, used = chunk[0], chunk[1]
-        found = psnr(whole.pixels, back)
-        height, width, _ = whole.pixels.shape
-        told.append({"name": names[i], "way": WAYS[way], "quality": used or None, "bytes": len(chunk),
-                     "height": height, "width": width, "psnr": found if math.isfinite(found) else None})  # fmt: skip
-        chunks.append(chunk)
-        raw += whole.pixels.nbytes
-        fits = sum(one.pixels[..., 0].size for one, _, _ in some) + height * width <= _PIXELS
-        if compare and way == 0 and i % step == 0 and len(some) < _BESIDE and fits:
-            some.append((whole, found, len(chunk)))
-    remarks = []
-    if bpp is not None and (over := [one for one in told if 8 * one["bytes"] > bpp * one["height"] * one["width"]]):
-        remarks.append(
-            f"{len(over)} of them take more than {bpp:g} bits per pixel even at quality 1, {over[0]['name']!r} first"
-        )
-    data = pack_pictures(model, chunks, rows, raw)
-    beside = []
-    for name in FORMATS:
-        sizes = [(equal(whole.pixels, near, name), size) for whole, near, size in some if _writes(name)]
-        there = [(size, ours) for size, ours in sizes if size is not None]
-        if there:
-            beside.append(Equal(name, sum(size for size, _ in there), sum(ours for _, ours in there)))
-    return PackedPictures(
-        data, told, raw, beside, sum(t.numel() * t.element_size() for t in model.net.state_dict().values()), remarks
-    )
 
 
 def pack_pictures(model: Model, chunks: list[bytes], rows: Rows, raw: int) -> bytes:
@@ -522,34 +485,6 @@ class BackPictures(Result):
         return {"pictures": len(self.pictures), **({"remark": self.remark} if self.remark else {})}
 
 
-def decompress_pictures(
-    container: Container,
-    model: Model,
-    names: tuple[str, ...] | None,
-    told: Callable[[Container, Sequence[tuple[int, int, int]], bool], str | None],
-) -> BackPictures:
-    """The pictures of a file; ``told`` says what is lost, or raises."""
-    coder = PictureCoder(model)
-    kept, lost, found = [], [], []
-    for number, chunk in enumerate(container.chunks):
-        data = container.read(chunk)
-        if data is None:
-            lost.append((number, number, number + 1))
-            continue
-        try:
-            found.append(coder.decode(data))
-        except (KeyboardInterrupt, SystemExit, MemoryError):
-            raise
-        except BaseException as error:  # the checksum is right, so somebody made it so; a panic is no Exception
-            why = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-            raise FileError(
-                f"{container.origin} holds a picture that no isthmus wrote: {why}. Do not trust this file."
-            ) from error
-        kept.append(number)
-    remark = told(container, lost, bool(found))
-    return BackPictures(found, None if names is None else tuple(names[i] for i in kept), remark)
-
-
 @dataclass(frozen=True)
 class InspectedPictures:
     """What a file of pictures says of itself, for which no model is needed."""
@@ -598,3 +533,91 @@ class InspectedPictures:
         return {"codec": "pictures", "pictures": len(self.container.chunks), "bytes": len(self.container.data),
                 "model": self.container.header["model"], "each": each, "damaged": self.damaged,
                 "remarks": list(self.container.remarks)}  # fmt: skip
+
+
+def _check_wishes(quality: int | None, bpp: float | None) -> None:
+    if quality is not None and bpp is not None:
+        raise SpecError("Say quality (--quality) or bpp (--bpp), not both.")
+    if quality is not None and not 1 <= quality <= QUALITIES:
+        raise SpecError(f"quality is a number from 1 (small) to {QUALITIES} (near), got {quality}.")
+    if bpp is not None and not bpp > 0:
+        raise SpecError(f"bpp is a number of bits per pixel above 0, got {bpp}.")
+
+
+def _as_near(some: Sequence[tuple[Whole, float, int]]) -> list[Equal]:
+    """What every format needs for pictures of which PSNR and our bytes are known."""
+    beside = []
+    for name in filter(_writes, FORMATS):
+        sizes = [(equal(whole.pixels, near, name), size) for whole, near, size in some]
+        there = [(size, ours) for size, ours in sizes if size is not None]
+        if there:
+            beside.append(Equal(name, sum(size for size, _ in there), sum(ours for _, ours in there)))
+    return beside
+
+
+def _too_long(told: Sequence[Mapping[str, Any]], bpp: float | None) -> list[str]:
+    """The pictures that take more bits than was asked for, as a remark."""
+    over = [one for one in told if bpp is not None and 8 * one["bytes"] > bpp * one["height"] * one["width"]]
+    if not over:
+        return []
+    most = f"{len(over)} of them take more than {bpp:g} bits per pixel even at quality 1"
+    return [f"{most}, {over[0]['name']!r} first"]
+
+
+class Pictures(Codec):
+    """Pictures of any size, by a model that was fitted for them; each is a chunk."""
+
+    name = "pictures"
+    refusal = "Pictures take quality or bpp, and are a chunk each: leave max_error and chunk_rows out."
+
+    def packs(self, model: Model, rows: Rows) -> bool:
+        return packs_pictures(model)
+
+    def reads(self, model: Model, container: Container) -> bool:
+        return True
+
+    def pack(
+        self, model: Model, rows: Rows, *, compare: bool, quality: int | None = None, bpp: float | None = None
+    ) -> PackedPictures:
+        """Pictures → a file of few bytes, from which this model makes the same pixels on any machine."""
+        _check_wishes(quality, bpp)
+        coder = PictureCoder(model)
+        names = [rows.names[i] if rows.names else f"picture {i}" for i in range(len(rows))]
+        chunks, told, some, raw, seconds = [], [], [], 0, 0.0
+        step, n = max(1, len(rows) // _BESIDE), len(rows)
+        for i, page in enumerate(watched(rows.data, f"{rows.origin}: coded and read back", "pictures", n, every=1)):
+            whole = Whole.of(page, names[i])
+            began = perf_counter()
+            chunk, back = coder.encode(whole, quality, bpp)
+            seconds += perf_counter() - began
+            way, used = chunk[0], chunk[1]
+            found = psnr(whole.pixels, back)
+            height, width, _ = whole.pixels.shape
+            told.append({
+                "name": names[i], "way": WAYS[way], "quality": used or None, "bytes": len(chunk),
+                "height": height, "width": width, "psnr": found if math.isfinite(found) else None,
+            })  # fmt: skip
+            chunks.append(chunk)
+            raw += whole.pixels.nbytes
+            fits = sum(one.pixels[..., 0].size for one, _, _ in some) + height * width <= _PIXELS
+            if compare and way == 0 and i % step == 0 and len(some) < _BESIDE and fits:
+                some.append((whole, found, len(chunk)))
+        data = pack_pictures(model, chunks, rows, raw)
+        weight = sum(t.numel() * t.element_size() for t in model.net.state_dict().values())
+        return PackedPictures(data, told, raw, _as_near(some), weight, _too_long(told, bpp), seconds)
+
+    def unpack(self, model: Model, container: Container, salvage: bool) -> BackPictures:
+        coder, names = PictureCoder(model), safe_names(container.header.get("names"), container.rows)
+        kept, lost, found = [], [], []
+        for number, chunk in enumerate(container.chunks):
+            picture = read(container, chunk, coder.decode, "picture")
+            if picture is None:
+                lost.append((number, number + 1))
+                continue
+            found.append(picture)
+            kept.append(number)
+        remark = losses(container, lost, salvage, bool(found), "pictures")
+        return BackPictures(found, None if names is None else tuple(names[i] for i in kept), remark)
+
+    def inspect(self, container: Container) -> InspectedPictures:
+        return InspectedPictures.of(container)

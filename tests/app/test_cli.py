@@ -12,6 +12,7 @@ import pytest
 
 from isthmus.app import cli, commands, voice
 from isthmus.app.cli import main
+from isthmus.model import open_model
 from isthmus.recipes import RECIPES
 from isthmus.tasks import TASKS
 
@@ -242,6 +243,24 @@ def test_info_tells_rows_parts_training_and_calibration(run):
     assert set(told["calibration"]["thresholds"]) == {"0.01", "0.05"}
 
 
+def test_info_opens_no_network_and_tells_the_same(run, folder):
+    found = isthmus_told(folder / "m.isthmus", "'torch' in sys.modules")
+    assert found.splitlines()[-1] == "False"
+    quick = (run("info", "m.isthmus")[1], json.loads(run("info", "m.isthmus", "--json")[1]))
+    open_model(folder / "m.isthmus", device="cpu").save(folder / "opened.isthmus")  # which writes nothing to tell
+    slow = (run("info", "opened.isthmus")[1], json.loads(run("info", "opened.isthmus", "--json")[1]))
+    assert quick[0].splitlines()[1:] == slow[0].splitlines()[1:]
+    assert {**quick[1], "file": "", "bytes": 0} == {**slow[1], "file": "", "bytes": 0}
+
+
+def isthmus_told(path, question):
+    """``isthmus info``, and the answer to a question of Python behind it."""
+    program = f"import sys; from isthmus.app.cli import main; main(['info', {str(path)!r}]); print({question})"
+    where = {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **where},
+                          check=True).stdout  # fmt: skip
+
+
 def test_a_csv_on_standard_input(folder):
     found = isthmus("detect", "m.isthmus", "-", "--json", cwd=folder, input=(folder / "rows.csv").read_text())
     assert found.returncode == 0, found.stderr
@@ -287,7 +306,7 @@ def test_a_fit_that_heals_says_what_it_did(run):
 def test_a_checkpoint_is_gone_on_from_only_when_asked(run, folder, monkeypatch):
     left = folder / "c.isthmus.checkpoint"
 
-    def interrupted(self, path):
+    def interrupted(self, path, **said):
         raise KeyboardInterrupt
 
     from isthmus.model import Model

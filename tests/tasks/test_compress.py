@@ -17,8 +17,10 @@ from isthmus.data.container import MAGIC, pack, unpack
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
-from isthmus.tasks.compress import WAYS, Inspected, _Coder, compress, decompress
+from isthmus.tasks.besides import besides
+from isthmus.tasks.compress import Inspected, compress, decompress
 from isthmus.tasks.packing import form_of, to_cells
+from isthmus.tasks.row_coder import WAYS, RowCoder
 
 #: The detector that takes no time: nothing here is detected.
 NATS = {"detector": "likelihood"}
@@ -281,13 +283,13 @@ def test_a_variational_table_gives_bits_back(answers):
     again = decompress(model, packed).rows
     assert again["colour"].equals(odd["colour"])
     assert again["marks"].equals(odd["marks"])
-    coder = _Coder(model, form_of(rows, "0.05"))
+    coder = RowCoder(model, form_of(rows, "0.05"))
     cells = to_cells(rows, coder.form)
     data, threads = coder.bits_back.encode(cells), torch.get_num_threads()
     try:
         torch.set_num_threads(3)
         with torch.backends.mkldnn.flags(enabled=False):
-            other = _Coder(model, coder.form).bits_back
+            other = RowCoder(model, coder.form).bits_back
             assert np.array_equal(other.decode(data, len(rows), cells.states), np.where(cells.states, 0, cells.q))
     finally:
         torch.set_num_threads(threads)
@@ -302,7 +304,7 @@ def test_variational_arrays_of_any_whole_numbers_give_bits_back(dtype):
     rows = (rows + 20_000 * (dtype == "uint16")).astype(dtype)
     plan = Plan(epochs=6, validation=0.1, batch_size=64, learning_rate=3e-3)
     model = Model.fit(rows, "variational", latent_dim=2, plan=plan, parts=NATS)
-    coder = _Coder(model, form_of(rows, "0.5"))
+    coder = RowCoder(model, form_of(rows, "0.5"))
     cells = to_cells(rows, coder.form)
     data = coder.bits_back.encode(cells)
     assert np.array_equal(coder.bits_back.decode(data, len(rows), cells.states), cells.q)
@@ -332,6 +334,31 @@ def test_a_damaged_chunk_loses_its_rows_and_says_which(series, tmp_path):
     assert np.array_equal(back.rows, np.delete(whole, np.s_[30:60], 0))
     assert "30 of 100 rows are lost" in back.remark
     assert Inspected.of(bytes(broken)).damaged == 1
+
+
+def test_damaged_neighbours_are_told_together(series):
+    packed = compress(series, waves(100), max_error="1%", chunk_rows=10, compare=False)
+    broken = bytearray(packed.data)
+    for number in (2, 3, 7):
+        broken[unpack(packed.data).chunks[number].begin + 5] ^= 1
+    with pytest.raises(FileError, match="30 of 100 rows are lost, 20 to 39, 70 to 79: 3 of 10 chunks"):
+        decompress(series, bytes(broken))
+
+
+def test_seconds_are_those_of_coding_alone(series, monkeypatch):
+    now = [0.0]
+
+    def takes(seconds, function):
+        def slow(*args):
+            now[0] += seconds
+            return function(*args)
+
+        return slow
+
+    monkeypatch.setattr("isthmus.tasks.rows_packed.perf_counter", lambda: now[0])
+    monkeypatch.setattr(RowCoder, "encode", takes(2, RowCoder.encode))
+    monkeypatch.setattr("isthmus.tasks.rows_packed.besides", takes(100, besides))
+    assert compress(series, waves(40), max_error="1%", chunk_rows=20).seconds == 4.0
 
 
 def test_hundreds_of_damaged_files_never_give_wrong_rows(series, damaged):
