@@ -41,7 +41,7 @@ def bd_rate(ours: Curve, other: Curve) -> float:
 
 def curve_of(pixels: np.ndarray, name: str) -> list[tuple[float, float]]:
     """A format's curve over one picture (h, w, channels): sizes of whole files."""
-    from isthmus.tasks.pictures_packed import coded_by
+    from isthmus.tasks.compression.pictures_packed import coded_by
 
     found = (coded_by(pixels, name, quality) for quality in QUALITIES[name])
     return [(8 * size / pixels[..., 0].size, near) for size, near in found]

@@ -19,7 +19,7 @@ from isthmus.fitting import feed, split
 from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.codes import encode, reconstruct, rows_where
-from isthmus.tasks.compress import compress, decompress
+from isthmus.tasks.compression.compress import compress, decompress
 from isthmus.tasks.detection.detect import detect
 from isthmus.tasks.features.heads import fit_head, predict
 

@@ -79,7 +79,7 @@ def grey(seed: int, quick: bool) -> dict[str, Any]:
 
 def packed(model: Any, test: np.ndarray, most: int) -> dict[str, Any]:
     """Compress, bring back, compare; bits per pixel of ours and of others."""
-    from isthmus.tasks.compress import compress, decompress
+    from isthmus.tasks.compression.compress import compress, decompress
 
     found = compress(model, test)
     assert np.array_equal(decompress(model, found).rows, test)
@@ -114,7 +114,7 @@ def beats() -> np.ndarray:
 
 def heart_beats(settings: Settings) -> Measured:
     """Half of the beats fitted, the other half compressed."""
-    from isthmus.tasks.compress import compress, decompress
+    from isthmus.tasks.compression.compress import compress, decompress
 
     rows = np.random.default_rng(settings.seed).permutation(beats())
     fit, fresh = rows[:2500], rows[2500 : settings.pick(5000, 3000)]
@@ -137,7 +137,7 @@ def people(settings: Settings) -> Measured:
     """A table of 8 categories and 4 numbers, all of it exact."""
     import pyarrow.parquet as parquet
 
-    from isthmus.tasks.compress import compress, decompress
+    from isthmus.tasks.compression.compress import compress, decompress
 
     table = parquet.read_table(data.folder("adult_income") / "adult_income.parquet")
     table = table.slice(0, settings.pick(len(table), 1000))
@@ -161,7 +161,7 @@ def people_variational(settings: Settings) -> Measured:
 
     from isthmus.data.source import open_rows
     from isthmus.modalities.table import Table
-    from isthmus.tasks.compress import compress, decompress
+    from isthmus.tasks.compression.compress import compress, decompress
 
     table = parquet.read_table(data.folder("adult_income") / "adult_income.parquet")
     table = table.slice(0, settings.pick(len(table), 1000))
@@ -183,7 +183,7 @@ def sounds(settings: Settings) -> Measured:
     """Spoken digits as 200 WAV files, of which others were fitted; FLAC makes a file of each."""
     from isthmus.data.rows import Rows
     from isthmus.data.sounds import Sound
-    from isthmus.tasks.compress import compress, decompress
+    from isthmus.tasks.compression.compress import compress, decompress
 
     with np.load(data.folder("fsdd") / "fsdd_8khz.npz") as file:
         parts = np.split(file["samples"], np.cumsum(file["length"])[:-1])
@@ -208,8 +208,8 @@ def elsewhere(settings: Settings) -> Measured:
     """Files of beats and digits, read without oneDNN, with other threads, other batches and in float64."""
     import torch
 
-    from isthmus.tasks import compress as task
-    from isthmus.tasks import foresight
+    from isthmus.tasks.compression import compress as task
+    from isthmus.tasks.compression import foresight
 
     rows = np.random.default_rng(settings.seed).permutation(beats())
     digits = (data.flat(data.mnist().test) > 0.5).astype(np.uint8)
@@ -268,7 +268,7 @@ def read(task: Any, model: Any, file: bytes, wide: bool) -> np.ndarray:
 def damaged(settings: Settings) -> Measured:
     """Files with bits flipped, cut, swapped, shortened and lengthened: refused, told, or whole."""
     from isthmus.errors import FileError
-    from isthmus.tasks.compress import compress, decompress
+    from isthmus.tasks.compression.compress import compress, decompress
 
     damage = runpy.run_path(str(ROOT / "tests" / "conftest.py"))["damage"]
     rows = beats()[:90, :16]
@@ -322,9 +322,9 @@ def _pictures(settings: Settings, colour: bool) -> dict[str, Any]:
 
     from benchmarks.rate_distortion import QUALITIES, bd_rate, curve_of
     from isthmus.spec import Plan
-    from isthmus.tasks.compress import compress, decompress
+    from isthmus.tasks.compression.compress import compress, decompress
+    from isthmus.tasks.compression.pictures_packed import psnr
     from isthmus.tasks.jobs import fit_for
-    from isthmus.tasks.pictures_packed import psnr
 
     train, test = _photographs(settings, colour)
     began = time.process_time()
@@ -366,7 +366,7 @@ def broken_pictures(settings: Settings) -> Measured:
     """Files of pictures with bits flipped, cut, swapped, shortened and lengthened: refused, told, or whole."""
     from isthmus.errors import FileError
     from isthmus.spec import Plan
-    from isthmus.tasks.compress import compress, decompress
+    from isthmus.tasks.compression.compress import compress, decompress
     from isthmus.tasks.jobs import fit_for
 
     helpers = runpy.run_path(str(ROOT / "tests" / "conftest.py"))

@@ -50,7 +50,7 @@ def _runs(settings: Settings) -> list[dict[str, Any]]:
     try:
         from isthmus.model import Model
         from isthmus.spec import Plan
-        from isthmus.tasks import heal
+        from isthmus.tasks.checkup import heal
     except ImportError as error:
         raise Skip(f"isthmus does not start: {error}") from None
     images = data.mnist().train[: settings.pick(4_000, 500)]

@@ -146,7 +146,7 @@ def info(voice: Voice, model_path: Path) -> None:
     from isthmus.data.sections import is_sections
 
     if is_container(model_path):
-        from isthmus.tasks.compress import Inspected
+        from isthmus.tasks.compression.compress import Inspected
 
         found = Inspected.of(model_path)
         for line in found.summary():

@@ -24,10 +24,10 @@ TASKS: dict[str, Task] = {
     "traverse": Task("generation.between:traverse", "Show what each number of the code does, from low to high."),
     "fidelity": Task("generation.fidelity:fidelity", "Say how close drawn rows come to real ones."),
     "compress": Task(
-        "compress:compress", "Write rows in few bytes, exactly or with a promised error; or pictures.",
-        sweeps=True, fits="learn_compress:Compressing",
+        "compression.compress:compress", "Write rows in few bytes, exactly or with a promised error; or pictures.",
+        sweeps=True, fits="compression.learn_compress:Compressing",
     ),
-    "decompress": Task("compress:decompress", "Bring back what compress wrote."),
+    "decompress": Task("compression.compress:decompress", "Bring back what compress wrote."),
     "probe": Task("features.probe:probe", "Say for which models, and since how many labels, codes are worth it."),
     "columns": Task("features.columns:columns", "Say which columns the code can do without, and why."),
     "predict": Task(

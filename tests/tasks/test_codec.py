@@ -6,7 +6,7 @@ import pytest
 
 from isthmus.data.container import pack
 from isthmus.errors import FileError
-from isthmus.tasks.compress import CODECS, Inspected, compress
+from isthmus.tasks.compression.compress import CODECS, Inspected, compress
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: type(codec).__name__)

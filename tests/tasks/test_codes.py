@@ -13,7 +13,7 @@ from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks import TASKS, Result
 from isthmus.tasks.codes import decode, encode, reconstruct, sample
-from isthmus.tasks.compress import compress
+from isthmus.tasks.compression.compress import compress
 from isthmus.tasks.features.heads import fit_head
 
 PLAN = Plan(epochs=2, batch_size=32)

@@ -17,10 +17,10 @@ from isthmus.data.container import MAGIC, pack, unpack
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import Model, open_model
 from isthmus.spec import Plan
-from isthmus.tasks.besides import besides
-from isthmus.tasks.compress import Inspected, compress, decompress
-from isthmus.tasks.packing import form_of, to_cells
-from isthmus.tasks.row_coder import WAYS, RowCoder
+from isthmus.tasks.compression.besides import besides
+from isthmus.tasks.compression.compress import Inspected, compress, decompress
+from isthmus.tasks.compression.packing import form_of, to_cells
+from isthmus.tasks.compression.row_coder import WAYS, RowCoder
 
 #: The detector that takes no time: nothing here is detected.
 NATS = {"detector": "likelihood"}
@@ -355,9 +355,9 @@ def test_seconds_are_those_of_coding_alone(series, monkeypatch):
 
         return slow
 
-    monkeypatch.setattr("isthmus.tasks.rows_packed.perf_counter", lambda: now[0])
+    monkeypatch.setattr("isthmus.tasks.compression.rows_packed.perf_counter", lambda: now[0])
     monkeypatch.setattr(RowCoder, "encode", takes(2, RowCoder.encode))
-    monkeypatch.setattr("isthmus.tasks.rows_packed.besides", takes(100, besides))
+    monkeypatch.setattr("isthmus.tasks.compression.rows_packed.besides", takes(100, besides))
     assert compress(series, waves(40), max_error="1%", chunk_rows=20).seconds == 4.0
 
 

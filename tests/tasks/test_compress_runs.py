@@ -13,7 +13,7 @@ from isthmus.data.source import open_rows
 from isthmus.errors import DataError, FileError
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.compress import Inspected, compress, decompress
+from isthmus.tasks.compression.compress import Inspected, compress, decompress
 
 LENGTHS = {"a.wav": 900, "deep/b.wav": 12_000, "c.wav": 61}
 

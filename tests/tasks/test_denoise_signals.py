@@ -70,7 +70,7 @@ def test_it_takes_noise_off_signals_that_it_has_never_seen_and_knows_by_how_much
 
 
 def test_a_long_signal_is_cleaned_as_if_it_went_through_whole(model, monkeypatch):
-    from isthmus.tasks import denoise as module
+    from isthmus.tasks.denoising import denoise as module
 
     (long,) = noisy(tones(1, 5000, seed=6), 0.2)
     whole = denoise(model, [long], method="network")[0]

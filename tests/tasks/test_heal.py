@@ -8,7 +8,7 @@ from torch import nn
 from isthmus.estimators import Autoencoder
 from isthmus.model import Model, open_model
 from isthmus.spec import Part, Plan
-from isthmus.tasks import heal
+from isthmus.tasks.checkup import heal
 from isthmus.tasks.checkup.findings import Finding, Remedy
 
 PLAN = Plan(epochs=20, batch_size=32, learning_rate=0.01, seed=0)

@@ -11,8 +11,8 @@ from isthmus.app.cli import main
 from isthmus.data.source import open_rows
 from isthmus.errors import SpecError
 from isthmus.spec import Plan
+from isthmus.tasks.compression.learn_columns import OfColumns
 from isthmus.tasks.jobs import fit_for, open_job
-from isthmus.tasks.learn_columns import OfColumns
 
 G = np.random.default_rng(0)
 WHY = "I came here because of the {0} people who told me that this was a place to be, and then there were {0} more"

@@ -12,9 +12,9 @@ from isthmus.data.container import MAGIC, pack_one, unpack
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.model import open_model
 from isthmus.spec import Plan
-from isthmus.tasks.compress import Inspected, compress, decompress
+from isthmus.tasks.compression.compress import Inspected, compress, decompress
+from isthmus.tasks.compression.pictures_packed import _from_luma, _number, _take_number, _to_luma, coded_by, equal, psnr
 from isthmus.tasks.jobs import fit_for
-from isthmus.tasks.pictures_packed import _from_luma, _number, _take_number, _to_luma, coded_by, equal, psnr
 
 SMALL = {"encoder": {"width": 2}, "decoder": {"width": 2}, "bottleneck": {"width": 8, "hyper": 4, "told": 4}}
 

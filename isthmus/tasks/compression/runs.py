@@ -16,8 +16,8 @@ import numpy as np
 from isthmus.data.rows import Rows
 from isthmus.data.sounds import Sound
 from isthmus.errors import DataError
-from isthmus.tasks.besides import Beside
-from isthmus.tasks.packing import safe_names
+from isthmus.tasks.compression.besides import Beside
+from isthmus.tasks.compression.packing import safe_names
 
 #: Runs beyond one a step: a forged file could ask for millions of empty ones.
 _EMPTY = 1024

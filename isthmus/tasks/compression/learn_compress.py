@@ -1,5 +1,5 @@
 """What ``--for compress`` chooses: for pictures a transform and a hyperprior, taught to be near and short at once; for
-tables and arrays see :mod:`isthmus.tasks.learn_columns`.
+tables and arrays see :mod:`isthmus.tasks.compression.learn_columns`.
 
 .. math:: \\min \\; E_q \\bigl[ R(\\hat y) + \\|x - \\hat x\\|^2 / 2\\sigma_q^2 \\bigr]
 
@@ -20,9 +20,9 @@ from isthmus.data.rows import Rows
 from isthmus.errors import DataError, SpecError
 from isthmus.model import Model
 from isthmus.spec import AUTO, Plan
+from isthmus.tasks.compression.learn_columns import OfColumns
+from isthmus.tasks.compression.pictures_packed import PictureCoder, Whole, equal, psnr
 from isthmus.tasks.jobs import Asked, Job
-from isthmus.tasks.learn_columns import OfColumns
-from isthmus.tasks.pictures_packed import PictureCoder, Whole, equal, psnr
 
 #: Steps of a training, crops per step, the side of a crop, and the highest step size.
 _STEPS, _BATCH, _SIDE, _RATE = 4000, 4, 128, 1.2e-3

@@ -32,8 +32,8 @@ from isthmus.data.rows import Rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.files import write_atomic
 from isthmus.tasks.base import Result
-from isthmus.tasks.codec import Codec, losses, read
-from isthmus.tasks.packing import safe_names
+from isthmus.tasks.compression.codec import Codec, losses, read
+from isthmus.tasks.compression.packing import safe_names
 
 if TYPE_CHECKING:
     from isthmus.model import Model

@@ -23,7 +23,7 @@ from isthmus.core.integers import Columns, decode, encode
 from isthmus.core.likelihoods import Categorical, Gaussian, Mixed
 from isthmus.core.tilted import Field, Fields, Tilted
 from isthmus.modalities.scaling import LIMIT
-from isthmus.tasks.packing import Cells, Column, Form
+from isthmus.tasks.compression.packing import Cells, Column, Form
 
 if TYPE_CHECKING:
     from isthmus.model import Model

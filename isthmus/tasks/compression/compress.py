@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from isthmus.data.container import Container, unpack
 from isthmus.errors import FileError, SpecError
 from isthmus.tasks.base import Result
-from isthmus.tasks.codec import Codec, Inspection
-from isthmus.tasks.compress_large import InStretches
-from isthmus.tasks.pictures_packed import PackedPictures, Pictures
-from isthmus.tasks.rows_packed import InMemory, Packed
+from isthmus.tasks.compression.codec import Codec, Inspection
+from isthmus.tasks.compression.compress_large import InStretches
+from isthmus.tasks.compression.pictures_packed import PackedPictures, Pictures
+from isthmus.tasks.compression.rows_packed import InMemory, Packed
 
 if TYPE_CHECKING:
     from isthmus.model import Model

@@ -20,9 +20,9 @@ from isthmus.core.arithmetic import ONE
 from isthmus.core.entropy import joined, parted
 from isthmus.core.integers import Columns, decode, encode
 from isthmus.data.rows import Rows
-from isthmus.tasks.foresight import Foresight
-from isthmus.tasks.given_back import given_back
-from isthmus.tasks.packing import STATES, Cells, Form, from_cells, to_cells
+from isthmus.tasks.compression.foresight import Foresight
+from isthmus.tasks.compression.given_back import given_back
+from isthmus.tasks.compression.packing import STATES, Cells, Form, from_cells, to_cells
 
 if TYPE_CHECKING:
     from isthmus.model import Model

@@ -22,12 +22,12 @@ from isthmus.data.listing import watched
 from isthmus.data.rows import Rows
 from isthmus.errors import FileError, SpecError
 from isthmus.tasks.base import Result
-from isthmus.tasks.besides import Beside, besides
-from isthmus.tasks.codec import Codec, losses, read
 from isthmus.tasks.codes import Returned
-from isthmus.tasks.packing import Cells, Form, error_of, form_of, from_cells, opened, safe_names, to_cells
-from isthmus.tasks.row_coder import WAYS, RowCoder
-from isthmus.tasks.runs import Runs
+from isthmus.tasks.compression.besides import Beside, besides
+from isthmus.tasks.compression.codec import Codec, losses, read
+from isthmus.tasks.compression.packing import Cells, Form, error_of, form_of, from_cells, opened, safe_names, to_cells
+from isthmus.tasks.compression.row_coder import WAYS, RowCoder
+from isthmus.tasks.compression.runs import Runs
 
 if TYPE_CHECKING:
     from isthmus.model import Model

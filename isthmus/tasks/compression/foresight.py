@@ -19,7 +19,7 @@ from isthmus.core.arithmetic import ONE, sinh
 from isthmus.core.exact import NotExact, Step, activate, chained, exact_body, exact_head, linear_map
 from isthmus.core.integers import HINT_BITS
 from isthmus.core.likelihoods import Bernoulli, Gaussian, Mixed
-from isthmus.tasks.packing import Form
+from isthmus.tasks.compression.packing import Form
 
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows

@@ -16,7 +16,7 @@ from isthmus.data.rows import Rows
 from isthmus.modalities import MODALITIES
 from isthmus.model import Model
 from isthmus.spec import Plan
-from isthmus.tasks.compress import compress
+from isthmus.tasks.compression.compress import compress
 from isthmus.tasks.jobs import Asked, Job
 
 #: The deviation of a number, where its column has one of 1.

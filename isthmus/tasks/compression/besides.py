@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from isthmus.tasks.packing import Form
+    from isthmus.tasks.compression.packing import Form
 
 #: Pictures, and bytes, that are packed to see how small they become; more are judged by these.
 _PICTURES, _BYTES = 2000, 24 << 20

@@ -18,10 +18,10 @@ from isthmus.data.large import too_large
 from isthmus.data.rows import Rows
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.tasks.base import Result
-from isthmus.tasks.codec import Codec, losses
 from isthmus.tasks.codes import first_rows
-from isthmus.tasks.packing import Column, Form, _form, form_of, promised, safe_names
-from isthmus.tasks.rows_packed import (
+from isthmus.tasks.compression.codec import Codec, losses
+from isthmus.tasks.compression.packing import Column, Form, _form, form_of, promised, safe_names
+from isthmus.tasks.compression.rows_packed import (
     NAME,
     REFUSAL,
     InspectedRows,
