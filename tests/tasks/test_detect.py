@@ -11,6 +11,8 @@ from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.detect import TOP, Reason, detect
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 PLAN = Plan(epochs=3, batch_size=32, seed=0)
 
 
