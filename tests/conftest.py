@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,21 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the development data sets; there is no folder {folder} (set ISTHMUS_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def brief_committee() -> Iterator[None]:
+    """The networks of a table's detector take 50 steps, not 1,500: for files that do not ask how well they judge.
+
+    A file takes it for all its fits: ``pytestmark = pytest.mark.usefixtures("brief_committee")``.
+    """
+    from isthmus.core.detectors.denoising import Denoising
+    from isthmus.core.detectors.masked import Masked
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (Masked, Denoising):
+            patch.setitem(kind.__init__.__kwdefaults__, "steps", 50)
+        yield
 
 
 def damage(data: bytes, chance: random.Random) -> bytes:

@@ -41,7 +41,10 @@ def ae():
     },
     xfail_strict=False,
 )
-def test_check_estimator(estimator, check):
+def test_check_estimator(estimator, check, monkeypatch):
+    if not check.func.__name__.endswith("_train"):  # the others do not ask how much was learned
+        monkeypatch.setattr("isthmus.tasks.heads._FROZEN_STEPS", 30)
+        monkeypatch.setattr("isthmus.tasks.heads._STEPS", 30)
     check(estimator)
 
 

@@ -15,6 +15,8 @@ from isthmus.app.cli import main
 from isthmus.errors import DataError, FileError, SpecError
 from isthmus.spec import Plan
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 PLAN = Plan(epochs=20, batch_size=32, seed=0)
 G = np.random.default_rng(0)
 SOURCES = {

@@ -7,6 +7,8 @@ from isthmus import Autoencoder, Model
 from isthmus.model import open_model
 from isthmus.spec import Plan
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 RECIPES = ["batch_topk", "jumprelu", "sparse", "topk"]
 
 
@@ -20,10 +22,10 @@ def superposed(n=4000, features=24, dim=12, firing=2, seed=0):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_codes_are_wide_sparse_and_explain_the_rows(recipe, tmp_path):
-    rows, _ = superposed()
+    rows, _ = superposed(2000)
     ae = Autoencoder(recipe, random_state=0, epochs=15).fit(rows)
     codes = ae.transform(rows)
-    assert codes.shape == (4000, 48)
+    assert codes.shape == (2000, 48)
     assert (codes >= 0).all()
     assert 0.5 < (codes > 0).sum(1).mean() < 16
     assert np.square(rows - ae.inverse_transform(codes)).sum() < 0.5 * np.square(rows - rows.mean(0)).sum()

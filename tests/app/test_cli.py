@@ -16,6 +16,8 @@ from isthmus.model import open_model
 from isthmus.recipes import RECIPES
 from isthmus.tasks import TASKS
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 ROWS = 240
 
 
@@ -58,15 +60,6 @@ def run(folder, capsys, monkeypatch):
         return code, *capsys.readouterr()
 
     return run
-
-
-def isthmus(*args: str, cwd: Path | None = None, **options) -> subprocess.CompletedProcess:
-    """The command in a process of its own."""
-    where = {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    return subprocess.run(
-        [sys.executable, "-m", "isthmus", *map(str, args)],
-        capture_output=True, text=True, cwd=cwd, env={**os.environ, **where}, **options,
-    )  # fmt: skip
 
 
 # -- help ---------------------------------------------------------------------------------------
@@ -261,10 +254,12 @@ def isthmus_told(path, question):
                           check=True).stdout  # fmt: skip
 
 
-def test_a_csv_on_standard_input(folder):
-    found = isthmus("detect", "m.isthmus", "-", "--json", cwd=folder, input=(folder / "rows.csv").read_text())
-    assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout)["rows"] == ROWS
+def test_a_csv_on_standard_input(run, folder, monkeypatch):
+    with (folder / "rows.csv").open() as rows:
+        monkeypatch.setattr("sys.stdin", rows)
+        code, out, err = run("detect m.isthmus - --json")
+    assert code == 0, err
+    assert json.loads(out)["rows"] == ROWS
 
 
 def test_a_reader_that_leaves_is_no_error(folder):

@@ -23,6 +23,8 @@ from isthmus.model import Model, open_model
 from isthmus.spec import Plan
 from isthmus.tasks.detection.detect import detect
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 
 def lines(n, seed=0, shift=0.0):
     g = np.random.default_rng(seed)

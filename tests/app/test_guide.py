@@ -24,7 +24,7 @@ def test_examples_and_commands(page, tmp_path, monkeypatch, capsys):
     assert doctest.testfile(str(page), module_relative=False, optionflags=flags).failed == 0
     for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
         for command in re.findall(r"^\$ isthmus (.*)", block, re.MULTILINE):
-            if command.startswith("fit"):
+            if command.split()[0] in ("fit", "map"):
                 command += " --max-time 1s"
             assert main(command.split()) == 0, (command, capsys.readouterr().err)
 

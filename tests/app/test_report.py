@@ -13,6 +13,8 @@ from isthmus.errors import DataError
 from isthmus.model import Model
 from isthmus.spec import Plan
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 HOSTILE = "<script>alert('x')</script>"
 
 

@@ -16,6 +16,8 @@ from isthmus.tasks.codes import decode, encode, reconstruct, sample
 from isthmus.tasks.compression.compress import compress
 from isthmus.tasks.features.heads import fit_head
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 PLAN = Plan(epochs=2, batch_size=32)
 G = np.random.default_rng(0)
 

@@ -12,6 +12,8 @@ from isthmus.spec import Plan
 from isthmus.tasks.detection.detect import detect
 from isthmus.tasks.detection.reasons import TOP, Reason
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 PLAN = Plan(epochs=3, batch_size=32, seed=0)
 
 

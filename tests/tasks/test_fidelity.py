@@ -7,6 +7,8 @@ from isthmus.model import Model
 from isthmus.spec import Plan
 from isthmus.tasks.generation.fidelity import fidelity
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 G = np.random.default_rng(0)
 
 

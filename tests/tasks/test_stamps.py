@@ -11,6 +11,8 @@ from isthmus.app.cli import main
 from isthmus.errors import DataError, SpecError
 from isthmus.tasks.detection.stamps import stretches
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 START = datetime.datetime(2024, 3, 1)
 N, PERIOD = 3000, 50
 

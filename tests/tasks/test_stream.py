@@ -12,6 +12,8 @@ from isthmus.spec import Plan
 from isthmus.tasks.detection.detect import detect
 from isthmus.tasks.detection.stream import Follower
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 PLAN = Plan(epochs=3, batch_size=64, seed=0)
 MIXING = np.random.default_rng(1).normal(size=(3, 6))
 

@@ -10,6 +10,8 @@ from isthmus.spec import Plan
 from isthmus.tasks.checkup.health import look
 from isthmus.tasks.checkup.traversal import _shift, moved, traverse_picture
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 PLAN = Plan(epochs=0, seed=0)
 
 

@@ -13,6 +13,8 @@ from isthmus.training.hooks import Hook
 from isthmus.training.loop import evaluate
 from isthmus.training.stacked import Stack
 
+pytestmark = pytest.mark.usefixtures("brief_committee")
+
 PLAN = Plan(epochs=4, batch_size=16, patience=None, seed=3, pretrain="stacked", learning_rate=3e-3)
 PARTS = {"encoder": {"kind": "mlp", "widths": [12, 6]}, "decoder": {"kind": "mlp", "widths": [6, 12]}}
 
