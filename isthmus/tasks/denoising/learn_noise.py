@@ -111,8 +111,9 @@ class Denoising(Job):
             one = "signals alone, whose steps" if signals else "pictures alone, whose neighbours"
             told.append(f"noisy {one} are alike: hidden ones are asked for (Noise2Void)")
         rows, target = _in_pieces(rows, target)
-        # noise that is added has no direction, and theirs may have one
-        options: dict[str, Any] = {"turned": True} if how == "synthetic" and not signals else {}
+        # noise that is added has no direction, nor has one that neighbours do not share
+        turned = not signals and (how == "synthetic" or found.independent)
+        options: dict[str, Any] = {"turned": True} if turned else {}
         most = max(max(page.shape[:2]) for page in rows.data)
         if double:
             options["side"] = min(2 * face.usual_side, -(-most // (2 * face.grid)) * 2 * face.grid)
