@@ -43,8 +43,8 @@ def ae():
 )
 def test_check_estimator(estimator, check, monkeypatch):
     if not check.func.__name__.endswith("_train"):  # the others do not ask how much was learned
-        monkeypatch.setattr("isthmus.tasks.heads._FROZEN_STEPS", 30)
-        monkeypatch.setattr("isthmus.tasks.heads._STEPS", 30)
+        monkeypatch.setattr("isthmus.tasks.features.heads._FROZEN_STEPS", 30)
+        monkeypatch.setattr("isthmus.tasks.features.heads._STEPS", 30)
     check(estimator)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from isthmus.app.map_page import PAGES, PICTURES
-from isthmus.app.params import NumberOr, Seconds, Setting
+from isthmus.app.params import PAGES, PICTURES, NumberOr, Seconds, Setting
 from isthmus.app.voice import Voice, check_output, voiced
 from isthmus.errors import FileError, SpecError
 from isthmus.spec import AUTO, Plan

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.app.params import PAGES, PICTURES
+
 if TYPE_CHECKING:
     from isthmus.data.rows import Rows
     from isthmus.tasks.features.reduce import Map
 
-#: What a map is written as: else it is coordinates.
-PAGES, PICTURES = (".html", ".htm"), (".png",)
 #: Columns that are shown, letters of a cell, and levels that a column of categories may have.
 _COLUMNS, _LETTERS, _LEVELS = 24, 160, 1000
 #: (rows, side of a thumbnail in pixels, letters of a text, steps of a line): fewer of each where rows are many.

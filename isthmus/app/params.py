@@ -10,6 +10,9 @@ import click
 
 from isthmus.spec import AUTO
 
+#: Endings of pages, and of pictures, that something is drawn into.
+PAGES, PICTURES = (".html", ".htm"), (".png",)
+
 
 class NumberOr(click.ParamType):
     """A number, or one word."""

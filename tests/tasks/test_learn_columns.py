@@ -11,6 +11,7 @@ from isthmus.app.cli import main
 from isthmus.data.source import open_rows
 from isthmus.errors import SpecError
 from isthmus.spec import Plan
+from isthmus.tasks.checkup.findings import recorded
 from isthmus.tasks.compression.learn_columns import OfColumns
 from isthmus.tasks.jobs import fit_for, open_job
 
@@ -60,6 +61,9 @@ def test_numbers_with_fractions_are_measured_with_a_promise():
     model = fit_for("compress", rows, plan=Plan(epochs=1))
     assert model.record.job["max_error"] == "1%"
     assert "within 1% of their spread" in open_job("compress").words(model.record.job)[0]
+    # one epoch is worse than PCA at bringing rows back, which is not what it was fitted for
+    assert model.record.error > model.record.pca_error
+    assert not any(finding.what == "PCA is better" for finding in recorded(model))
 
 
 def test_what_no_codec_takes_is_refused():

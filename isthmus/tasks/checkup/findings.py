@@ -123,8 +123,8 @@ def _recorded(model: Model) -> Iterator[Finding]:
             Remedy("hold some out", plan={"validation": 0.1}),
         )  # fmt: skip
         return
-    # who was never asked for what it sees is not judged by how well that comes back
-    ratio = compared.ratio if compared.asked_for_all else math.nan
+    # who was never asked for what it sees, or was fitted for something else, is not judged by how well that comes back
+    ratio = compared.ratio if compared.asked_for_all and record.job is None else math.nan
     if ratio > 1.0001 and compared.autoencoder > 1e-6 * compared.mean:
         yield Finding(
             "PCA is better", ratio, min(0.3 + 0.3 * (ratio - 1), 0.6),
