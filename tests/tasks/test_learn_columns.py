@@ -11,6 +11,7 @@ from isthmus.app.cli import main
 from isthmus.data.source import open_rows
 from isthmus.errors import SpecError
 from isthmus.spec import Plan
+from isthmus.tasks.checkup.compare import compared_at_fit
 from isthmus.tasks.checkup.findings import recorded
 from isthmus.tasks.compression.learn_columns import OfColumns
 from isthmus.tasks.jobs import fit_for, open_job
@@ -64,6 +65,8 @@ def test_numbers_with_fractions_are_measured_with_a_promise():
     # one epoch is worse than PCA at bringing rows back, which is not what it was fitted for
     assert model.record.error > model.record.pca_error
     assert not any(finding.what == "PCA is better" for finding in recorded(model))
+    assert compared_at_fit(model).summary()[-1].endswith("not what this model was fitted for (compress)")
+    assert model.spec.detector.kind == "likelihood"
 
 
 def test_what_no_codec_takes_is_refused():

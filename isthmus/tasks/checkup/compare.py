@@ -18,7 +18,7 @@ _MEASURES = {"variance": "squared_error_per_row", "deviance": "nats_per_row"}
 class Comparison(Result):
     """Errors per row, all at the same code size, ``latent_dim``: squared, in the units of the network's input, or
     the nats of a likelihood with a measure of its own. ``linear`` is what stands in the place of PCA, and ``spread``
-    what of the rows comes back.
+    what of the rows comes back. ``job`` is what the model was fitted for, where that is something else.
     """
 
     autoencoder: float
@@ -29,6 +29,7 @@ class Comparison(Result):
     asked_for_all: bool = True
     linear: str = "PCA"
     spread: str = "variance"
+    job: str = ""
 
     @property
     def ratio(self) -> float:
@@ -61,6 +62,8 @@ class Comparison(Result):
             lines.append(
                 f"it was asked for hidden entries alone, and here nothing is hidden: that {self.linear} may do better"
             )
+        elif self.ratio > 1.0001 and self.job:
+            lines.append(f"{self.linear} brings more back, which is not what this model was fitted for ({self.job})")
         elif self.ratio > 1.0001:
             lines.append(f"{self.linear} is better on these rows: use it, or fit longer or with a wider code")
         elif self.ratio > 0.97:
@@ -103,5 +106,6 @@ def compared_at_fit(model: Model) -> Comparison | None:
 def _compared(model: Model, errors: tuple[float, float, float], remark: str = "") -> Comparison:
     net = model.net
     return Comparison(
-        *errors, model.pca_size, remark, net.objective.asks_for_all, net.likelihood.linear_model, net.likelihood.spread
-    )
+        *errors, model.pca_size, remark, net.objective.asks_for_all, net.likelihood.linear_model, net.likelihood.spread,
+        (model.record.job or {}).get("name", ""),
+    )  # fmt: skip
