@@ -34,7 +34,7 @@ from isthmus.fitting import tensors_of
 from isthmus.spec import AUTO, Plan
 from isthmus.tasks.base import Result
 from isthmus.tasks.features.labelled import Labelled, labelled
-from isthmus.tasks.features.said import Said
+from isthmus.tasks.features.said import Said, said_words
 from isthmus.tasks.sweep import Sweep
 from isthmus.training.hooks import Callback, Guard, Hook, KeepBest, Watch
 from isthmus.training.loop import evaluate, train
@@ -441,29 +441,6 @@ class Predicted(Result):
     def to_json(self) -> dict[str, Any]:
         return {"rows": len(self.values), "label": self.name, "classes": self.classes, "score": self.score,
                 "judged": self.judged, "remarks": list(self.remarks)}  # fmt: skip
-
-
-def said_words(
-    n: int,
-    name: str,
-    ends: tuple[float, float] | None,
-    counts: Sequence[tuple[int, str]],
-    unsure: int,
-    score: float | None,
-    judged: int,
-) -> list[str]:
-    """What was said of n rows, and how much of it is right, for people."""
-    if ends is not None:
-        lines = [f"{n:,} numbers for {name}, from {ends[0]:.4g} to {ends[1]:.4g}"]
-    else:
-        ranked = sorted(counts, reverse=True)
-        shown = ", ".join(f"{c} {k:,}" for k, c in ranked[:8]) + (", …" if len(ranked) > 8 else "")
-        lines = [f"{n:,} rows: {shown}"] + [f"{unsure:,} of them are below one half for every class"] * bool(unsure)
-    if score is not None:
-        what = "R²" if ends is not None else "told right:"
-        shown = f"{score:.3f}" if ends is not None else f"{score:.1%}"
-        lines.append(f"{what} {shown} of the {judged:,} rows with a label")
-    return lines
 
 
 def predict(model: Model, rows: Any, *, label: str | None = None) -> Predicted | Sweep:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,8 +69,6 @@ class Said:
         self.low, self.high = state["ends"] or (np.inf, -np.inf)
 
     def summary(self) -> list[str]:
-        from isthmus.tasks.features.heads import said_words
-
         ends = (self.low, self.high) if self.classes is None else None
         counts = [(self.counts[str(c)], str(c)) for c in self.classes or ()]
         lines = said_words(self.n, self.name, ends, counts, self.unsure, self.score, self.judged)
@@ -79,3 +77,26 @@ class Said:
     def to_json(self) -> dict[str, Any]:
         return {"rows": self.n, "label": self.name, "classes": self.classes, "score": self.score,
                 "judged": self.judged, "remarks": list(self.more)}  # fmt: skip
+
+
+def said_words(
+    n: int,
+    name: str,
+    ends: tuple[float, float] | None,
+    counts: Sequence[tuple[int, str]],
+    unsure: int,
+    score: float | None,
+    judged: int,
+) -> list[str]:
+    """What was said of n rows, and how much of it is right, for people."""
+    if ends is not None:
+        lines = [f"{n:,} numbers for {name}, from {ends[0]:.4g} to {ends[1]:.4g}"]
+    else:
+        ranked = sorted(counts, reverse=True)
+        shown = ", ".join(f"{c} {k:,}" for k, c in ranked[:8]) + (", …" if len(ranked) > 8 else "")
+        lines = [f"{n:,} rows: {shown}"] + [f"{unsure:,} of them are below one half for every class"] * bool(unsure)
+    if score is not None:
+        what = "R²" if ends is not None else "told right:"
+        shown = f"{score:.3f}" if ends is not None else f"{score:.1%}"
+        lines.append(f"{what} {shown} of the {judged:,} rows with a label")
+    return lines
