@@ -246,9 +246,21 @@ def free_memory() -> float:
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made in a thread of its own while the one before is used."""
+    """The same items, each made in a thread of its own while the one before is used.
+
+    That thread computes alone. With a crew of torch's beside that of the training OpenMP would see more threads than
+    processors, and let each sleep at every step instead of waiting: a training on two took twice as long.
+    """
+    import torch
+
+    def alone() -> None:
+        torch.get_num_threads()  # a thread takes the usual number when it is first asked, whatever was said before
+        torch.set_num_threads(1)
+
     end: Any = object()
-    with ThreadPoolExecutor(1, thread_name_prefix="isthmus-read") as thread:
+    with ThreadPoolExecutor(1, "isthmus-read", initializer=alone) as thread:
+        thread.submit(int).result()
+        torch.set_num_threads(torch.get_num_threads())  # what was said there is for threads to come, too
         coming = thread.submit(next, items, end)
         while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)

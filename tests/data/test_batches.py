@@ -1,10 +1,12 @@
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from isthmus.data.batches import InMemory, Streamed, in_order
+from isthmus.data.large import ahead
 from isthmus.data.sparse import Sparse
 
 
@@ -176,3 +178,18 @@ def test_sparse_rows_that_stream_come_once_each_and_dense():
     assert not torch.equal(found, x)
     assert torch.equal(found[found[:, 0].argsort()], x)
     assert torch.equal(torch.cat([b["x"] for b in batches.epoch(0, 4)]), found[64:])
+
+
+def test_the_thread_that_reads_computes_alone_and_no_other_does():
+    def asked():
+        yield torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert next(ahead(asked())) == 1
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
