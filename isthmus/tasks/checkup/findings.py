@@ -124,7 +124,7 @@ def _recorded(model: Model) -> Iterator[Finding]:
         )  # fmt: skip
         return
     # who was never asked for what it sees, or was fitted for something else, is not judged by how well that comes back
-    ratio = compared.ratio if compared.asked_for_all and record.job is None else math.nan
+    ratio = compared.ratio if compared.asked_for_all and not record.job else math.nan
     if ratio > 1.0001 and compared.autoencoder > 1e-6 * compared.mean:
         yield Finding(
             "PCA is better", ratio, min(0.3 + 0.3 * (ratio - 1), 0.6),
