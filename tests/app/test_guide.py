@@ -10,13 +10,9 @@ from isthmus.app.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
-#: Pages whose examples take half a minute each, and do what other tests do too: `make test-slow` runs them.
-LONG = ("compress", "family", "features", "large-data", "search", "text")
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LONG), id=p.stem) for p in PAGES]
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_examples_and_commands(page, tmp_path, monkeypatch, capsys):
     """The examples first, because they may make the files that the commands read."""
     monkeypatch.chdir(tmp_path)
