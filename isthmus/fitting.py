@@ -64,6 +64,8 @@ _STEPS = 4000
 _ENOUGH_STEPS = 100_000
 #: Numbers in the widest map of a step on rows that stream.
 _STEP = 1 << 24
+#: The side of rows from which products may be of bfloat16.
+_COARSE_FROM = 32
 #: Bytes of rows in the buffer from which rows that stream are trained on.
 _BUFFER = 1 << 26
 #: Training rows, evenly spread, that parts which begin on real rows (a codebook, a centre) may look at.
@@ -290,6 +292,8 @@ def begin(
         decided = _decide(plan.replace(batch_size=most), fed.n_rows, n_parameters, face.alike)
     if plan.precision == AUTO:
         coarse = net.encoder.coarse and net.decoder.coarse and device and devices.multiplies_bfloat16(device)
+        # small rows gain nothing, and on maps of one pixel oneDNN's gradients of strided convolutions are no numbers
+        coarse = coarse and min(net.shape[1:]) >= _COARSE_FROM
         decided = decided.replace(precision="bfloat16" if coarse else "float32")
     return Begun(net, decided, pca, stack, answers)
 

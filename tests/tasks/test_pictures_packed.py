@@ -259,3 +259,13 @@ def test_models_for_rows_say_that_they_are_not_for_pictures():
     model = Model.fit(np.random.default_rng(0).normal(size=(40, 4)).astype("f4"), plan=Plan(epochs=1))
     with pytest.raises(SpecError, match="fit PICTURES --for compress"):
         compress(model, np.zeros((2, 4), "f4"), quality=50)
+
+
+@pytest.mark.parametrize(("side", "precision"), [(8, "float32"), (40, "bfloat16")])
+def test_tiny_pictures_are_learned_in_float32(monkeypatch, side, precision):
+    """Gradients of bfloat16 convolutions on maps of one pixel are no numbers (oneDNN)."""
+    monkeypatch.setattr("isthmus.devices.multiplies_bfloat16", lambda device: True)
+    rows = [picture(side, side) for _ in range(8)]
+    model = fit_for("compress", rows, plan=Plan(epochs=20 if side == 8 else 1, batch_size=4), parts=SMALL)
+    assert model.plan.precision == precision
+    assert np.isfinite(model.record.history[-1]["held_out"])
